@@ -151,7 +151,8 @@ class Database:
             connection.executemany("INSERT OR REPLACE INTO state VALUES (?, ?)", list(batch.state.items()))
             self._insert_events(connection, batch.events)
             connection.executemany(
-                "INSERT INTO counters VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = value + excluded.value",
+                "INSERT INTO counters VALUES (?, ?)"
+                " ON CONFLICT (name) DO UPDATE SET value = value + excluded.value",
                 list(batch.counters.items()),
             )
 
@@ -204,7 +205,7 @@ class Database:
     # ----------------------------------------------------------------------- address book and counters
 
     def remember_addresses(self, peers: Mapping[str, Iterable[str]], now: int, keep: int = 16) -> None:
-        """Note that ``peers`` were heard of at these multiaddrs at ``now`` (ms); the newest ``keep`` of each stay."""
+        """Note that ``peers`` were heard of at these multiaddrs at ``now`` (ms); ``keep`` of each stay."""
         with self._transaction("the address book") as connection:
             for peer, addresses in peers.items():
                 connection.executemany(

@@ -39,7 +39,7 @@ def migrate(connection: sqlite3.Connection, steps: tuple[tuple[str, ...], ...] =
     version = int(found)
     if version > len(steps):
         raise StoreTooNew(
-            f"This state directory was written by a newer Banyan (schema {version}; this one knows {len(steps)})",
+            f"This state directory was written by a newer Banyan (schema {version}, here {len(steps)})",
             "Upgrade with `pip install --upgrade banyan-fl`, or choose another directory with --home",
         )
     for number in range(version, len(steps)):

@@ -51,7 +51,7 @@ class PartialBlob:
         self.offset = 0
 
     def write(self, data: bytes) -> None:
-        """Append ``data``. Raises :class:`BlobMismatch` past the length, :class:`DiskFull` (the partial is removed)."""
+        """Append ``data``. Past the length it is a :class:`BlobMismatch`; on any error the partial goes."""
         if self.offset + len(data) > self._limit:
             self.discard()
             raise BlobMismatch(
@@ -74,7 +74,7 @@ class PartialBlob:
         if (self.size is not None and self.offset != self.size) or self._hash.digest() != self.digest:
             self.discard()
             raise BlobMismatch(
-                f"What arrived as blob {self.digest.hex()[:12]} is not it ({self.offset} bytes with another hash)",
+                f"What arrived as blob {self.digest.hex()[:12]} ({self.offset} bytes) has another hash",
                 "It is fetched anew",
             )
         try:
