@@ -24,7 +24,18 @@ import math
 import types
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Annotated, Any, Literal, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    Protocol,
+    TypeAlias,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from banyan.security.errors import Refused
 
@@ -81,13 +92,20 @@ class Between:
 
 @dataclass(frozen=True, slots=True)
 class Matches:
-    """A text or value that ``accepts`` says yes to; ``meaning`` completes "must be …"."""
+    """A value that ``accepts`` says yes to; ``meaning`` completes "must be …".
+
+    Give such an annotation a name at module level: a lambda written inside the field's annotation would not see
+    its module's globals.
+    """
 
     accepts: Callable[[Any], bool]
     meaning: str
 
     def problem(self, value: Any) -> str | None:
         return None if self.accepts(value) else f"must be {self.meaning}"
+
+
+Digest: TypeAlias = Annotated[bytes, Length(32, 32)]  # a raw SHA-256
 
 
 def to_plain(document: object) -> dict[str, object]:
@@ -164,7 +182,7 @@ def _converter(hint: Any) -> _Converter:
         return _bounded(_scalar(str), [Matches(lambda value: value in arguments, f"one of {choices}")])
     if hint in (str, int, float, bool, bytes):
         return _scalar(hint)
-    if is_dataclass(hint):
+    if isinstance(hint, type) and is_dataclass(hint):
         return _Converter(
             lambda plain, where: _dataclass(hint).read(plain, where),
             lambda value, where: _dataclass(hint).write(value, where),
