@@ -108,7 +108,7 @@ def seal(
     body: Mapping[str, object],
     max_bytes: int = MAX_BYTES,
 ) -> Envelope:
-    """Sign ``body`` as a message of ``signer``; raises :class:`EnvelopeRefused` for what peers would refuse."""
+    """Sign ``body`` as a message of ``signer``; raises :class:`EnvelopeRefused` if peers would refuse it."""
     try:
         packed = canonical.encode(dict(body))
         fields = {"author": signer.node_id, "body": packed, "kind": kind, "network": network}

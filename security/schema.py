@@ -94,7 +94,7 @@ class Between:
 class Matches:
     """A value that ``accepts`` says yes to; ``meaning`` completes "must be …".
 
-    Give such an annotation a name at module level: a lambda written inside the field's annotation would not see
+    Give such an annotation a name at module level: a lambda written inside a field's annotation would not see
     its module's globals.
     """
 

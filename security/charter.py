@@ -1,0 +1,211 @@
+"""The charter: the signed founding document of a network. The network's id is its hash.
+
+Encoded, it is the canonical map ``{author, body, signature}``: ``body`` is the canonical encoding of every other
+field as bytes, ``author`` one of the root keys in it, and ``signature`` the author's over
+``"banyan/charter/1\\0" ‖ author's public key ‖ body``. Nobody can change a byte of it without changing the network id,
+which every envelope names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Annotated, Final, Literal, Self, TypeAlias
+
+from banyan.security import canonical
+from banyan.security.canonical import CanonicalError
+from banyan.security.errors import Refused
+from banyan.security.identity import NodeId, Signer, Verifier, public_key, verify
+from banyan.security.model import AdapterSpec, BaseModel, FileEntry, TensorSpec
+from banyan.security.policy import CommitteePolicy, GossipPolicy, Limits, Preset, RoundPolicy, preset
+from banyan.security.schema import Between, Length, SchemaError, from_plain, to_plain
+from banyan.security.scope import Path
+
+__all__ = [
+    "AdapterSpec",
+    "BaseModel",
+    "Charter",
+    "CharterRefused",
+    "CommitteePolicy",
+    "FileEntry",
+    "GossipPolicy",
+    "Limits",
+    "Preset",
+    "RoundPolicy",
+    "TensorSpec",
+    "found",
+    "preset",
+]
+
+DOMAIN: Final = b"banyan/charter/1\0"
+MAX_BYTES: Final = 2**20  # a 400-billion-parameter model with every matrix adapted needs about 100 KB
+
+Admission: TypeAlias = Literal["open", "invite"]
+
+
+class CharterRefused(Refused):
+    """A document that is not a valid charter; ``reason`` is one of ``too-long``, ``malformed``, ``bad-author``,
+    ``bad-signature``, ``wrong-network``."""
+
+
+@dataclass(frozen=True)
+class Charter:
+    """A network's founding document. Made by :func:`found` and :meth:`decode`, which prove the signature."""
+
+    name: Annotated[str, Length(1, 64)]
+    """What people call the network; not unique, unlike its id."""
+
+    created: Annotated[int, Between(0, 2**53)]
+    """The founder's clock, ms."""
+
+    roots: Annotated[tuple[NodeId, ...], Length(1, 16)]
+    """The keys that may invite, revoke and found branches. More roots survive the loss of one, and each of them
+    can admit anybody."""
+
+    admission: Admission
+    """``invite``: only members with a chain to a root. ``open``: anyone; newcomers are capped, Sybils possible."""
+
+    base: BaseModel
+    adapter: AdapterSpec
+    round: RoundPolicy
+    committee: CommitteePolicy
+    gossip: GossipPolicy
+    limits: Limits
+
+    branches: Annotated[tuple[Path, ...], Length(1, 4_096)]
+    """The tree at its founding, sorted; each branch's parent is in it, so ``/`` always is."""
+
+    author: NodeId
+    """The root that signed."""
+
+    signature: Annotated[bytes, Length(64, 64)] = field(repr=False)
+
+    def __post_init__(self) -> None:
+        _check_branches(self.branches)
+        if len(set(self.roots)) != len(self.roots):
+            raise SchemaError("roots", "must not name a key twice")
+        if self.author not in self.roots:
+            raise SchemaError("author", "must be one of the roots")
+        if self.adapter.dimension * 4 + 65_536 > self.limits.blob_bytes:
+            raise SchemaError(
+                "limits.blob_bytes", f"must hold an adapter of {self.adapter.dimension} float32"
+            )
+        if self.adapter.a_size > self.limits.blob_bytes:
+            raise SchemaError("limits.blob_bytes", f"must hold the shared A of {self.adapter.a_size} bytes")
+
+    @cached_property
+    def _document(self) -> bytes:
+        return canonical.encode({"author": self.author, "body": self._body(), "signature": self.signature})
+
+    def _body(self) -> bytes:
+        plain = to_plain(self)
+        del plain["author"], plain["signature"]
+        return canonical.encode(plain)
+
+    def encode(self) -> bytes:
+        """The signed document, the bytes to hand to anyone."""
+        return self._document
+
+    @cached_property
+    def network_id(self) -> bytes:
+        """The SHA-256 of :meth:`encode`."""
+        return hashlib.sha256(self._document).digest()
+
+    @classmethod
+    def decode(cls, data: bytes, *, network: bytes | None = None, verify: Verifier = verify) -> Self:
+        """The charter in ``data``, checked field by field and proved to be signed by one of its roots.
+
+        With ``network``, it must also be that network's. Raises :class:`CharterRefused`.
+        """
+        if len(data) > MAX_BYTES:
+            raise CharterRefused("too-long", f"A charter has {len(data)} bytes where {MAX_BYTES} are allowed")
+        if network is not None and hashlib.sha256(data).digest() != network:
+            raise CharterRefused(
+                "wrong-network", "This charter is another network's", "Ask the founder for a new invite"
+            )
+        try:
+            document = from_plain(_Document, canonical.decode(data, max_bytes=MAX_BYTES, max_depth=1))
+            body = canonical.decode(document.body, max_bytes=MAX_BYTES, floats=True)
+            if not isinstance(body, dict) or body.keys() & {"author", "signature"}:
+                raise SchemaError("body", "must be a map of the charter's own fields")
+            signed = {"author": document.author, "signature": document.signature}
+            charter = from_plain(cls, {**body, **signed})
+        except CanonicalError as error:
+            raise CharterRefused(error.reason, f"This is not a charter: {error.what}") from error
+        except SchemaError as error:
+            reason = "bad-author" if error.field == "author" else "malformed"
+            raise CharterRefused(reason, f"This charter is not valid: {error.what}") from error
+        if not verify(document.author, document.signature, _message(document.author, document.body)):
+            raise CharterRefused("bad-signature", "This charter was altered: its founder did not sign it")
+        return charter
+
+
+@dataclass(frozen=True, slots=True)
+class _Document:
+    author: NodeId
+    body: bytes
+    signature: bytes
+
+
+def found(
+    signer: Signer,
+    *,
+    name: str,
+    created: int,
+    admission: Admission,
+    base: BaseModel,
+    adapter: AdapterSpec,
+    branches: tuple[str, ...] = ("/",),
+    roots: tuple[str, ...] = (),
+    policies: Preset | None = None,
+) -> Charter:
+    """Sign a new network's charter as ``signer``, who becomes a root (the only one unless ``roots`` adds more).
+
+    Missing ancestors of ``branches`` are added. ``policies`` defaults to the ``lan`` preset. Raises
+    :class:`banyan.security.schema.SchemaError` naming the field that is out of bounds.
+    """
+    policies = policies or preset("lan")
+    unsigned = Charter(
+        name=name,
+        created=created,
+        roots=tuple(dict.fromkeys((signer.node_id, *roots))),
+        admission=admission,
+        base=base,
+        adapter=adapter,
+        round=policies.round,
+        committee=policies.committee,
+        gossip=policies.gossip,
+        limits=policies.limits,
+        branches=_with_ancestors(branches),
+        author=signer.node_id,
+        signature=bytes(64),
+    )
+    body = unsigned._body()
+    signature = signer.sign(_message(signer.node_id, body))
+    return from_plain(Charter, {**to_plain(unsigned), "signature": signature})
+
+
+def _message(author: str, body: bytes) -> bytes:
+    return DOMAIN + public_key(author) + body
+
+
+def _parent(path: str) -> str:
+    return path.rpartition("/")[0] or "/"
+
+
+def _with_ancestors(branches: tuple[str, ...]) -> tuple[str, ...]:
+    found = {"/"}
+    for path in branches:
+        while path not in found:
+            found.add(path)
+            path = _parent(path)
+    return tuple(sorted(found))
+
+
+def _check_branches(branches: tuple[str, ...]) -> None:
+    if list(branches) != sorted(set(branches)):
+        raise SchemaError("branches", "must be sorted, each branch once")
+    for path in branches:
+        if _parent(path) not in branches:
+            raise SchemaError("branches", f"must contain {_parent(path)}, the parent of {path}")

@@ -1,0 +1,188 @@
+"""The charter's dials: how rounds close, who closes them, how news travels, and what a peer may cost us.
+
+Every member of a network has the same values, because they are in the signed charter. Times are milliseconds.
+Each comment gives unit, the default of the ``local`` / ``lan`` / ``wan`` presets where they differ, and what the
+value trades for what.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Final, Literal
+
+from banyan.security.errors import BanyanError
+from banyan.security.identity import NodeId
+from banyan.security.schema import Between, Length, Matches, SchemaError
+
+_SECOND: Final = 1_000
+_MINUTE: Final = 60 * _SECOND
+_HOUR: Final = 60 * _MINUTE
+_DAY: Final = 24 * _HOUR
+_MIB: Final = 2**20
+_GIB: Final = 2**30
+
+Codec = Literal["float32", "bf16", "int8", "int4"]
+"""How a delta's numbers travel: ``int8`` costs a quarter of ``float32`` with an error lost in training noise."""
+
+
+def _is_rule(text: str) -> bool:
+    return all(part.isascii() and part.replace("-", "").isalnum() for part in text.split("+"))
+
+
+RuleName = Annotated[str, Length(1, 64), Matches(_is_rule, "the name of a rule such as nnm+multi-krum")]
+
+
+@dataclass(frozen=True, slots=True)
+class RoundPolicy:
+    """From one release of a branch to the next."""
+
+    rule: RuleName = "nnm+multi-krum"
+    """The aggregation rule, with its pre-aggregation. ``mean`` learns a little more where everybody is honest
+    and is ruined by one liar."""
+
+    f: Annotated[int, Between(0, 1_000)] = 1
+    """How many malicious updates a round must survive. More costs honest knowledge (the rule leaves more out)
+    and asks for more members."""
+
+    min_updates: Annotated[int, Between(1, 10_000)] = 5
+    """The quorum: a round with fewer admitted updates waits, and says so. At least 2f + 1; a rule may ask for
+    more (Krum 2f + 3). Higher is safer, lower keeps small branches moving."""
+
+    deadline: Annotated[int, Between(100, 30 * _DAY)] = 2 * _MINUTE
+    """ms from a round's first update to its close when not everybody has reported (2 min / 10 min / 6 h). Longer
+    waits for slow devices, shorter lets the quick ones learn."""
+
+    codec: Codec = "int8"
+    """The widest encoding of an update that is accepted by default; fewer bits are less traffic, more noise."""
+
+    clip: Annotated[float, Between(1.0, 1e6)] = 3.0
+    """An update longer than this many times the round's median norm is shortened to it. Lower bounds an
+    attacker more tightly and slows honest members with much to say."""
+
+    staleness: Annotated[int, Between(0, 16)] = 0
+    """How many releases behind the head an update may start from. 0 is exact; more lets slow devices take part
+    with somewhat outdated gradients."""
+
+    def __post_init__(self) -> None:
+        if self.min_updates < 2 * self.f + 1:
+            problem = f"must be at least 2 f + 1 = {2 * self.f + 1}, not {self.min_updates}"
+            raise SchemaError("round.min_updates", f"{problem}: f liars need f + 1 honest members more")
+
+
+@dataclass(frozen=True, slots=True)
+class CommitteePolicy:
+    """The few members that close a round and co-sign its release."""
+
+    size: Annotated[int, Between(1, 64)] = 7
+    """Seats. More seats survive more faulty members and cost more recomputation and messages."""
+
+    pinned: Annotated[tuple[NodeId, ...], Length(0, 64)] = ()
+    """Members that always have a seat: steadier in a network with trusted, always-on devices, more central."""
+
+    leader_timeout: Annotated[int, Between(100, _DAY)] = 15 * _SECOND
+    """ms of silence after which the next leader takes over (15 s / 30 s / 2 min). Shorter recovers sooner from a
+    crash, longer tolerates slow aggregation without needless changes."""
+
+    memory: Annotated[int, Between(1, 1_000)] = 3
+    """Rounds that a silent member stays on the roster. Longer tolerates naps, shorter stops waiting for the
+    departed."""
+
+    def __post_init__(self) -> None:
+        if len(set(self.pinned)) != len(self.pinned):
+            raise SchemaError("committee.pinned", "must not name a member twice")
+        if len(self.pinned) > self.size:
+            raise SchemaError("committee.pinned", f"must not exceed the {self.size} seats")
+
+
+@dataclass(frozen=True, slots=True)
+class GossipPolicy:
+    """How news travels: push is the fast path, sync the guarantee."""
+
+    fanout: Annotated[int, Between(0, 64)] = 4
+    """Random peers that get each message besides parent and siblings. More is faster and noisier."""
+
+    sync_interval: Annotated[int, Between(100, _DAY)] = 3 * _SECOND
+    """ms between two anti-entropy exchanges with a peer (3 s / 10 s / 60 s): the longest that a lost message
+    stays lost, against idle traffic."""
+
+    presence_interval: Annotated[int, Between(100, _DAY)] = 2 * _SECOND
+    """ms between two signs of life (2 s / 10 s / 60 s): quicker notice of a death against idle traffic."""
+
+    presence_lifetime: Annotated[int, Between(200, 7 * _DAY)] = 10 * _SECOND
+    """ms that a sign of life counts (10 s / 45 s / 5 min), at least twice the interval, so that one may be lost."""
+
+    def __post_init__(self) -> None:
+        if self.presence_lifetime < 2 * self.presence_interval:
+            raise SchemaError("gossip.presence_lifetime", "must be at least twice presence_interval")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What anyone may ask of a node. Higher serves heavier use, lower keeps small devices safe."""
+
+    message_bytes: Annotated[int, Between(4_096, _MIB)] = 65_536
+    """Bytes of one signed message. Larger lists more in one message, smaller bounds gossip."""
+
+    blob_bytes: Annotated[int, Between(1_024, 64 * _GIB)] = 256 * _MIB
+    """Bytes of one blob other than base model files (256 MiB / 1 GiB / 1 GiB): must hold one float32 adapter."""
+
+    streams_per_peer: Annotated[int, Between(1, 1_024)] = 16
+    """Streams that one peer may have open with us. More is more parallel, fewer starves flooders."""
+
+    bytes_per_second_per_peer: Annotated[int, Between(1_024, 64 * _GIB)] = 64 * _MIB
+    """Sustained bytes/s that one peer may send us (64 MiB / 16 MiB / 2 MiB): throughput against fairness."""
+
+    connections: Annotated[int, Between(2, 65_536)] = 64
+    """Peers connected at once. More spreads news faster and costs memory (about 1 MiB each)."""
+
+    clock_skew: Annotated[int, Between(0, _DAY)] = 30 * _SECOND
+    """ms that clocks may disagree (30 s / 2 min / 10 min): lenient to bad clocks, against a longer life of expired
+    invites and a wider window for replays."""
+
+    records_per_author: Annotated[int, Between(16, 1_000_000)] = 256
+    """Signed records kept of one author: bounds what one identity can make everybody store."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """Policies that suit each other."""
+
+    round: RoundPolicy
+    committee: CommitteePolicy
+    gossip: GossipPolicy
+    limits: Limits
+
+
+_PRESETS: Final = {
+    "local": Preset(RoundPolicy(), CommitteePolicy(), GossipPolicy(), Limits()),
+    "lan": Preset(
+        RoundPolicy(deadline=10 * _MINUTE),
+        CommitteePolicy(leader_timeout=30 * _SECOND),
+        GossipPolicy(
+            sync_interval=10 * _SECOND, presence_interval=10 * _SECOND, presence_lifetime=45 * _SECOND
+        ),
+        Limits(
+            blob_bytes=_GIB,
+            bytes_per_second_per_peer=16 * _MIB,
+            clock_skew=2 * _MINUTE,
+        ),
+    ),
+    "wan": Preset(
+        RoundPolicy(deadline=6 * _HOUR),
+        CommitteePolicy(leader_timeout=2 * _MINUTE),
+        GossipPolicy(sync_interval=_MINUTE, presence_interval=_MINUTE, presence_lifetime=5 * _MINUTE),
+        Limits(
+            blob_bytes=_GIB,
+            bytes_per_second_per_peer=2 * _MIB,
+            clock_skew=10 * _MINUTE,
+        ),
+    ),
+}
+
+
+def preset(name: str) -> Preset:
+    """The policies for ``local`` (one machine), ``lan`` (one site) or ``wan`` (the internet)."""
+    try:
+        return _PRESETS[name]
+    except KeyError:
+        raise BanyanError(f"There is no preset '{name}'", "Choose local, lan or wan") from None
