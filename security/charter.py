@@ -1,9 +1,9 @@
 """The charter: the signed founding document of a network. The network's id is its hash.
 
-Encoded, it is the canonical map ``{author, body, signature}``: ``body`` is the canonical encoding of every other
-field as bytes, ``author`` one of the root keys in it, and ``signature`` the author's over
-``"banyan/charter/1\\0" ‖ author's public key ‖ body``. Nobody can change a byte of it without changing the network id,
-which every envelope names.
+Encoded, it is the canonical map ``{author, body, signature}``: ``body`` is the canonical encoding of every
+other field as bytes, ``author`` one of the root keys in it, and ``signature`` the author's over
+``"banyan/charter/1\\0" ‖ author's public key ‖ body``. Nobody can change a byte of it without changing the
+network id, which every envelope names.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ Admission: TypeAlias = Literal["open", "invite"]
 
 
 class CharterRefused(Refused):
-    """A document that is not a valid charter; ``reason`` is one of ``too-long``, ``malformed``, ``bad-author``,
-    ``bad-signature``, ``wrong-network``."""
+    """A document that is not a valid charter; ``reason`` is one of ``too-long``, ``malformed``,
+    ``bad-author``, ``bad-signature``, ``wrong-network``."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +60,11 @@ class Charter:
     """The founder's clock, ms."""
 
     roots: Annotated[tuple[NodeId, ...], Length(1, 16)]
-    """The keys that may invite, revoke and found branches. More roots survive the loss of one, and each of them
-    can admit anybody."""
+    """The keys that may invite, revoke and found branches. More roots survive the loss of one, and each of
+    them can admit anybody."""
 
     admission: Admission
-    """``invite``: only members with a chain to a root. ``open``: anyone; newcomers are capped, Sybils possible."""
+    """``invite``: only members with a chain to a root. ``open``: anyone, so one person may be many members."""
 
     base: BaseModel
     adapter: AdapterSpec
@@ -160,7 +160,7 @@ def found(
     roots: tuple[str, ...] = (),
     policies: Preset | None = None,
 ) -> Charter:
-    """Sign a new network's charter as ``signer``, who becomes a root (the only one unless ``roots`` adds more).
+    """Sign a new network's charter as ``signer``, who becomes a root; ``roots`` adds more.
 
     Missing ancestors of ``branches`` are added. ``policies`` defaults to the ``lan`` preset. Raises
     :class:`banyan.security.schema.SchemaError` naming the field that is out of bounds.
@@ -195,17 +195,18 @@ def _parent(path: str) -> str:
 
 
 def _with_ancestors(branches: tuple[str, ...]) -> tuple[str, ...]:
-    found = {"/"}
+    tree = {"/"}
     for path in branches:
-        while path not in found:
-            found.add(path)
+        while path not in tree:
+            tree.add(path)
             path = _parent(path)
-    return tuple(sorted(found))
+    return tuple(sorted(tree))
 
 
 def _check_branches(branches: tuple[str, ...]) -> None:
-    if list(branches) != sorted(set(branches)):
+    tree = set(branches)
+    if list(branches) != sorted(tree):
         raise SchemaError("branches", "must be sorted, each branch once")
     for path in branches:
-        if _parent(path) not in branches:
+        if _parent(path) not in tree:
             raise SchemaError("branches", f"must contain {_parent(path)}, the parent of {path}")

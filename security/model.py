@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Annotated, Final, Self, TypeAlias
 
 from banyan.security import canonical
@@ -37,8 +38,8 @@ class FileEntry:
 
 @dataclass(frozen=True, slots=True)
 class BaseModel:
-    """The fingerprint of a base model. ``digest`` is the SHA-256 of the canonical list of its files, sorted by name,
-    so two people have the same model if and only if they have the same digest."""
+    """The fingerprint of a base model. ``digest`` is the SHA-256 of the canonical list of its files, sorted
+    by name, so two people have the same model if and only if they have the same digest."""
 
     name: Annotated[str, Length(1, 128)]
     digest: Digest
@@ -83,9 +84,9 @@ class TensorSpec:
 class AdapterSpec:
     """The network's one adapter shape: ΔW = scale · B · A with A frozen and shared, B trained.
 
-    A's rows are orthonormal, drawn from ``seed`` and shipped as the blob ``a_digest`` of ``a_size`` bytes. The flat
-    vector of an adapter or delta is the float32 B of every tensor, row-major, in the order of ``tensors``, which is
-    sorted by name.
+    A's rows are orthonormal, drawn from ``seed`` and shipped as the blob ``a_digest`` of ``a_size`` bytes.
+    The flat vector of an adapter or delta is the float32 B of every tensor, row-major, in the order of
+    ``tensors``, which is sorted by name.
     """
 
     rank: Annotated[int, Between(1, 1_024)]
@@ -114,5 +115,5 @@ class AdapterSpec:
 
 
 def _check_sorted(field: str, names: list[str]) -> None:
-    if any(first >= second for first, second in zip(names, names[1:], strict=False)):
+    if any(first >= second for first, second in pairwise(names)):
         raise SchemaError(field, "must be sorted by name, each name once")

@@ -1,8 +1,8 @@
 """The charter's dials: how rounds close, who closes them, how news travels, and what a peer may cost us.
 
 Every member of a network has the same values, because they are in the signed charter. Times are milliseconds.
-Each comment gives unit, the default of the ``local`` / ``lan`` / ``wan`` presets where they differ, and what the
-value trades for what.
+Each comment gives unit, the default of the ``local`` / ``lan`` / ``wan`` presets where they differ, and what
+the value trades for what.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MIB: Final = 2**20
 _GIB: Final = 2**30
 
 Codec = Literal["float32", "bf16", "int8", "int4"]
-"""How a delta's numbers travel: ``int8`` costs a quarter of ``float32`` with an error lost in training noise."""
+"""How a delta's numbers travel: ``int8`` is a quarter of ``float32``, its error lost in training noise."""
 
 
 def _is_rule(text: str) -> bool:
@@ -49,19 +49,19 @@ class RoundPolicy:
     more (Krum 2f + 3). Higher is safer, lower keeps small branches moving."""
 
     deadline: Annotated[int, Between(100, 30 * _DAY)] = 2 * _MINUTE
-    """ms from a round's first update to its close when not everybody has reported (2 min / 10 min / 6 h). Longer
-    waits for slow devices, shorter lets the quick ones learn."""
+    """ms from a round's first update to its close when not everybody has reported (2 min / 10 min / 6 h).
+    Longer waits for slow devices, shorter lets the quick ones learn."""
 
     codec: Codec = "int8"
-    """The widest encoding of an update that is accepted by default; fewer bits are less traffic, more noise."""
+    """How updates are encoded. Fewer bits are less traffic and more noise."""
 
     clip: Annotated[float, Between(1.0, 1e6)] = 3.0
     """An update longer than this many times the round's median norm is shortened to it. Lower bounds an
     attacker more tightly and slows honest members with much to say."""
 
     staleness: Annotated[int, Between(0, 16)] = 0
-    """How many releases behind the head an update may start from. 0 is exact; more lets slow devices take part
-    with somewhat outdated gradients."""
+    """How many releases behind the head an update may start from. 0 is exact; more lets slow devices take
+    part with somewhat outdated gradients."""
 
     def __post_init__(self) -> None:
         if self.min_updates < 2 * self.f + 1:
@@ -77,11 +77,11 @@ class CommitteePolicy:
     """Seats. More seats survive more faulty members and cost more recomputation and messages."""
 
     pinned: Annotated[tuple[NodeId, ...], Length(0, 64)] = ()
-    """Members that always have a seat: steadier in a network with trusted, always-on devices, more central."""
+    """Members that always have a seat: steadier where some devices are trusted and always on, more central."""
 
     leader_timeout: Annotated[int, Between(100, _DAY)] = 15 * _SECOND
-    """ms of silence after which the next leader takes over (15 s / 30 s / 2 min). Shorter recovers sooner from a
-    crash, longer tolerates slow aggregation without needless changes."""
+    """ms of silence after which the next leader takes over (15 s / 30 s / 2 min). Shorter recovers sooner
+    from a crash, longer tolerates slow aggregation without needless changes."""
 
     memory: Annotated[int, Between(1, 1_000)] = 3
     """Rounds that a silent member stays on the roster. Longer tolerates naps, shorter stops waiting for the
@@ -109,7 +109,8 @@ class GossipPolicy:
     """ms between two signs of life (2 s / 10 s / 60 s): quicker notice of a death against idle traffic."""
 
     presence_lifetime: Annotated[int, Between(200, 7 * _DAY)] = 10 * _SECOND
-    """ms that a sign of life counts (10 s / 45 s / 5 min), at least twice the interval, so that one may be lost."""
+    """ms that a sign of life counts (10 s / 45 s / 5 min), at least twice the interval, so that one may be
+    lost."""
 
     def __post_init__(self) -> None:
         if self.presence_lifetime < 2 * self.presence_interval:
@@ -124,7 +125,8 @@ class Limits:
     """Bytes of one signed message. Larger lists more in one message, smaller bounds gossip."""
 
     blob_bytes: Annotated[int, Between(1_024, 64 * _GIB)] = 256 * _MIB
-    """Bytes of one blob other than base model files (256 MiB / 1 GiB / 1 GiB): must hold one float32 adapter."""
+    """Bytes of one blob other than base model files (256 MiB / 1 GiB / 1 GiB): must hold one float32
+    adapter."""
 
     streams_per_peer: Annotated[int, Between(1, 1_024)] = 16
     """Streams that one peer may have open with us. More is more parallel, fewer starves flooders."""
@@ -136,8 +138,8 @@ class Limits:
     """Peers connected at once. More spreads news faster and costs memory (about 1 MiB each)."""
 
     clock_skew: Annotated[int, Between(0, _DAY)] = 30 * _SECOND
-    """ms that clocks may disagree (30 s / 2 min / 10 min): lenient to bad clocks, against a longer life of expired
-    invites and a wider window for replays."""
+    """ms that clocks may disagree (30 s / 2 min / 10 min): lenient to bad clocks, against a longer life of
+    expired invites and a wider window for replays."""
 
     records_per_author: Annotated[int, Between(16, 1_000_000)] = 256
     """Signed records kept of one author: bounds what one identity can make everybody store."""
