@@ -76,6 +76,13 @@ class BlobStore:
         except FileNotFoundError:
             raise BlobMissing(f"Blob {_hex(digest)[:12]} is not on this node") from None
 
+    def open(self, digest: bytes) -> OpenBlob | None:
+        """The blob opened for reading in pieces (a network ``BlobReader``), or None if it is not here."""
+        try:
+            return OpenBlob(self.path(digest))
+        except (FileNotFoundError, ValueError):
+            return None
+
     def digests(self) -> Iterator[bytes]:
         """Every whole blob."""
         for folder in sorted(self.root.iterdir()):
@@ -134,9 +141,9 @@ class BlobStore:
             raise
         return digest
 
-    def partial(self, digest: bytes, size: int | None, limit: int = 1 << 30) -> PartialBlob:
+    def partial(self, digest: bytes, size: int) -> PartialBlob:
         """Begin, or go on with, the download of a blob. One at a time for each digest."""
-        return PartialBlob(self._incoming / f"{_hex(digest)}.part", self.path(digest), digest, size, limit)
+        return PartialBlob(self._incoming / f"{_hex(digest)}.part", self.path(digest), digest, size)
 
     # ----------------------------------------------------------------------------------------- collection
 
@@ -159,12 +166,33 @@ class BlobStore:
                     blobs += 1
                     freed += stat.st_size
         for leftover in self._incoming.iterdir():
-            lifetime = PARTIAL_LIFETIME if leftover.suffix == ".part" else grace
+            lifetime = PARTIAL_LIFETIME if leftover.suffix in (".part", ".ranges") else grace
             with suppress(FileNotFoundError):
                 if moment - leftover.stat().st_mtime >= lifetime:
                     leftover.unlink()
         sync_folder(self.root)
         return Collected(blobs, freed)
+
+
+class OpenBlob:
+    """One open blob; removing the file meanwhile does not disturb its readers."""
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._size = os.fstat(self._descriptor).st_size
+
+    @property
+    def size(self) -> int:
+        """Its length in bytes."""
+        return self._size
+
+    def read(self, offset: int, length: int) -> bytes:
+        """``length`` bytes from ``offset``."""
+        return os.pread(self._descriptor, length, offset)
+
+    def close(self) -> None:
+        """Give the file back."""
+        os.close(self._descriptor)
 
 
 def _hex(digest: bytes) -> str:

@@ -1,102 +1,140 @@
-"""A blob on its way in: written to a temporary name, hashed while it grows, named only when it is whole."""
+"""A blob on its way in: written to a temporary name, in any order, and named only when it is whole.
+
+Beside ``<digest>.part`` lies ``<digest>.ranges``, a line ``start stop`` for every stretch that is there, so
+that a node that was killed goes on where it stopped. A line is written after its bytes; should a loss of
+power keep the line and lose the bytes, the final hash finds out and the transfer begins anew.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
-from banyan.node.store.errors import BlobMismatch, disk_full, is_disk_full
+from banyan.node.store.errors import BlobMismatch, StoreError, disk_full, is_disk_full
 
-_READ = 1 << 20
+T = TypeVar("T")
 
 
 class PartialBlob:
-    """A download of ``size`` bytes whose SHA-256 must be ``digest``; survives a restart of the node.
+    """Assembles one blob of ``size`` bytes; a :class:`~banyan.node.network.transport.BlobSink`.
 
-    ``offset`` is how many bytes are already here: ask peers for the rest from there. :meth:`write` appends;
-    :meth:`finish` checks the whole, makes it durable and gives the blob its name. A partial whose bytes turn
-    out wrong is removed, so that the next attempt begins anew instead of failing for ever.
-
-    ``size`` None means that the length is not known beforehand; ``limit`` then bounds it.
-
-    Blocks; use it from a thread.
+    Blocks; used from threads, one call at a time. When the disk is full it removes what arrived, keeps the
+    reason in :attr:`failure` and raises it from every further call.
     """
 
-    def __init__(self, path: Path, target: Path, digest: bytes, size: int | None, limit: int) -> None:
+    def __init__(self, part: Path, target: Path, digest: bytes, size: int) -> None:
         self.digest = digest
         self.size = size
-        self._limit = limit if size is None else size
-        self._path = path
+        self.failure: StoreError | None = None
+        self._part = part
         self._target = target
-        self._hash = hashlib.sha256()
-        self.offset = 0
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._file = open(path, "a+b")  # noqa: SIM115 - it outlives this call; close() or discard() ends it
-        self._rehash()
+        self._ranges_file = part.with_suffix(".ranges")
+        self._file = self._guarded(lambda: os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        self._journal = self._guarded(
+            lambda: os.open(self._ranges_file, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        )
+        self._ranges = merge(self._read_ranges())
 
-    def _rehash(self) -> None:
-        self._file.seek(0)
-        while chunk := self._file.read(_READ):
-            self._hash.update(chunk)
-            self.offset += len(chunk)
-        if self.offset > self._limit:
-            self._restart()
+    def present(self) -> tuple[tuple[int, int], ...]:
+        """The ``(start, stop)`` stretches that are here, sorted and apart from each other."""
+        return self._ranges
 
-    def _restart(self) -> None:
-        self._file.truncate(0)
-        self._file.seek(0)
-        self._hash = hashlib.sha256()
-        self.offset = 0
+    @property
+    def received(self) -> int:
+        """How many different bytes are here."""
+        return sum(stop - start for start, stop in self._ranges)
 
-    def write(self, data: bytes) -> None:
-        """Append ``data``. Past the length it is a :class:`BlobMismatch`; on any error the partial goes."""
-        if self.offset + len(data) > self._limit:
-            self.discard()
+    def write_at(self, offset: int, data: bytes) -> None:
+        """Put ``data`` at ``offset``. Outside the blob it is a :class:`BlobMismatch`."""
+        if offset < 0 or offset + len(data) > self.size:
             raise BlobMismatch(
-                f"A peer sent more than the {self._limit} bytes of blob {self.digest.hex()[:12]}",
+                f"A peer sent more than the {self.size} bytes of blob {self.digest.hex()[:12]}",
                 "It is asked of another peer",
             )
-        try:
-            self._file.write(data)
-            self._file.flush()
-        except OSError as error:
-            self.discard()
-            if is_disk_full(error):
-                raise disk_full(f"a blob of {self._limit:,} bytes") from error
-            raise
-        self._hash.update(data)
-        self.offset += len(data)
 
-    def finish(self) -> Path:
-        """Check length and hash, make the blob durable and give it its name. Raises :class:`BlobMismatch`."""
-        if (self.size is not None and self.offset != self.size) or self._hash.digest() != self.digest:
-            self.discard()
-            raise BlobMismatch(
-                f"What arrived as blob {self.digest.hex()[:12]} ({self.offset} bytes) has another hash",
-                "It is fetched anew",
-            )
-        try:
-            os.fsync(self._file.fileno())
-            self._file.close()
-            place(self._path, self._target)
-        except OSError as error:
-            self.discard()
-            if is_disk_full(error):
-                raise disk_full(f"a blob of {self.offset:,} bytes") from error
-            raise
-        return self._target
+        def write() -> None:
+            position = offset
+            view = memoryview(data)
+            while view:
+                written = os.pwrite(self._file, view, position)
+                position, view = position + written, view[written:]
+            os.write(self._journal, f"{offset} {offset + len(data)}\n".encode())
 
-    def close(self) -> None:
-        """Stop for now; the bytes stay for a later attempt."""
-        self._file.close()
+        self._guarded(write)
+        self._ranges = merge((*self._ranges, (offset, offset + len(data))))
+
+    def finish(self) -> bool:
+        """Whether what is here is the blob; then it is in the store, durably. If not, it is forgotten."""
+        return self._guarded(self._finish)
+
+    def _finish(self) -> bool:
+        os.ftruncate(self._file, self.size)
+        with open(self._file, "rb", closefd=False) as reader:
+            reader.seek(0)
+            found = hashlib.file_digest(reader, "sha256").digest()  # type: ignore[arg-type]
+        if self.received != self.size or found != self.digest:
+            os.ftruncate(self._file, 0)
+            os.ftruncate(self._journal, 0)
+            self._ranges = ()
+            return False
+        os.fsync(self._file)
+        place(self._part, self._target)
+        self._ranges_file.unlink(missing_ok=True)
+        self._close()
+        return True
+
+    def abort(self) -> None:
+        """Stop for now; what arrived stays for a later attempt."""
+        self._close()
 
     def discard(self) -> None:
         """Stop and remove what arrived."""
-        with suppress(OSError):  # closing flushes, and that may fail on the same full disk
-            self._file.close()
-        self._path.unlink(missing_ok=True)
+        self._close()
+        self._part.unlink(missing_ok=True)
+        self._ranges_file.unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        for descriptor in {self._file, self._journal} - {-1}:
+            with suppress(OSError):
+                os.close(descriptor)
+        self._file = self._journal = -1
+
+    def _guarded(self, action: Callable[[], T]) -> T:
+        if self.failure is not None:
+            raise self.failure
+        try:
+            return action()
+        except OSError as error:
+            if not is_disk_full(error):
+                raise
+            self.failure = disk_full(f"a blob of {self.size:,} bytes")
+            self.discard()
+            raise self.failure from error
+
+    def _read_ranges(self) -> Iterable[tuple[int, int]]:
+        there = os.fstat(self._file).st_size
+        text = os.pread(self._journal, os.fstat(self._journal).st_size, 0)
+        for line in text.split(b"\n"):
+            numbers = line.split(b" ")
+            if len(numbers) == 2 and all(number.isdigit() for number in numbers):
+                start, stop = int(numbers[0]), int(numbers[1])
+                if start < stop <= min(there, self.size):
+                    yield start, stop
+
+
+def merge(ranges: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    """The same bytes as the fewest stretches, sorted."""
+    merged: list[tuple[int, int]] = []
+    for start, stop in sorted(ranges):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], stop))
+        else:
+            merged.append((start, stop))
+    return tuple(merged)
 
 
 def place(temporary: Path, target: Path) -> None:

@@ -1,5 +1,6 @@
 """Whatever was acknowledged is there after ``kill -9``, and nothing is half there."""
 
+import hashlib
 import random
 import subprocess
 import sys
@@ -55,9 +56,7 @@ def test_every_acknowledgement_survives_a_kill_at_any_moment(tmp_path):
         assert database.records() == [b"record %d" % n for n in range(max(1, number - 19), number + 1)]
         assert database.last_position() == number
         for digest in blobs.digests():
-            partial = blobs.partial(digest, None)
-            partial.write(blobs.read(digest))
-            partial.finish()  # raises where a named blob is not what its name says
+            assert hashlib.sha256(blobs.read(digest)).digest() == digest
         database.close()
 
 
