@@ -1,0 +1,371 @@
+"""What the owner of a node may choose, with the unit, the default and the trade-off of each.
+
+Sources, later over earlier: the defaults of a preset, ``settings.toml`` in the state directory, environment
+variables (``BANYAN_NETWORK_PORT`` for ``port`` in ``[network]``), flags. An unknown key is an error that
+names the nearest known one. What a whole network must agree on (rule, f, deadlines, limits) is in its
+charter.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from banyan.node.learning.settings import TrainingSettings
+from banyan.security.errors import BanyanError
+
+Preset = Literal["local", "lan", "wan"]
+
+#: Environment variables with our prefix that are no settings.
+RESERVED = frozenset({"BANYAN_HOME", "BANYAN_PASSPHRASE", "BANYAN_DEBUG"})
+
+PREFIX = "BANYAN_"
+
+_LEARNING = TrainingSettings()
+
+
+class SettingsError(BanyanError):
+    """A setting is unknown, or its value is not one that it may have."""
+
+
+class Section(BaseModel):
+    """A table of the settings file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Network(Section):
+    """``[network]``: how this node is reached and how much it gives."""
+
+    listen: str = Field(
+        "0.0.0.0",
+        description="The address to listen on. 0.0.0.0: every interface, so that others can reach this node. "
+        "127.0.0.1: this machine only. Preset local: 127.0.0.1.",
+    )
+    port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description="The TCP port. 0 (default): a free one, chosen at the first start and kept from then "
+        "on. A fixed one can be opened in a firewall, but two nodes on one machine need two.",
+    )
+    announce: tuple[str, ...] = Field(
+        (),
+        max_length=8,
+        description="Multiaddrs to tell others instead of the ones found here, such as "
+        "/ip4/203.0.113.7/tcp/4701. Needed behind a router that forwards a port; a wrong one makes this node "
+        "unreachable.",
+    )
+    mdns: bool = Field(
+        True,
+        description="Find nodes of the same network on the local network without any address. Presets local "
+        "and wan: off; it tells everyone on the local network that this node exists.",
+    )
+    timeout: float = Field(
+        10.0,
+        gt=0,
+        le=600,
+        description="Seconds that a peer may take to answer or to send the next chunk. Presets: local 10, "
+        "lan 10, wan 30. Shorter gives up on dead peers sooner, longer is kinder to slow links.",
+    )
+    connections: int = Field(
+        64,
+        ge=2,
+        le=1024,
+        description="Open connections at most. More reach more peers at once; each costs about 0.5 MB of "
+        "memory.",
+    )
+
+
+class Training(Section):
+    """``[training]``: what this device learns from, and how hard it works."""
+
+    data: Path | None = Field(
+        None,
+        description="A JSONL file or a folder of them. It never leaves this device. None (default): this "
+        "node relays, verifies and keeps history, but does not train.",
+    )
+    branch: str | None = Field(
+        None,
+        description="The branch this node works on, such as /health/first_aid. Default: the one it joined "
+        "with, else the first of the charter that has no children.",
+    )
+    app: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
+        description="Your own Flower ClientApp as package.module:attribute. None (default): Banyan's own.",
+    )
+    base: Path | None = Field(
+        None,
+        description="A folder that already holds the network's base model; its fingerprint must be the "
+        "charter's. None (default): fetched from peers.",
+    )
+    steps: int = Field(
+        _LEARNING.steps,
+        ge=1,
+        le=1_000_000,
+        description="Optimiser steps a round. More learn more of this device's data each round and pull its "
+        "update further from the others'; together they should take less than the round's deadline.",
+    )
+    batch: int = Field(
+        _LEARNING.batch,
+        ge=1,
+        le=4096,
+        description="Rows a step. More: steadier steps, each slower and with more memory.",
+    )
+    max_length: int = Field(
+        _LEARNING.max_length,
+        ge=8,
+        le=1 << 20,
+        description="Tokens of a row that are used; the rest is cut. Time and memory grow with it.",
+    )
+    learning_rate: float = Field(
+        _LEARNING.learning_rate,
+        gt=0,
+        le=10,
+        description="Peak learning rate of B; a frozen A needs about ten times what one gives LoRA. Larger "
+        "learns faster until it diverges.",
+    )
+    eval_rows: int = Field(
+        _LEARNING.eval_rows,
+        ge=1,
+        le=1_000_000,
+        description="Held-out rows the loss is measured on before and after. More: surer and slower.",
+    )
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field(
+        _LEARNING.device, description="auto: an accelerator where there is one; else exactly the one named."
+    )
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        _LEARNING.precision,
+        description="auto: bfloat16 where a GPU has it (twice as fast, slightly rougher), else float32.",
+    )
+
+
+class Worker(Section):
+    """``[worker]``: the child process that computes."""
+
+    threads: int = Field(
+        0,
+        ge=0,
+        le=1024,
+        description="CPU threads. 0 (default): half of this machine's cores, at least one, so that it stays "
+        "usable while it trains.",
+    )
+    attempts: int = Field(
+        2,
+        ge=1,
+        le=10,
+        description="How often a job is tried whose worker died (out of memory, killed) before it is "
+        "reported as failed.",
+    )
+    job_timeout: float = Field(
+        3600.0,
+        gt=0,
+        description="Seconds after which a job counts as hung and its worker is killed and started again.",
+    )
+
+
+class Api(Section):
+    """``[api]``: the control API beyond the Unix socket, which is always there."""
+
+    port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description="A TCP port for the control API; every request then needs the token in HOME/token. 0 "
+        "(default): off. On: dashboards on other machines can read it.",
+    )
+    host: str = Field(
+        "127.0.0.1",
+        description="The address it listens on. Beyond 127.0.0.1 the token travels unencrypted: put a TLS "
+        "proxy in front.",
+    )
+
+
+class Store(Section):
+    """``[store]``: what the disk keeps."""
+
+    events: int = Field(
+        10_000,
+        ge=100,
+        le=10_000_000,
+        description="Lines of the event log to keep. More remember longer; about 300 bytes each.",
+    )
+    collect: float = Field(
+        3600.0,
+        ge=10,
+        description="Seconds between two collections of blobs that nothing needs any more. Shorter frees "
+        "disk sooner; longer can serve late peers a little better.",
+    )
+
+
+class Settings(Section):
+    """Every setting of a node."""
+
+    preset: Preset = Field(
+        "lan",
+        description="local: all on one machine. lan: one network, found by mDNS. wan: over the internet, "
+        "patient.",
+    )
+    network: Network = Network()
+    training: Training = Training()
+    worker: Worker = Worker()
+    api: Api = Api()
+    store: Store = Store()
+
+
+#: What each preset changes from the defaults above.
+PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+    "local": {"network": {"listen": "127.0.0.1", "mdns": False}},
+    "lan": {},
+    "wan": {"network": {"mdns": False, "timeout": 30.0}},
+}
+
+
+def load(
+    path: Path,
+    flags: Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> Settings:
+    """The settings of a node whose file is ``path`` (it may be absent).
+
+    ``flags`` has dotted names (``network.port``); None values are flags that were not given. Raises
+    :class:`SettingsError` naming the key, what is wrong, and the nearest known key.
+    """
+    given: dict[str, Any] = {}
+    for source, values in (
+        (str(path), _from_file(path)),
+        ("the environment", _from_environment(environment)),
+        ("a flag", {name: value for name, value in (flags or {}).items() if value is not None}),
+    ):
+        for name, value in values.items():
+            if name not in KNOWN:
+                raise _unknown(name, source)
+            given[name] = value
+    preset = given.get("preset", Settings.model_fields["preset"].default)
+    tree: dict[str, Any] = {section: dict(values) for section, values in PRESETS.get(preset, {}).items()}
+    for name, value in given.items():
+        section, _, field = name.rpartition(".")
+        (tree.setdefault(section, {}) if section else tree)[field] = value
+    try:
+        return Settings.model_validate(tree)
+    except ValidationError as error:
+        raise _invalid(error) from None
+
+
+def describe() -> Iterator[tuple[str, object, str]]:
+    """Name, default and description of every setting, in the order of this file."""
+    for name, field in Settings.model_fields.items():
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, Section):
+            for inner, described in section.model_fields.items():
+                yield f"{name}.{inner}", described.default, described.description or ""
+        else:
+            yield name, field.default, field.description or ""
+
+
+def save(path: Path, changes: Mapping[str, Any]) -> None:
+    """Write ``changes`` (dotted names; None removes a key) into the settings file, keeping its other keys.
+
+    Comments in the file are not kept. The result is checked before it is written.
+    """
+    from banyan.node.home import write_durably
+
+    merged = _from_file(path)
+    for name, value in changes.items():
+        if name not in KNOWN:
+            raise _unknown(name, "this command")
+        if value is None:
+            merged.pop(name, None)
+        else:
+            merged[name] = value
+    text = _toml(merged)
+    load(path.with_name(".none"), tomllib_flat(tomllib.loads(text)), {})
+    write_durably(path, text.encode())
+
+
+def tomllib_flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested tables as dotted names."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat.update(tomllib_flat(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+KNOWN: Mapping[str, object] = {name: default for name, default, _ in describe()}
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib_flat(tomllib.loads(path.read_text("utf-8")))
+    except FileNotFoundError:
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            f"{path} is not valid TOML ({error})", "Mend that line, or remove the file"
+        ) from None
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for variable, text in environment.items():
+        if not variable.startswith(PREFIX) or variable in RESERVED:
+            continue
+        name = variable.removeprefix(PREFIX).lower()
+        if name not in KNOWN:
+            name = name.replace("_", ".", 1)
+        values[name] = [part for part in text.split(",") if part] if name == "network.announce" else text
+    return values
+
+
+def _unknown(name: str, source: str) -> SettingsError:
+    nearest = difflib.get_close_matches(name, KNOWN, n=1, cutoff=0.0)[0]
+    field = name.rpartition(".")[2]
+    same = [known for known in KNOWN if known.rpartition(".")[2] == field]
+    return SettingsError(
+        f"{source[0].upper() + source[1:]} sets {name}, which is no setting",
+        f"Did you mean {(same or [nearest])[0]}? `banyan settings` lists them all",
+    )
+
+
+def _invalid(error: ValidationError) -> SettingsError:
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"])
+    message = first["msg"]
+    if name == "preset":
+        message = f"it is one of {', '.join(get_args(Preset))}"
+    return SettingsError(
+        f"The setting {name} cannot be {first.get('input')!r}: {message[0].lower() + message[1:]}",
+        "`banyan settings` says what each may be",
+    )
+
+
+def _toml(values: Mapping[str, Any]) -> str:
+    sections: dict[str, list[str]] = {}
+    for name in KNOWN:
+        if name in values:
+            section, _, field = name.rpartition(".")
+            sections.setdefault(section, []).append(f"{field} = {_literal(values[name])}")
+    blocks = ["\n".join(([f"[{section}]"] if section else []) + lines) for section, lines in sections.items()]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _literal(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return repr(value)
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(_literal(item) for item in value) + "]"
+    import json
+
+    return json.dumps(str(value))  # a JSON string is a TOML basic string, up to characters JSON escapes alike
