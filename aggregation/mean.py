@@ -1,0 +1,34 @@
+"""Mean: the average of the inputs; what plain federated averaging does, and no defence at all."""
+
+from __future__ import annotations
+
+
+import numpy as np
+
+from .arithmetic import Matrix
+from .rule import Points, WeightRule
+
+
+class Mean(WeightRule):
+    """The average of all inputs: ``(1/n) Σ xᵢ``.
+
+    One malicious input moves it anywhere (breakdown 0): kept as the baseline that robust rules are
+    compared with, and for networks in which every member is trusted.
+
+    *Condition*: n >= 1; f is accepted and ignored. *Cost*: one pass, n·d additions.
+    *Paper*: McMahan et al., Communication-Efficient Learning of Deep Networks from Decentralized Data, 2017.
+
+    >>> import numpy as np
+    >>> Mean()(np.array([[1, 2], [3, 6]], np.float32)).vector
+    array([2., 4.], dtype=float32)
+    """
+
+    name = "mean"
+    tolerance = 0.0
+
+    @property
+    def minimum_n(self) -> int:
+        return 1
+
+    def weigh(self, points: Points) -> tuple[Matrix, Matrix | None]:
+        return np.full(points.n, 1 / points.n), None

@@ -1,0 +1,59 @@
+"""Rules by name, for settings and the command line."""
+
+from __future__ import annotations
+
+from .centered_clipping import CenteredClipping
+from .errors import AggregationError
+from .geometric_median import GeometricMedian
+from .krum import Krum, MultiKrum
+from .mean import Mean
+from .median import Median
+from .nearest_neighbor_mixing import NearestNeighborMixing
+from .rule import PreAggregation, Rule
+from .trimmed_mean import TrimmedMean
+
+_RULES: tuple[type[Rule], ...] = (
+    Mean,
+    Krum,
+    MultiKrum,
+    TrimmedMean,
+    Median,
+    GeometricMedian,
+    CenteredClipping,
+)
+_PRE_AGGREGATIONS: tuple[type[PreAggregation], ...] = (NearestNeighborMixing,)
+
+
+def rules() -> dict[str, type[Rule]]:
+    """Every rule by its name."""
+    return {rule.name: rule for rule in _RULES}
+
+
+def pre_aggregations() -> dict[str, type[PreAggregation]]:
+    """Every pre-aggregation by its name."""
+    return {pre.name: pre for pre in _PRE_AGGREGATIONS}
+
+
+def build(spec: str, f: int = 0) -> Rule:
+    """The rule that ``spec`` names: pre-aggregations and then a rule, joined by ``+``.
+
+    Raises :class:`AggregationError` for an unknown name, with all known ones.
+
+    >>> build("nnm+multi-krum", f=1)
+    nnm+multi-krum(f=1)
+    """
+    *before, last = [part.strip() for part in spec.split("+")]
+    known, known_before = rules(), pre_aggregations()
+    for part in before:
+        if part not in known_before:
+            raise AggregationError(_unknown("pre-aggregation", part, known_before))
+    if last not in known:
+        raise AggregationError(_unknown("rule", last, known))
+    rule: Rule = known[last](f)
+    for part in reversed(before):
+        rule = known_before[part](f) >> rule
+    return rule
+
+
+def _unknown(kind: str, name: str, known: dict[str, type[Rule]] | dict[str, type[PreAggregation]]) -> str:
+    return f"there is no {kind} {name!r}: choose one of {', '.join(known)}"

@@ -1,0 +1,229 @@
+"""The inputs of a rule: n rows of d numbers, read a block of columns at a time.
+
+Rows may be arrays, memory maps, torch tensors on the CPU or encoded vectors, and are never copied whole:
+a rule sees lists of float32 views of one block of columns, small enough for the processor's cache. That
+bounds the memory of every rule, whatever n and d.
+
+Rows are brought into a canonical order, by their content, before anything is computed: so no result
+depends on the order in which inputs arrived, not even in its last bit.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from .encoding import EncodedVector
+from .errors import AggregationError, NotFinite
+
+Float32s: TypeAlias = npt.NDArray[np.float32]
+Row: TypeAlias = "Float32s | EncodedVector"
+
+CACHE: Final = 1 << 19
+"""Bytes of one block of all rows. Smaller: more calls; larger: the block leaves the second-level cache."""
+
+_RELEASE: Final = 1 << 24
+"""Bytes read from all memory maps before their pages are given back."""
+
+
+class Rows:
+    """``n`` rows of ``d`` columns in canonical order; ``order[i]`` is the position of row i in the input.
+
+    ``twin[i]`` is the first row identical to row i (i itself where there is none before it).
+    """
+
+    def __init__(self, updates: Any) -> None:
+        given = [_row(row, i) for i, row in enumerate(_split(updates))]
+        if not given:
+            raise AggregationError("there is nothing to aggregate: pass at least one input")
+        sizes = [len(row) for row in given]
+        if len(set(sizes)) > 1:
+            raise AggregationError(f"inputs must have the same length, but have lengths {sizes}")
+        if not sizes[0]:
+            raise AggregationError("inputs are empty: a row needs at least one number")
+        self.n, self.d = len(given), sizes[0]
+        self.order, self.twin = _canonical_order(given, self.d)
+        self.rows: list[Row] = [given[i] for i in self.order]
+
+    @property
+    def integer_block(self) -> int:
+        """Columns per scale where all rows are integer codes in the same blocks, else 0."""
+        first = self.rows[0]
+        if not isinstance(first, EncodedVector) or first.scales is None:
+            return 0
+        kinds = {(row.codec, row.block) if isinstance(row, EncodedVector) else None for row in self.rows}
+        return first.block if len(kinds) == 1 else 0
+
+    def width(self, multiple: int = 1) -> int:
+        """Columns of one block: a multiple of ``multiple`` such that all rows of it fit the cache."""
+        fit = CACHE // (4 * (self.n + 2))
+        return max(1, fit // multiple) * multiple
+
+    def blocks(
+        self, width: int, points: Sequence[Row] | None = None
+    ) -> Iterator[tuple[int, int, list[Float32s]]]:
+        """Yield (start, stop, views): one float32 view (stop - start,) per row, valid until the next step.
+
+        Reads ``points`` instead of all rows where given. A view may be part of an input: never write to it.
+        """
+        points = self.rows if points is None else points
+        scratch = [np.empty(min(width, self.d), np.float32) if _is_coded(row) else None for row in points]
+        mapped = [found for row in points if (found := _memory_map(row)) is not None]
+        maps = list({id(each): each for each in mapped}.values())
+        kept = 0
+        for start in range(0, self.d, width):
+            stop = min(self.d, start + width)
+            views = [
+                row.decode(start, stop, space[: stop - start]) if isinstance(row, EncodedVector) and space is not None
+                else _plain(row)[start:stop]
+                for row, space in zip(points, scratch, strict=True)
+            ]  # fmt: skip
+            yield start, stop, views
+            if (stop - kept) * 4 * len(mapped) >= _RELEASE:
+                kept = stop
+                _release(maps)
+        _release(maps)
+
+    def refuse_nonfinite(self) -> None:
+        """Raise :class:`NotFinite` naming every row with NaN or an infinity, by its position in the input."""
+        bad: set[int] = set()
+        for _, _, views in self.blocks(self.width()):
+            bad.update(self.order[i] for i, view in enumerate(views) if not np.isfinite(view).all())
+        if bad:
+            raise NotFinite(sorted(bad))
+
+
+def origin(like: Rows) -> Row:
+    """A row of zeros beside ``like``, without the memory: integer codes where the rows are, so that
+    distances to it stay exact."""
+    block = like.integer_block
+    first = like.rows[0]
+    if block and isinstance(first, EncodedVector):
+        codes = np.broadcast_to(np.zeros(1, first.codes.dtype), first.codes.shape)
+        return EncodedVector(first.codec, like.d, block, codes, np.zeros(-(-like.d // block), np.float32))
+    return np.broadcast_to(np.float32(0), (like.d,))
+
+
+def reference(vector: Any, like: Rows, name: str) -> Row:
+    """One more row beside ``like``, such as a node's own vector: checked like an input."""
+    try:
+        row = _row(vector, 0)
+    except AggregationError as error:
+        raise AggregationError(f"{name}: {error}") from None
+    if len(row) != like.d:
+        raise AggregationError(f"{name} has length {len(row)}, but the inputs have length {like.d}")
+    return row
+
+
+def _split(updates: Any) -> Sequence[Any]:
+    """The rows of an (n, d) array, of a tensor, or of a sequence of rows."""
+    if _is_tensor(updates):
+        updates = _tensor(updates, "the tensor of inputs")
+    if isinstance(updates, EncodedVector):
+        raise AggregationError("got one encoded vector: pass a sequence of them")
+    if isinstance(updates, np.ndarray):
+        if updates.ndim != 2:
+            raise AggregationError(
+                f"inputs are an array (n, d) or a sequence of rows, not shape {updates.shape}"
+            )
+        return list(updates)
+    if isinstance(updates, (str, bytes)) or not isinstance(updates, Sequence):
+        raise AggregationError(
+            f"inputs are an array (n, d) or a sequence of rows, not {type(updates).__name__}"
+        )
+    return updates
+
+
+def _row(row: Any, index: int) -> Row:
+    if isinstance(row, EncodedVector):
+        return row.codes if row.codec == "float32" else row
+    if _is_tensor(row):
+        row = _tensor(row, f"input {index}")
+        if isinstance(row, EncodedVector):
+            return row
+    if not isinstance(row, np.ndarray):
+        raise AggregationError(
+            f"input {index} is a {type(row).__name__}: pass float32 arrays or encoded vectors"
+        )
+    if row.ndim != 1:
+        raise AggregationError(f"input {index} has shape {row.shape}: a row has one dimension")
+    if row.dtype != np.float32:
+        raise AggregationError(
+            f"input {index} is {row.dtype}: rules take float32 (or encoded vectors, which carry their scales); "
+            "convert it with .astype(numpy.float32)"
+        )
+    return row
+
+
+def _is_tensor(value: Any) -> bool:
+    return type(value).__module__.partition(".")[0] == "torch" and hasattr(value, "detach")
+
+
+def _tensor(value: Any, name: str) -> Any:
+    """A CPU tensor as an array that shares its memory."""
+    kind = str(value.dtype).removeprefix("torch.")
+    if kind != "float32":
+        raise AggregationError(f"{name} is {kind}: rules take float32; convert it with .float()")
+    if value.device.type != "cpu":
+        raise AggregationError(f"{name} is on {value.device}: move all inputs to one device")
+    return value.detach().numpy()
+
+
+def _is_coded(row: Row) -> bool:
+    return isinstance(row, EncodedVector)
+
+
+def _plain(row: Row) -> Float32s:
+    assert isinstance(row, np.ndarray)  # encoded rows were decoded by the caller
+    return row
+
+
+def _memory_map(row: Row) -> mmap.mmap | None:
+    """The map behind a row where its pages can be read again from the file (not a private copy of them)."""
+    array: Any = row.codes if isinstance(row, EncodedVector) else row
+    while isinstance(array, np.ndarray):
+        if isinstance(array, np.memmap) and isinstance(array.base, mmap.mmap):
+            return array.base if array.mode != "c" else None
+        array = array.base
+    return None
+
+
+def _release(maps: Sequence[mmap.mmap]) -> None:
+    """Give the pages read so far back to the system: they stay in its file cache, not in our memory."""
+    if hasattr(mmap, "MADV_DONTNEED"):
+        for each in maps:
+            each.madvise(mmap.MADV_DONTNEED)
+
+
+def _canonical_order(rows: Sequence[Row], d: int) -> tuple[list[int], list[int]]:
+    """The rows' positions sorted by their float32 bits, and for each sorted row its first identical one.
+
+    Reads only as many columns as it takes to tell the rows apart, 64 of them for rows without duplicates.
+    """
+    groups = [list(range(len(rows)))]
+    start, width = 0, 64
+    while start < d and any(len(group) > 1 for group in groups):
+        stop = min(d, start + width)
+        groups = [part for group in groups for part in _split_group(rows, group, start, stop)]
+        start, width = stop, min(8 * width, 1 << 16)
+    order = [i for group in groups for i in group]
+    twin: list[int] = []
+    for group in groups:
+        twin += [len(twin)] * len(group)
+    return order, twin
+
+
+def _split_group(rows: Sequence[Row], group: list[int], start: int, stop: int) -> list[list[int]]:
+    """Split rows that agree before ``start`` by their bits in [start, stop), in the order of those bits."""
+    if len(group) == 1:
+        return [group]
+    keys: dict[bytes, list[int]] = {}
+    for i in group:
+        row = rows[i]
+        piece = row.decode(start, stop) if isinstance(row, EncodedVector) else row[start:stop]
+        keys.setdefault(piece.tobytes(), []).append(i)
+    return [keys[key] for key in sorted(keys)]

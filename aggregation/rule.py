@@ -1,0 +1,336 @@
+"""What every rule is: a function of n vectors that says what it chose, composed with ``>>``.
+
+A rule is one of two kinds, by what it needs of its inputs:
+
+- a :class:`WeightRule` looks at mutual distances only and answers with one weight per point; its vector
+  is the weighted sum. Krum, the geometric median and centered clipping are of this kind.
+- a :class:`ColumnRule` looks at each column by itself. Trimmed mean and median are of this kind.
+
+A :class:`PreAggregation` replaces the points by mixtures of them, in weights, so that a chain of any
+length costs one pass over the inputs for the distances and one for the values.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar, Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from .arithmetic import Matrix, product
+from .errors import AggregationError, TooFewInputs
+from .geometry import Geometry, measure
+from .rows import Float32s, Row, Rows, origin, reference
+
+
+Kernel: TypeAlias = Callable[[Sequence[Float32s], Float32s], None]
+"""Takes n rows (read only) of one block of w columns and writes its result (w,) to the second argument."""
+
+
+@dataclass(frozen=True, eq=False)
+class Aggregate:
+    """What a rule made of n inputs of length d.
+
+    - ``vector``: float32 (d,).
+    - ``weights``: float64 (n,), the share of each input in the vector, in the order of the inputs; None
+      for rules that work column by column. They sum to one unless something else (the origin, the centre
+      of a clipping) takes part.
+    - ``left_out``: positions of the inputs that have no share at all, ascending.
+    - ``scores``: float64 (n,), what the rule judged each input by (its docstring says what; lower is
+      better), or None.
+    """
+
+    vector: Float32s
+    weights: Matrix | None = None
+    left_out: tuple[int, ...] = ()
+    scores: Matrix | None = None
+
+
+class Points:
+    """The points a rule sees: the inputs or, after a pre-aggregation, mixtures of them.
+
+    ``mix`` (k, p) holds their coordinates over the n rows, the origin (position n) and, where the caller
+    gave one, the vector to aggregate ``around`` (position n + 1); None for the rows themselves.
+    """
+
+    def __init__(self, rows: Rows, around: Row | None = None, mix: Matrix | None = None) -> None:
+        self.rows, self.around, self.mix = rows, around, mix
+        self.base: Points = self
+
+    @property
+    def n(self) -> int:
+        """How many points a rule sees."""
+        return self.rows.n if self.mix is None else len(self.mix)
+
+    @cached_property
+    def _all(self) -> list[Row]:
+        return [*self.rows.rows, origin(self.rows), *([] if self.around is None else [self.around])]
+
+    @cached_property
+    def everything(self) -> Geometry:
+        """Geometry of the n points followed by the origin and, where given, the ``around`` vector."""
+        if self.base is self:
+            return measure(self._all, self.rows)
+        return self.base.everything.mixed(self.coordinates(with_references=True))
+
+    @cached_property
+    def geometry(self) -> Geometry:
+        """Geometry of the n points alone."""
+        if self.base is self:
+            if "everything" in self.__dict__:
+                whole, n = self.everything, self.n
+                return Geometry(whole.squared[:n, :n], whole.inner[:n, :n], whole.centre)
+            return measure(self.rows.rows, self.rows)
+        mix = self.coordinates()
+        if np.any(mix[:, self.rows.n :]):
+            return self.base.everything.mixed(mix)
+        return self.base.geometry.mixed(np.ascontiguousarray(mix[:, : self.rows.n]))
+
+    def coordinates(self, with_references: bool = False) -> Matrix:
+        """Coordinates (n, p) of the points over all base points; with the references' own rows below."""
+        p = len(self._all)
+        own = np.eye(self.n, p) if self.mix is None else self.mix
+        return np.vstack([own, np.eye(p)[self.rows.n :]]) if with_references else own
+
+    def mixed(self, weights: Matrix) -> Points:
+        """New points ``weights @ points``; ``weights`` (k, n), or (k, n + references) to use those too."""
+        with_references = weights.shape[1] > self.n
+        points = Points(self.rows, self.around, product(weights, self.coordinates(with_references)))
+        points.base = self.base
+        return points
+
+    def spread(self, weights: Matrix) -> Matrix:
+        """Weights over the points (and references) as weights over all base points (p,)."""
+        return product(np.ascontiguousarray(self.coordinates(len(weights) > self.n).T), weights)
+
+    def blocks(self) -> Iterator[tuple[int, int, list[Float32s]]]:
+        """Yield (start, stop, views) of the points, block by block; mixtures are computed per block."""
+        width = self.rows.width()
+        if self.mix is None:
+            yield from self.rows.blocks(width)
+            return
+        used = np.flatnonzero(self.mix.any(axis=0))
+        mix = np.ascontiguousarray(self.mix[:, used], np.float32)
+        source = np.empty((len(used), width), np.float32)
+        target = np.empty((self.n, width), np.float32)
+        for start, stop, views in self.rows.blocks(width, [self._all[i] for i in used]):
+            size = stop - start
+            for view, space in zip(views, source, strict=True):
+                space[:size] = view
+            np.matmul(mix, source[:, :size], out=target[:, :size])
+            yield start, stop, list(target[:, :size])
+
+
+class Rule(ABC):
+    """A rule for n vectors, at most ``f`` of which are malicious.
+
+    Calling it raises :class:`banyan.aggregation.errors.AggregationError` (a ``ValueError``): too few inputs
+    for f, lengths that differ, another dtype than float32, rows with NaN or infinities (named by index).
+    The result depends neither on the order of the inputs nor on the number of threads, to the last bit.
+    """
+
+    name: ClassVar[str]
+    tolerance: ClassVar[float]
+
+    def __init__(self, f: int = 0) -> None:
+        if isinstance(f, bool) or not isinstance(f, (int, np.integer)) or f < 0:
+            raise AggregationError(f"f counts malicious inputs: a whole number from 0 on, not {f!r}")
+        self.f: Final = int(f)
+
+    @property
+    @abstractmethod
+    def minimum_n(self) -> int:
+        """The fewest inputs the rule's guarantee needs with this f; fewer are refused."""
+
+    @property
+    def breakdown(self) -> float:
+        """The share f / n of malicious inputs that the rule's guarantee approaches as n grows."""
+        return type(self).tolerance
+
+    @property
+    def label(self) -> str:
+        """The name as :func:`banyan.aggregation.build` reads it, such as ``nnm+multi-krum``."""
+        return type(self).name
+
+    def __repr__(self) -> str:
+        return f"{self.label}(f={self.f})"
+
+    def __call__(self, updates: Any, *, around: Any = None) -> Aggregate:
+        """Aggregate n vectors of length d.
+
+        ``updates``: a float32 array (n, d), or a sequence of n rows, each a float32 array (also a memory
+        map), a torch tensor, or an :class:`banyan.aggregation.encoding.EncodedVector`.
+        ``around``: a trusted vector (d,) such as the previous aggregate, used by rules that clip around
+        a centre and ignored by the others; by default the origin, which for updates is "no change".
+        """
+        rows = Rows(updates)
+        self.check(rows.n)
+        points = Points(rows, None if around is None else reference(around, rows, "the centre"))
+        with np.errstate(over="ignore", invalid="ignore"):
+            result = self.aggregate(points)
+        return _in_input_order(result, rows)
+
+    def check(self, n: int) -> None:
+        """Raise :class:`TooFewInputs` where n is below :attr:`minimum_n`."""
+        if n < self.minimum_n:
+            raise TooFewInputs(self.label, n, self.minimum_n, self.f)
+
+    @abstractmethod
+    def aggregate(self, points: Points) -> Aggregate:
+        """The rule on checked points, in their canonical order; ``weights`` over all base points."""
+
+
+class WeightRule(Rule):
+    """A rule that needs mutual distances only, and answers with a weight for each point."""
+
+    @abstractmethod
+    def weigh(self, points: Points) -> tuple[Matrix, Matrix | None]:
+        """Weights over the points (n,), or (n + references,), and the score of each point or None."""
+
+    def aggregate(self, points: Points) -> Aggregate:
+        weights, scores = self.weigh(points)
+        shares = points.spread(weights)
+        return Aggregate(combine(points, shares), shares, scores=scores if points.mix is None else None)
+
+
+class ColumnRule(Rule):
+    """A rule that treats every column by itself."""
+
+    @abstractmethod
+    def kernel(self, n: int) -> Kernel:
+        """The rule for n rows as a function of one block of columns."""
+
+    def aggregate(self, points: Points) -> Aggregate:
+        vector = np.empty(points.rows.d, np.float32)
+        kernel = self.kernel(points.n)
+        for start, stop, views in points.blocks():
+            if not all(np.isfinite(np.vdot(view, view)) for view in views):
+                if points.mix is not None or not all(np.isfinite(view).all() for view in views):
+                    points.rows.refuse_nonfinite()
+            kernel(views, vector[start:stop])
+        return Aggregate(vector)
+
+
+class PreAggregation(ABC):
+    """Replaces the inputs by mixtures of them, before a rule: ``pre >> rule``."""
+
+    name: ClassVar[str]
+
+    def __init__(self, f: int = 0) -> None:
+        if isinstance(f, bool) or not isinstance(f, (int, np.integer)) or f < 0:
+            raise AggregationError(f"f counts malicious inputs: a whole number from 0 on, not {f!r}")
+        self.f: Final = int(f)
+
+    @property
+    def minimum_n(self) -> int:
+        """The fewest inputs it needs with this f."""
+        return 2 * self.f + 1
+
+    def outputs(self, n: int) -> int:
+        """How many points it makes of n."""
+        return n
+
+    def inputs(self, outputs: int) -> int:
+        """The fewest inputs of which it makes at least ``outputs`` points."""
+        return outputs
+
+    @abstractmethod
+    def mix(self, points: Points) -> Matrix:
+        """The new points in coordinates over the old ones (k, n), or (k, n + references); rows sum to one."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).name}(f={self.f})"
+
+    def __rshift__(self, rule: Rule) -> Rule:
+        """This, then ``rule`` on what it made."""
+        if not isinstance(rule, Rule):
+            return NotImplemented
+        return Chain(self, rule)
+
+
+class Chain(Rule):
+    """A pre-aggregation and then a rule on what it made, written ``pre >> rule``."""
+
+    name = "chain"
+    tolerance = 0.5
+
+    def __init__(self, first: PreAggregation, then: Rule) -> None:
+        super().__init__(max(first.f, then.f))
+        self.first, self.then = first, then
+
+    @property
+    def minimum_n(self) -> int:
+        return max(self.first.minimum_n, self.first.inputs(self.then.minimum_n))
+
+    @property
+    def breakdown(self) -> float:
+        # Where points are made of several inputs each, one malicious input spoils a whole point.
+        return self.then.breakdown * self.first.outputs(1 << 20) / (1 << 20)
+
+    @property
+    def label(self) -> str:
+        return f"{type(self.first).name}+{self.then.label}"
+
+    def aggregate(self, points: Points) -> Aggregate:
+        return self.then.aggregate(points.mixed(self.first.mix(points)))
+
+
+def combine(points: Points, shares: Matrix) -> Float32s:
+    """The vector ``shares @ base points``, in float32, summed in their canonical order.
+
+    Elementwise products and sums, each correctly rounded, so the same on every machine; equal shares are
+    summed first and multiplied once. Where that leaves float32's range it is done again in float64.
+    """
+    used = np.flatnonzero(shares)
+    vector = np.zeros(points.rows.d, np.float32)
+    if not len(used):
+        return vector
+    chosen = [points._all[i] for i in used]
+    factors = shares[used].astype(np.float32)
+    equal = bool(np.all(factors == factors[0]))
+    width = points.rows.width()
+    space = np.empty(width, np.float32)
+    for start, stop, views in points.rows.blocks(width, chosen):
+        out, term = vector[start:stop], space[: stop - start]
+        if equal:
+            add_up(views, out)
+            out *= factors[0]
+            continue
+        np.multiply(views[0], factors[0], out=out)
+        for view, factor in zip(views[1:], factors[1:], strict=True):
+            np.multiply(view, factor, out=term)
+            np.add(out, term, out=out)
+    if not np.isfinite(vector).all():
+        points.rows.refuse_nonfinite()
+        for start, stop, views in points.rows.blocks(width, chosen):
+            vector[start:stop] = sum(
+                view.astype(np.float64) * share for view, share in zip(views, shares[used], strict=True)
+            )
+    return vector
+
+
+def add_up(views: Sequence[Float32s], out: Float32s) -> None:
+    """Write the sum of the rows, from first to last, to ``out``."""
+    if len(views) == 1:
+        out[:] = views[0]
+        return
+    np.add(views[0], views[1], out=out)
+    for view in views[2:]:
+        np.add(out, view, out=out)
+
+
+def _in_input_order(result: Aggregate, rows: Rows) -> Aggregate:
+    def back(values: Matrix | None) -> Matrix | None:
+        if values is None:
+            return None
+        placed: npt.NDArray[np.float64] = np.empty(rows.n)
+        placed[rows.order] = values[: rows.n]
+        return placed
+
+    weights = back(result.weights)
+    left_out = () if weights is None else tuple(np.flatnonzero(weights == 0).tolist())
+    return Aggregate(result.vector, weights, left_out, back(result.scores))
