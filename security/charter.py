@@ -64,7 +64,7 @@ class Charter:
     them can admit anybody."""
 
     admission: Admission
-    """``invite``: only members with a chain to a root. ``open``: anyone, so one person may be many members."""
+    """``invite``: only members with a chain to a root. ``open``: anyone, but one person may be many."""
 
     base: BaseModel
     adapter: AdapterSpec

@@ -77,7 +77,7 @@ class CommitteePolicy:
     """Seats. More seats survive more faulty members and cost more recomputation and messages."""
 
     pinned: Annotated[tuple[NodeId, ...], Length(0, 64)] = ()
-    """Members that always have a seat: steadier where some devices are trusted and always on, more central."""
+    """Members that always have a seat: steadier where some devices are always on, more central."""
 
     leader_timeout: Annotated[int, Between(100, _DAY)] = 15 * _SECOND
     """ms of silence after which the next leader takes over (15 s / 30 s / 2 min). Shorter recovers sooner

@@ -1,0 +1,226 @@
+"""Credentials: how a node proves that it is a member, to any other member, with no server.
+
+A credential says *this node is a member of this network, for this branch, until then*. It is signed by a root
+itself, or by the last key of a delegation chain that starts at one (usually the throw-away key of an invite,
+with which the joiner signs its own credential), or, in an ``open`` network, by the node alone, which proves
+nothing but possession of the key.
+
+What no signature can prevent without a server: two people using the same grant of one invite. Each alone is
+valid; both together are proof (:func:`conflict`), and a node that has seen one refuses the other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Final
+
+from banyan.security import canonical
+from banyan.security.charter import Charter
+from banyan.security.delegation import (
+    Chain,
+    CredentialRefused,
+    Delegation,
+    Signature,
+    Time,
+    Use,
+    altered,
+    check_age,
+    check_chain,
+    check_use,
+    delegate,
+    signed_bytes,
+    too_much,
+    untrusted_root,
+    wrong_network,
+)
+from banyan.security.identity import NodeId, Signer, Verifier, verify
+from banyan.security.invite import Invite
+from banyan.security.schema import Digest, to_plain
+from banyan.security.scope import Path, covers
+
+__all__ = [
+    "Credential",
+    "CredentialRefused",
+    "Delegation",
+    "Invite",
+    "check",
+    "check_invite",
+    "conflict",
+    "delegate",
+    "free_use",
+    "issue",
+    "root_credential",
+    "self_credential",
+]
+
+DOMAIN: Final = b"banyan/credential/1\0"
+_CENTURY: Final = 100 * 365 * 86_400_000
+
+
+@dataclass(frozen=True)
+class Credential:
+    """The membership of ``member`` in ``network``, under the branch ``scope``, from ``issued`` to ``expires``
+    (ms).
+
+    ``author`` signed it: the last key of ``chain``, a root (no chain), or the member itself in an open
+    network. Travels as a canonical map (``schema.to_plain`` / ``from_plain``).
+    """
+
+    network: Digest
+    member: NodeId
+    scope: Path
+    issued: Time
+    expires: Time
+    use: Use
+    """Which of the invite's grants it spends, from 1; 0 without an invite."""
+
+    chain: Chain
+    author: NodeId
+    signature: Signature = field(repr=False)
+
+    @cached_property
+    def digest(self) -> bytes:
+        """The SHA-256 of the canonical encoding: a key for remembering that this one was checked."""
+        return hashlib.sha256(canonical.encode(to_plain(self))).digest()
+
+    @property
+    def self_signed(self) -> bool:
+        """Whether nobody but the member vouches for it (a root's own, or a newcomer's in an open network)."""
+        return not self.chain and self.author == self.member
+
+    def reaches(self, path: str) -> bool:
+        """Whether the member may take part in the branch ``path``."""
+        return covers(self.scope, path)
+
+
+def issue(invite: Invite, member: str, now: int, use: int = 1, *, skew: int = 0) -> Credential:
+    """The credential with which ``member`` joins, signed with the key inside ``invite`` as its grant ``use``.
+
+    Everything that can be checked without the charter is, so that a joiner hears at once what is wrong.
+    ``skew`` is the clock difference (ms) to tolerate. Raises :class:`CredentialRefused`.
+    """
+    check_chain(invite.chain, network=invite.network, roots=None)
+    check_age(invite.chain, now, skew)
+    last = invite.chain[-1]
+    check_use(use, last)
+    return _sign(invite.signer, last.network, member, last.scope, now, last.until, use, invite.chain)
+
+
+def root_credential(signer: Signer, charter: Charter, now: int, member: str | None = None) -> Credential:
+    """A credential that a root signs with its own key: for itself, or directly for ``member``."""
+    return _sign(signer, charter.network_id, member or signer.node_id, "/", now, now + _CENTURY)
+
+
+def self_credential(signer: Signer, charter: Charter, now: int) -> Credential:
+    """A newcomer's own credential, which only an open network accepts."""
+    return root_credential(signer, charter, now)
+
+
+def check(
+    credential: Credential,
+    charter: Charter,
+    now: int,
+    revoked: Collection[str] = frozenset(),
+    *,
+    verify: Verifier = verify,
+) -> None:
+    """Whether ``credential`` makes its member a member now. Raises :class:`CredentialRefused` saying why not.
+
+    ``revoked`` holds the revoked node ids: members, delegates, and the keys of invites. Revoking a key also
+    revokes everything granted through it: a thief of the key could back-date his signatures.
+    """
+    if credential.network != charter.network_id:
+        raise wrong_network()
+    _check_author(credential, charter, verify)
+    if not verify(credential.author, credential.signature, signed_bytes(DOMAIN, credential)):
+        raise altered()
+    _check_time(credential, now, charter.limits.clock_skew)
+    _check_revoked(credential.member, credential.author, credential.chain, revoked)
+
+
+def check_invite(
+    invite: Invite,
+    charter: Charter,
+    now: int,
+    revoked: Collection[str] = frozenset(),
+    *,
+    verify: Verifier = verify,
+) -> None:
+    """Whether somebody could join with ``invite`` now. Raises :class:`CredentialRefused` saying why not."""
+    check_chain(invite.chain, network=charter.network_id, roots=charter.roots, verify=verify)
+    check_age(invite.chain, now, charter.limits.clock_skew)
+    _check_revoked(invite.key, invite.key, invite.chain, revoked)
+
+
+def conflict(first: Credential, second: Credential) -> bool:
+    """Whether two valid credentials together prove that one grant of an invite was used for two members.
+
+    Keep the one seen first: neither its time nor its bytes can say which is the older, since the holder of a
+    leaked invite chooses both, and a sitting member should not be ousted by a latecomer.
+    """
+    return (
+        bool(first.chain and second.chain)
+        and (first.network, first.author, first.use) == (second.network, second.author, second.use)
+        and first.member != second.member
+    )
+
+
+def free_use(invite: Invite, known: Iterable[Credential]) -> int | None:
+    """The lowest grant of ``invite`` that none of the ``known`` credentials has spent, or None if all are."""
+    spent = {credential.use for credential in known if credential.author == invite.key}
+    return next((use for use in range(1, invite.chain[-1].uses + 1) if use not in spent), None)
+
+
+def _sign(
+    signer: Signer,
+    network: bytes,
+    member: str,
+    scope: str,
+    issued: int,
+    expires: int,
+    use: int = 0,
+    chain: tuple[Delegation, ...] = (),
+) -> Credential:
+    unsigned = Credential(network, member, scope, issued, expires, use, chain, signer.node_id, bytes(64))
+    return replace(unsigned, signature=signer.sign(signed_bytes(DOMAIN, unsigned)))
+
+
+def _check_author(credential: Credential, charter: Charter, verify: Verifier) -> None:
+    """Whether the author had the right to grant what the credential claims."""
+    if not credential.chain:
+        if credential.author in charter.roots:
+            return
+        if charter.admission != "open" or not credential.self_signed:
+            raise untrusted_root()
+        return
+    check_chain(credential.chain, network=charter.network_id, roots=charter.roots, verify=verify)
+    last = credential.chain[-1]
+    if credential.author != last.key:
+        raise altered()
+    check_use(credential.use, last)
+    check_age(credential.chain, credential.issued, charter.limits.clock_skew)
+    if not covers(last.scope, credential.scope):
+        raise too_much(f"it opens {credential.scope} where only {last.scope} was granted")
+    if credential.expires > last.until:
+        raise too_much("its membership lasts longer than the invite allows")
+
+
+def _check_time(credential: Credential, now: int, skew: int) -> None:
+    if now > credential.expires + skew:
+        raise CredentialRefused("expired", "The membership has expired", "Ask for a new invite")
+    if credential.issued > now + skew:
+        raise CredentialRefused(
+            "not-yet-valid", "The membership begins in the future", "Check the clocks of both devices"
+        )
+
+
+def _check_revoked(member: str, author: str, chain: tuple[Delegation, ...], revoked: Collection[str]) -> None:
+    if member in revoked:
+        raise CredentialRefused("revoked", "The membership was revoked", "Ask a founder of the network")
+    if author in revoked or any(link.author in revoked or link.key in revoked for link in chain):
+        raise CredentialRefused(
+            "revoked", "The invite behind this membership was revoked", "Ask for a new invite"
+        )
