@@ -1,0 +1,230 @@
+"""The control API: what the owner of a node may ask and tell it. JSON in, JSON out, nothing unknown accepted.
+
+| request | answer |
+|---|---|
+| ``GET /status`` | everything about this node and its branches |
+| ``GET /events?after=&limit=&kind=&follow=`` | the event log; ``follow=1``: a JSON line for each, endless |
+| ``GET /peers`` | who is connected, with bytes in and out |
+| ``GET /log?branch=`` | a branch's certified releases |
+| ``POST /train`` | train: ``data``, ``branch``, ``rounds``, ``steps`` … are all optional |
+| ``POST /target`` | take part until the branch has reached ``height``; null: for ever |
+| ``POST /stop`` | end cleanly |
+
+An error is ``{"error": what happened, "cure": what to do}`` with a 4xx status.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Literal, Protocol, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from banyan.node.store import StoredEvent
+from banyan.security.errors import BanyanError
+
+#: A request's body has at most this many bytes.
+MAX_BODY = 65_536
+
+#: Events in one answer at most.
+MAX_EVENTS = 1_000
+
+
+class BadRequest(BanyanError):
+    """The request asks for something that is not there, or says something that cannot be."""
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class TrainRequest(_Body):
+    """``POST /train``. What is None stays as it is set."""
+
+    data: str | None = Field(None, min_length=1, max_length=4_096)
+    branch: str | None = Field(None, min_length=1, max_length=300)
+    rounds: int | None = Field(None, ge=1, le=1_000_000)
+    steps: int | None = Field(None, ge=1, le=1_000_000)
+    batch: int | None = Field(None, ge=1, le=4_096)
+    learning_rate: float | None = Field(None, gt=0, le=10)
+
+
+class TargetRequest(_Body):
+    """``POST /target``."""
+
+    height: int | None = Field(..., ge=0, le=2**40)
+
+
+class EventsRequest(BaseModel):
+    """The query of ``GET /events``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    after: int | None = Field(None, ge=0)
+    limit: int = Field(100, ge=1, le=MAX_EVENTS)
+    kind: str | None = Field(None, max_length=64, pattern=r"^[a-z-]+$")
+    follow: bool = False
+
+
+class LogRequest(BaseModel):
+    """The query of ``GET /log``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    branch: str | None = Field(None, min_length=1, max_length=300)
+
+
+class NothingRequest(BaseModel):
+    """A query or body that has nothing in it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Controlled(Protocol):
+    """What the API needs of a node. Raises :class:`BanyanError` with words for the caller."""
+
+    async def status(self) -> Mapping[str, object]: ...
+
+    async def events(self, after: int | None, limit: int, kind: str | None) -> list[StoredEvent]: ...
+
+    def follow(self, after: int | None, kind: str | None) -> AsyncIterator[StoredEvent]: ...
+
+    async def peers(self) -> list[dict[str, object]]: ...
+
+    async def history(self, branch: str | None) -> Mapping[str, object]: ...
+
+    async def train(self, request: TrainRequest) -> Mapping[str, object]: ...
+
+    async def target(self, height: int | None) -> Mapping[str, object]: ...
+
+    def stop(self, why: str) -> None: ...
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def application(node: Controlled) -> Starlette:
+    """The ASGI application that speaks for ``node``."""
+
+    async def status(request: Request) -> Response:
+        _query(request, NothingRequest)
+        return JSONResponse(dict(await node.status()))
+
+    async def events(request: Request) -> Response:
+        wish = _query(request, EventsRequest)
+        if wish.follow:
+            lines = (json_line(event) async for event in node.follow(wish.after, wish.kind))
+            return StreamingResponse(lines, media_type="application/x-ndjson")
+        found = await node.events(wish.after, wish.limit, wish.kind)
+        return JSONResponse({"events": [plain_event(event) for event in found]})
+
+    async def peers(request: Request) -> Response:
+        _query(request, NothingRequest)
+        return JSONResponse({"peers": await node.peers()})
+
+    async def log(request: Request) -> Response:
+        return JSONResponse(dict(await node.history(_query(request, LogRequest).branch)))
+
+    async def train(request: Request) -> Response:
+        return JSONResponse(dict(await node.train(await _body(request, TrainRequest))))
+
+    async def target(request: Request) -> Response:
+        return JSONResponse(dict(await node.target((await _body(request, TargetRequest)).height)))
+
+    async def stop(request: Request) -> Response:
+        await _body(request, NothingRequest)
+        node.stop("asked to by its owner")
+        return JSONResponse({"stopping": True})
+
+    get: list[Literal["GET"]] = ["GET"]
+    return Starlette(
+        routes=[
+            Route("/status", status, methods=get),
+            Route("/events", events, methods=get),
+            Route("/peers", peers, methods=get),
+            Route("/log", log, methods=get),
+            Route("/train", train, methods=["POST"]),
+            Route("/target", target, methods=["POST"]),
+            Route("/stop", stop, methods=["POST"]),
+        ],
+        exception_handlers={BanyanError: _refuse, 404: _not_found, 405: _not_found},
+    )
+
+
+def plain_event(event: StoredEvent) -> dict[str, object]:
+    """The JSON form of a stored event."""
+    return {"position": event.position, "time": event.time, "event": event.kind, **event.body}
+
+
+def json_line(event: StoredEvent) -> bytes:
+    """One line of the stream that ``follow`` gives."""
+    return json.dumps(plain_event(event), separators=(",", ":")).encode() + b"\n"
+
+
+class TokenGuard:
+    """Lets a request through only with ``Authorization: Bearer <token>``; for everything beyond the socket."""
+
+    def __init__(self, app: ASGIApp, token: str) -> None:
+        self._app = app
+        self._expected = f"Bearer {token}".encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+            if not hmac.compare_digest(given, self._expected):
+                refusal = {"error": "The token is missing or wrong", "cure": "Send the one in HOME/token"}
+                await JSONResponse(refusal, 401, {"WWW-Authenticate": "Bearer"})(scope, receive, send)
+                return
+        elif scope["type"] != "lifespan":
+            return
+        await self._app(scope, receive, send)
+
+
+def _query(request: Request, model: type[Model]) -> Model:
+    names = [name for name, _ in request.query_params.multi_items()]
+    if len(set(names)) != len(names):
+        raise BadRequest("A parameter is given twice")
+    return _parse(model, dict(request.query_params))
+
+
+async def _body(request: Request, model: type[Model]) -> Model:
+    data = bytearray()
+    async for chunk in request.stream():
+        data += chunk
+        if len(data) > MAX_BODY:
+            raise BadRequest(f"The request is longer than {MAX_BODY} bytes")
+    try:
+        plain: Any = json.loads(data or b"{}")
+    except (ValueError, RecursionError) as error:
+        raise BadRequest(f"The request is not valid JSON ({error})") from None
+    return _parse(model, plain)
+
+
+def _parse(model: type[Model], plain: Any) -> Model:
+    try:
+        return model.model_validate(plain)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"]) or "The request"
+        known = ", ".join(model.model_fields) or "nothing"
+        raise BadRequest(f"{name}: {first['msg']}", f"This request may have {known}") from None
+
+
+async def _refuse(request: Request, error: Exception) -> Response:
+    assert isinstance(error, BanyanError)
+    return JSONResponse({"error": error.what, "cure": error.cure}, 400)
+
+
+async def _not_found(request: Request, error: Exception) -> Response:
+    refusal = {
+        "error": f"There is no {request.method} {request.url.path}",
+        "cure": "See the control API in the guide",
+    }
+    return JSONResponse(refusal, getattr(error, "status_code", 404))
