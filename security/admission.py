@@ -42,6 +42,7 @@ class Reason(StrEnum):
     QUARANTINED = "quarantined"
     DUPLICATE = "duplicate"
     EQUIVOCATION = "equivocation"
+    FALSE_RELEASE = "false-release"
     ROUND_CLOSED = "round-closed"
     UNAVAILABLE = "unavailable"
     MISSING = "missing"
@@ -67,6 +68,7 @@ _SENTENCES: Final = {
     Reason.QUARANTINED: "Its author was caught signing two contradictory statements.",
     Reason.DUPLICATE: "The same update was already counted.",
     Reason.EQUIVOCATION: "Its author signed two different updates for one round.",
+    Reason.FALSE_RELEASE: "Its author led a round and proposed sums that the signed updates do not give.",
     Reason.ROUND_CLOSED: "It came after its round had closed.",
     Reason.UNAVAILABLE: "It was announced, but nobody could deliver it in time.",
     Reason.MISSING: "None was seen before the round closed.",

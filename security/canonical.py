@@ -208,7 +208,7 @@ class _Reader:
         entries: dict[str, Plain] = {}
         previous: str | None = None
         for _ in range(count):
-            key = self.read(0)
+            key = self.read(depth - 1)
             if not isinstance(key, str):
                 raise _malformed("a map key is not text")
             if previous is not None and key <= previous:
