@@ -1,0 +1,125 @@
+"""A branch's certified history: which release follows which, and the proof of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from banyan.protocol.agreement import quorum_of
+from banyan.protocol.messages import CertifiedRelease, Vote, read_body
+from banyan.protocol.release import Release, committee_of, opening
+from banyan.security.charter import CommitteePolicy
+from banyan.security.envelope import Envelope
+from banyan.security.errors import Refused
+
+__all__ = ["Chain", "ReleaseRefused"]
+
+
+class ReleaseRefused(Refused):
+    """A release without a valid certificate, or one that does not follow our head."""
+
+
+class Chain:
+    """The releases of ``branch`` from its opening to its head, each verified against the one before.
+
+    Args:
+        branch: the branch's path.
+        policy: how committees are drawn.
+        open_vote: verifies one envelope (signature, network) or raises ``Refused``.
+    """
+
+    def __init__(self, branch: str, policy: CommitteePolicy, open_vote: Callable[[bytes], Envelope]) -> None:
+        self.branch = branch
+        self.head: Release | None = None
+        self.committee: tuple[str, ...] = ()
+        """Who closes the running round, in the order of leading; empty before the opening."""
+        self._policy = policy
+        self._open = open_vote
+        self._releases: list[Release] = []
+        self._proofs: dict[int, CertifiedRelease] = {}
+        self._digests: dict[bytes, int] = {}
+
+    @property
+    def height(self) -> int:
+        """The height of the head; -1 before the opening."""
+        return self.head.height if self.head else -1
+
+    def at(self, height: int) -> Release | None:
+        return self._releases[height] if 0 <= height < len(self._releases) else None
+
+    def find(self, digest: bytes) -> Release | None:
+        """The certified release with this digest."""
+        height = self._digests.get(digest)
+        return None if height is None else self._releases[height]
+
+    def lineage(self, most: int) -> list[bytes]:
+        """The digests of the newest ``most`` releases, from the head backwards."""
+        return [release.digest for release in self._releases[: -most - 1 : -1]]
+
+    def proof(self, height: int) -> CertifiedRelease | None:
+        return self._proofs.get(height)
+
+    def releases(self) -> Iterator[Release]:
+        return iter(self._releases)
+
+    def check_opening(self, release: Release) -> None:
+        """Whether ``release`` may be height 0; that the charter's first root signed it is the caller's to check.
+
+        Raises:
+            ReleaseRefused: ``bad-opening``, or ``fork`` if the branch is open with another roster.
+        """
+        if self.head is not None:
+            raise ReleaseRefused("fork", f"{self.branch} is already open")
+        members = {seat.member for seat in release.roster}
+        if release != opening(self.branch, release.roster, release.time) or len(members) != len(
+            release.roster
+        ):
+            raise ReleaseRefused("bad-opening", f"This is not an opening of {self.branch}")
+
+    def open(self, release: Release) -> None:
+        """Begin with height 0, which :meth:`check_opening` has passed."""
+        self._append(release)
+
+    def append(self, certified: CertifiedRelease) -> None:
+        """Make ``certified``, which :meth:`verify` has passed, the new head."""
+        self._proofs[certified.release.height] = certified
+        self._append(certified.release)
+
+    def _append(self, release: Release) -> None:
+        self._releases.append(release)
+        self._digests[release.digest] = release.height
+        self.head = release
+        self.committee = committee_of(release, self._policy)
+
+    def verify(self, certified: CertifiedRelease) -> None:
+        """Check that ``certified`` is the next release after our head, and its certificate.
+
+        Raises:
+            ReleaseRefused: ``fork`` (it contradicts our history), ``bad-certificate``.
+        """
+        release, head = certified.release, self.head
+        if head is None or release.height != head.height + 1 or release.parent != head.digest:
+            raise ReleaseRefused(
+                "fork", f"Release {release.height} of {self.branch} does not follow our head"
+            )
+        committee, digest = self.committee, release.digest
+        signers = {self._cosigner(data, release, certified.view, digest) for data in certified.certificate}
+        if not signers.issubset(committee) or len(signers) != len(certified.certificate):
+            raise ReleaseRefused(
+                "bad-certificate", "The certificate has signatures from outside the committee"
+            )
+        if len(signers) < quorum_of(len(committee)):
+            needed = quorum_of(len(committee))
+            raise ReleaseRefused(
+                "bad-certificate", f"The certificate has {len(signers)} of {needed} signatures"
+            )
+        if certified.leader != committee[certified.view % len(committee)]:
+            raise ReleaseRefused("bad-certificate", "The certificate names a leader whose turn it was not")
+
+    def _cosigner(self, data: bytes, release: Release, view: int, digest: bytes) -> str:
+        """The author of one precommit for exactly this release."""
+        envelope = self._open(data)
+        expected = (release.branch, release.height, view, "precommit", digest)
+        vote = read_body(envelope, Vote) if envelope.kind == "vote" else None
+        if vote is None or (vote.branch, vote.height, vote.view, vote.phase, vote.release) != expected:
+            raise ReleaseRefused("bad-certificate", "The certificate holds a signature on something else")
+        return envelope.author

@@ -1,0 +1,122 @@
+"""The blob that carries a delta or an adapter: a short strict header, then raw scales and codes.
+
+::
+
+    "BYDELTA1" | u32 header length | header (canonical msgpack) | scales (float32) | codes
+
+All numbers are little-endian. The header names the codec, the number of columns, the block, the adapter spec it was
+made for (a digest) and the release it starts from; from these the length of everything else follows, so a
+blob of any other length is refused before a byte of it is interpreted.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+import numpy as np
+
+from banyan.aggregation.encoding import BLOCK, TOP, Codec, EncodedVector
+from banyan.aggregation.errors import AggregationError
+from banyan.security import canonical
+from banyan.security.errors import Refused
+from banyan.security.model import AdapterSpec
+from banyan.security.schema import Between, Digest, Length, from_plain, to_plain
+
+__all__ = ["Delta", "DeltaRefused", "blob_bytes", "read_delta", "write_delta"]
+
+MAGIC: Final = b"BYDELTA1"
+MAX_HEADER: Final = 512
+_LENGTH: Final = struct.Struct("<I")
+_CODES: Final = {"float32": np.float32, "bf16": np.uint16, "int8": np.int8, "int4": np.uint8}
+_PREFIX: Final = len(MAGIC) + _LENGTH.size
+
+
+class DeltaRefused(Refused):
+    """Bytes that are not a delta of this network's adapter: ``malformed``, ``wrong-spec`` or ``non-finite``."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Header:
+    base: Annotated[bytes, Length(0, 32)]
+    block: Annotated[int, Between(0, 65_536)]
+    codec: Codec
+    size: Annotated[int, Between(1, 2**40)]
+    spec: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """A decoded blob: ``vector`` has ``spec.dimension`` columns; ``base`` is the release it is measured from
+    (empty: from zero, as every adapter is)."""
+
+    vector: EncodedVector
+    base: bytes
+
+
+def write_delta(vector: EncodedVector, *, spec: AdapterSpec, base: bytes) -> bytes:
+    """The blob for ``vector`` against the release ``base`` (b"" for an adapter)."""
+    header = canonical.encode(to_plain(_Header(base, vector.block, vector.codec, vector.size, spec.digest)))
+    scales = b"" if vector.scales is None else vector.scales.astype("<f4").tobytes()
+    codes = np.ascontiguousarray(vector.codes)
+    little = codes.astype(codes.dtype.newbyteorder("<"), copy=False)
+    return MAGIC + _LENGTH.pack(len(header)) + header + scales + little.tobytes()
+
+
+def read_delta(data: bytes | memoryview, spec: AdapterSpec) -> Delta:
+    """Decode ``data`` strictly. The arrays of the result are views of ``data``, nothing is copied.
+
+    Raises:
+        DeltaRefused: ``malformed`` (not this format, or a wrong length), ``wrong-spec`` (another adapter's),
+            ``non-finite`` (a scale or value that is NaN or infinite).
+    """
+    view = memoryview(data)
+    if len(view) < _PREFIX or bytes(view[: len(MAGIC)]) != MAGIC:
+        raise DeltaRefused("malformed", "The blob is not a delta")
+    (length,) = _LENGTH.unpack(view[len(MAGIC) : _PREFIX])
+    if length > MAX_HEADER or _PREFIX + length > len(view):
+        raise DeltaRefused("malformed", "The delta's header is too long")
+    header = from_plain(
+        _Header, canonical.decode(bytes(view[_PREFIX : _PREFIX + length]), max_bytes=MAX_HEADER, max_depth=1)
+    )
+    if header.spec != spec.digest or header.size != spec.dimension:
+        raise DeltaRefused("wrong-spec", "The delta was made for another adapter")
+    body = view[_PREFIX + length :]
+    scale_bytes, code_bytes = _lengths(header.codec, header.size, header.block)
+    if len(body) != scale_bytes + code_bytes:
+        raise DeltaRefused(
+            "malformed", f"The delta has {len(body)} bytes of numbers where {scale_bytes + code_bytes} belong"
+        )
+    scales = np.frombuffer(body[:scale_bytes], "<f4").astype(np.float32, copy=False) if scale_bytes else None
+    codes = np.frombuffer(body[scale_bytes:], np.dtype(_CODES[header.codec]).newbyteorder("<"))
+    if scales is not None and not np.isfinite(scales).all():
+        raise DeltaRefused("non-finite", "The delta has scales that are NaN or infinite")
+    try:
+        native = codes.astype(_CODES[header.codec], copy=False)
+        vector = EncodedVector(header.codec, header.size, header.block, native, scales)
+    except AggregationError as error:
+        raise DeltaRefused("malformed", f"The delta's codes are wrong: {error}") from error
+    if header.codec in ("float32", "bf16") and not _all_finite(vector):
+        raise DeltaRefused("non-finite", "The delta has values that are NaN or infinite")
+    return Delta(vector, header.base)
+
+
+def blob_bytes(spec: AdapterSpec, codec: Codec) -> int:
+    """The largest size of an honest blob of this spec and codec, in bytes: what an announcement may claim."""
+    return _PREFIX + MAX_HEADER + sum(_lengths(codec, spec.dimension, BLOCK[codec]))
+
+
+def _lengths(codec: Codec, size: int, block: int) -> tuple[int, int]:
+    """Bytes of scales and of codes."""
+    scales = 4 * -(-size // block) if codec in TOP and block else 0
+    codes = (size + 1) // 2 if codec == "int4" else size * np.dtype(_CODES[codec]).itemsize
+    return scales, codes
+
+
+def _all_finite(vector: EncodedVector, step: int = 1 << 18) -> bool:
+    """Checked a stretch at a time, so that a large adapter is not copied."""
+    return all(
+        np.isfinite(vector.decode(start, min(start + step, vector.size))).all()
+        for start in range(0, vector.size, step)
+    )

@@ -1,0 +1,286 @@
+"""What goes into the core and what comes out of it.
+
+The core (:class:`banyan.protocol.peer.Peer`) is a pure state machine: a driver hands it one *input*
+with the time, and performs the *effects* it returns, in order. Two drivers exist: ``banyan.node`` for
+real, ``banyan.simulations`` on a virtual network. Neither decides anything.
+
+Every digest here is a raw 32-byte SHA-256; every time is an integer of milliseconds since the epoch;
+every node is named by its libp2p peer id in base58 (``NodeId``).
+
+The one rule of order a driver must keep: within one list of effects, every :class:`Persist` is durable
+before any :class:`Send` is performed. A node never says what it could forget.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from banyan.protocol.events import Event
+
+NodeId: TypeAlias = str
+Digest: TypeAlias = bytes
+Path: TypeAlias = str
+
+
+# --------------------------------------------------------------------------------------------- effects
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Deliver ``data`` (one signed envelope, at most ``limits.message_bytes``) to each of ``to``.
+
+    Best effort: a driver may lose, repeat or reorder messages; anti-entropy repairs what matters.
+    """
+
+    to: tuple[NodeId, ...]
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class FetchBlob:
+    """Bring the blob ``digest`` of ``size`` bytes into the local blob store; ask ``sources`` first.
+
+    The driver verifies length and hash while streaming and answers with :class:`BlobFetched`. If the blob is
+    already in the store it answers at once.
+    """
+
+    digest: Digest
+    size: int
+    sources: tuple[NodeId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Inspect:
+    """Strictly decode the delta blob ``digest`` against the charter's adapter spec and measure it.
+
+    Answered by :class:`Inspected`.
+    """
+
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Train:
+    """Train on this device's own data for ``branch``, starting from the sum of ``adapters`` plus ``carry``.
+
+    ``adapters`` are the float32 adapter blobs (B) of the heads from the root down to ``branch``, in that
+    order; a branch still at its opening has none. ``carry`` are delta blobs that are this node's alone: what the
+    encoding of its last update lost, or that whole update if the network left it out. The update is all that
+    training changed plus the carry, against ``base``, the digest of the branch's head. Answered by
+    :class:`Trained` or :class:`JobFailed`.
+    """
+
+    branch: Path
+    height: int
+    base: Digest
+    adapters: tuple[Digest, ...]
+    carry: tuple[Digest, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One vote in an aggregation: the delta in ``blob``, or the change ``blob - minus`` of two adapters.
+
+    ``key`` names the input (an update's record id, or a child's release id); inputs are always
+    aggregated in the order of their keys, so that every machine sums in the same order.
+    """
+
+    key: Digest
+    blob: Digest
+    minus: Digest | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """Apply ``rule`` with ``f`` to ``inputs`` and add the result to ``base`` (None: zero).
+
+    Norms are first clipped to ``clip`` times their median. The change is written as a float32 delta blob
+    and the new adapter as a float32 adapter blob. If ``expected`` is given, it is another node's change
+    blob for the same inputs, and the answer tells whether the two agree within 1e-6 relative.
+    Answered by :class:`Aggregated` or :class:`JobFailed`.
+    """
+
+    branch: Path
+    height: int
+    job: Digest
+    inputs: tuple[Input, ...]
+    rule: str
+    f: int
+    clip: float
+    base: Digest | None
+    expected: Digest | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PutRecord:
+    """Keep the signed envelope ``data`` (its SHA-256 is ``record``) until told to drop it."""
+
+    record: Digest
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DropRecords:
+    """Forget these records: their round is over and a certified release speaks for them."""
+
+    records: tuple[Digest, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PutState:
+    """Keep ``value`` (canonical msgpack) under ``key``; an earlier value of the key is replaced."""
+
+    key: str
+    value: bytes
+
+
+Persist: TypeAlias = PutRecord | DropRecords | PutState
+
+
+@dataclass(frozen=True, slots=True)
+class SetTimer:
+    """Wake the core with :class:`TimerFired` at ``at`` (ms). A later one with the same key replaces it."""
+
+    key: str
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Emit:
+    """Tell the world: log, status, dashboard, metrics and tests all read these."""
+
+    event: Event
+
+
+Effect: TypeAlias = (
+    Send | FetchBlob | Inspect | Train | Aggregate | PutRecord | DropRecords | PutState | SetTimer | Emit
+)
+
+
+# ---------------------------------------------------------------------------------------------- inputs
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The driver is up; the first input a core gets, after :meth:`Peer.restore` if there was a past."""
+
+
+@dataclass(frozen=True, slots=True)
+class MessageReceived:
+    """``data`` arrived from ``sender``, whose key the transport has proved."""
+
+    sender: NodeId
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PeerConnected:
+    """A connection to ``peer`` stands; a good moment to compare what we know."""
+
+    peer: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class PeerLost:
+    """The last connection to ``peer`` is gone."""
+
+    peer: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class BlobFetched:
+    """The end of a :class:`FetchBlob`: the blob is in the store, or ``error`` says why not."""
+
+    digest: Digest
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """The end of an :class:`Inspect`.
+
+    ``refusal`` is a reason code of :class:`banyan.security.admission.Reason` (its value), or None; ``norm`` is the
+    float64 Euclidean norm of the decoded delta; ``base`` is the release the blob says it starts from.
+    """
+
+    digest: Digest
+    refusal: str | None
+    norm: float = 0.0
+    base: Digest = b""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """The end of a :class:`Train`: the encoded delta, what the encoding left over, and what it measured."""
+
+    branch: Path
+    height: int
+    base: Digest
+    blob: Digest
+    size: int
+    carry: Digest | None
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregated:
+    """The end of an :class:`Aggregate`.
+
+    ``weights`` gives, per input key, the share the rule gave it (None where a rule has no such notion).
+    ``agrees`` answers ``expected``; ``error`` is the relative difference found.
+    """
+
+    branch: Path
+    height: int
+    job: Digest
+    change: Digest
+    change_size: int
+    adapter: Digest
+    adapter_size: int
+    weights: dict[Digest, float] | None
+    clipped: tuple[Digest, ...] = ()
+    agrees: bool | None = None
+    error: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class JobFailed:
+    """A :class:`Train` or :class:`Aggregate` ended without a result, after the driver's own retries."""
+
+    kind: str
+    branch: Path
+    height: int
+    reason: str
+    job: Digest = b""
+
+
+@dataclass(frozen=True, slots=True)
+class TimerFired:
+    """The time asked for by :class:`SetTimer` has come."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A wish of the device's owner. ``name`` is one of the core's commands, ``arguments`` its plain values."""
+
+    name: str
+    arguments: dict[str, str | int | float | bool | None] = field(default_factory=dict)
+
+
+InputEvent: TypeAlias = (
+    Started
+    | MessageReceived
+    | PeerConnected
+    | PeerLost
+    | BlobFetched
+    | Inspected
+    | Trained
+    | Aggregated
+    | JobFailed
+    | TimerFired
+    | Command
+)

@@ -1,0 +1,200 @@
+"""Everything notable a node does is one of these: log, status, dashboard, metrics and tests read the same list.
+
+An event is a frozen dataclass of plain values; :func:`plain` gives its JSON-ready form, whose ``event`` key
+is the class's name in kebab-case. Digests appear as hexadecimal text, times as milliseconds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from dataclasses import dataclass
+
+__all__ = [
+    "BranchOpened",
+    "CaughtUp",
+    "Event",
+    "JobFailedEvent",
+    "LeaderChanged",
+    "MemberJoined",
+    "MessageRefused",
+    "NodeQuarantined",
+    "ProposalRefused",
+    "ReleaseCertified",
+    "RoundClosing",
+    "RoundWaiting",
+    "ServiceRestarted",
+    "UpdateAdmitted",
+    "UpdateLeftOut",
+    "UpdatePublished",
+    "plain",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """The root of the list."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemberJoined(Event):
+    """A node with a valid credential announced itself on a branch."""
+
+    branch: str
+    member: str
+
+
+@dataclass(frozen=True, slots=True)
+class BranchOpened(Event):
+    """A root key signed the branch's opening: from now on it has a roster and can close rounds."""
+
+    branch: str
+    roster: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class UpdatePublished(Event):
+    """This node announced its own update for a round."""
+
+    branch: str
+    height: int
+    blob: str
+    size: int
+    loss_before: float | None = None
+    loss_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateAdmitted(Event):
+    """An update passed every check of admission and will be counted in its round."""
+
+    branch: str
+    height: int
+    author: str
+    norm: float
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateLeftOut(Event):
+    """An update failed admission and will not be counted; ``reason`` is the code, ``detail`` the sentence."""
+
+    branch: str
+    height: int
+    author: str
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class RoundWaiting(Event):
+    """A round is past its deadline without its quorum. It goes on waiting, and says for what."""
+
+    branch: str
+    height: int
+    have: int
+    need: int
+    missing: tuple[str, ...]
+    waits_for: str
+
+
+@dataclass(frozen=True, slots=True)
+class RoundClosing(Event):
+    """A round has what it needs; the committee now agrees on its release."""
+
+    branch: str
+    height: int
+    updates: int
+    leader: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeaderChanged(Event):
+    """The leader of this view was silent or wrong; the next one takes over."""
+
+    branch: str
+    height: int
+    view: int
+    was: str
+    now: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProposalRefused(Event):
+    """This node would not co-sign what the leader proposed; ``reason`` says why."""
+
+    branch: str
+    height: int
+    view: int
+    leader: str
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseCertified(Event):
+    """A release got its certificate: the branch has a new head."""
+
+    branch: str
+    height: int
+    release: str
+    leader: str
+    cosigners: tuple[str, ...]
+    used: tuple[str, ...]
+    left_out: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CaughtUp(Event):
+    """This node was behind and has reached the branch's newest release."""
+
+    branch: str
+    height: int
+    behind: int
+
+
+@dataclass(frozen=True, slots=True)
+class NodeQuarantined(Event):
+    """Evidence that anyone can check shows this node cheated; nothing of it is used any more."""
+
+    member: str
+    why: str
+    evidence: str
+
+
+@dataclass(frozen=True, slots=True)
+class MessageRefused(Event):
+    """Something from a peer was refused before it could do anything; counted by ``reason``."""
+
+    sender: str
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobFailedEvent(Event):
+    """Training or aggregation on this device failed; the round goes on without it."""
+
+    kind: str
+    branch: str
+    height: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceRestarted(Event):
+    """A service of the daemon failed and was started again."""
+
+    service: str
+    reason: str
+    attempt: int
+
+
+def name(kind: type[Event]) -> str:
+    """``UpdateAdmitted`` -> ``update-admitted``."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "-", kind.__name__.removesuffix("Event")).lower()
+
+
+def plain(event: Event) -> dict[str, object]:
+    """The JSON-ready form of an event."""
+    return {"event": name(type(event)), **dataclasses.asdict(event)}

@@ -1,0 +1,197 @@
+"""Is a leader's proposal what an honest leader could have proposed? Asked before anyone co-signs.
+
+Everything but the sums is recomputed here from the parent release and the proposal's own lists; the sums are
+recomputed by the worker (:func:`job_of` names that computation). What this node cannot know yet leaves the question
+open until it does or gives up.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from banyan.protocol.effects import Input
+from banyan.protocol.release import (
+    EXPELLING,
+    ChildHead,
+    Contribution,
+    Release,
+    next_children,
+    next_roster,
+)
+from banyan.protocol.round import Child, Round, Status
+from banyan.security import canonical
+from banyan.security.admission import Reason
+from banyan.security.charter import Charter
+
+__all__ = ["Open", "Problem", "Verdict", "inputs_of", "job_of", "judge"]
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Not decidable yet: these update records are unknown here and must be asked for."""
+
+    wanted: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """The proposal must not be co-signed; ``reason`` is a code, ``detail`` the sentence."""
+
+    reason: str
+    detail: str
+
+
+Verdict = Open | Problem | None
+"""None: nothing wrong with anything but, possibly, the sums."""
+
+REASONS: Final = frozenset(reason.value for reason in Reason)
+
+
+def inputs_of(used: tuple[Contribution, ...]) -> tuple[Input, ...]:
+    """The inputs of the aggregation, in the order in which everyone sums them."""
+    return tuple(Input(each.key, each.blob, each.minus or None) for each in used)
+
+
+def job_of(release: Release, base: Release) -> bytes:
+    """The name of the computation behind ``release``: equal names mean equal inputs, rule and base."""
+    inputs = [[each.key, each.blob, each.minus] for each in release.used]
+    content = [release.branch, release.height, inputs, release.rule, release.f, base.adapter]
+    return hashlib.sha256(canonical.encode(content)).digest()
+
+
+def judge(
+    release: Release,
+    round_: Round,
+    charter: Charter,
+    quarantined: Mapping[str, Reason],
+    child_of: Callable[[bytes], Child | None],
+    now: int,
+) -> Verdict:
+    """Judge ``release`` against what this node knows of ``round_``.
+
+    ``child_of`` finds a certified release of a direct child branch by its digest.
+    """
+    base = round_.base
+    policy = charter.round
+    follows = (release.branch, release.height, release.parent) == (base.branch, round_.height, base.digest)
+    if not follows:
+        return Problem("wrong-base", "The proposal does not follow the head")
+    if (release.rule, release.f) != (policy.rule, policy.f):
+        return Problem("wrong-rule", f"The charter asks for {policy.rule} with f = {policy.f}")
+    if not base.time <= release.time <= now + charter.limits.clock_skew:
+        return Problem("wrong-time", "The proposal's time is before its parent's or in the future")
+    keys = [each.key for each in release.used]
+    if keys != sorted(set(keys)) or len({each.source for each in release.used}) != len(keys):
+        return Problem("double-vote", "The proposal counts a source twice or not in order")
+    if len(keys) < round_.need:
+        return Problem("no-quorum", f"The proposal counts {len(keys)} updates where {round_.need} are needed")
+    counted = _judge_used(release, round_, quarantined, child_of)
+    if not isinstance(counted, list):
+        return counted
+    problem = _judge_left_out(release, round_, quarantined, policy.f)
+    if problem is not None:
+        return problem
+    delegates = {member: child.head.branch for child in counted for member in child.delegates}
+    if release.roster != next_roster(base, release.used, release.left_out, delegates, charter.committee):
+        return Problem("wrong-roster", "The proposal's roster does not follow from its lists")
+    if release.children != next_children(base, [child.head for child in counted]):
+        return Problem("wrong-children", "The proposal's list of children does not follow from its updates")
+    return None
+
+
+def _judge_used(
+    release: Release,
+    round_: Round,
+    quarantined: Mapping[str, Reason],
+    child_of: Callable[[bytes], Child | None],
+) -> list[Child] | Open | Problem:
+    """Every contribution is one that we admitted ourselves; returns the children among them."""
+    counted: list[Child] = []
+    wanted: list[bytes] = []
+    undecided = False
+    for each in release.used:
+        if each.source.startswith("/"):
+            child = child_of(each.key)
+            if child is None:
+                undecided = True
+            elif (each.source, each.blob, each.size) != (
+                child.head.branch,
+                child.head.adapter,
+                child.head.size,
+            ):
+                return Problem("wrong-child", f"The proposal misquotes the release of {each.source}")
+            elif child.head.height <= _height_before(round_.base, each.source):
+                return Problem(
+                    "wrong-child", f"The proposal counts a release of {each.source} for the second time"
+                )
+            elif (each.minus, each.minus_size) != _before(round_.base, each.source):
+                return Problem(
+                    "wrong-child", f"The proposal counts {each.source} from another release than the last"
+                )
+            else:
+                counted.append(child)
+            continue
+        if each.source in quarantined:
+            return Problem("quarantined", f"The proposal uses an update of {each.source}, who is shut out")
+        candidate = round_.find(each.key)
+        if candidate is None:
+            wanted.append(each.key)
+        elif candidate.status is Status.REFUSED:
+            return Problem("inadmissible", f"The proposal uses an update of {each.source} that we refuse")
+        elif candidate.status is not Status.ADMITTED:
+            undecided = True
+        elif (each.source, each.blob, each.size, each.minus, each.minus_size) != (
+            candidate.record.envelope.author,
+            candidate.update.blob,
+            candidate.update.size,
+            b"",
+            0,
+        ):
+            return Problem("misquoted", f"The proposal misquotes the update of {each.source}")
+    if wanted or undecided:
+        return Open(tuple(wanted))
+    return counted
+
+
+def _before(base: Release, branch: str) -> tuple[bytes, int]:
+    return next(((c.adapter, c.size) for c in base.children if c.branch == branch), (b"", 0))
+
+
+def _height_before(base: Release, branch: str) -> int:
+    return next((child.height for child in base.children if child.branch == branch), 0)
+
+
+def _judge_left_out(
+    release: Release, round_: Round, quarantined: Mapping[str, Reason], tolerance: int
+) -> Problem | Open | None:
+    """Nobody is missing from both lists, nobody is expelled without proof, and at most ``tolerance`` members whose
+    updates we admitted are left out: networks lose messages, but a leader may not pick its electorate."""
+    used = {each.source for each in release.used}
+    left_out = {item.source: item.reason for item in release.left_out}
+    if used & left_out.keys() or len(left_out) != len(release.left_out):
+        return Problem("contradiction", "The proposal lists a source both as used and as left out")
+    silent = round_.expected() - used - left_out.keys()
+    if silent:
+        return Problem("dropped", f"The proposal does not account for {', '.join(sorted(silent))}")
+    if not REASONS.issuperset(left_out.values()):
+        return Problem("unknown-reason", "The proposal leaves an update out for a reason nobody knows")
+    unproved = [
+        source for source, reason in left_out.items() if reason in EXPELLING and source not in quarantined
+    ]
+    if unproved:
+        return Open()
+    admitted = {author for author, each in round_.candidates.items() if each.status is Status.ADMITTED}
+    censored = (admitted & left_out.keys() & round_.expected()) - quarantined.keys()
+    if len(censored) > tolerance:
+        return Problem(
+            "censored", f"The proposal leaves out updates that are here: {', '.join(sorted(censored))}"
+        )
+    return None
+
+
+def child_head(release: Release) -> ChildHead:
+    """How a parent quotes its child's certified release."""
+    return ChildHead(release.branch, release.height, release.digest, release.adapter, release.adapter_size)

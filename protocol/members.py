@@ -1,0 +1,110 @@
+"""Who is in the network, on which branch, alive or not, and who has proved to be a cheat."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from banyan.protocol.messages import Presence
+from banyan.protocol.records import Record
+from banyan.security.admission import Reason
+from banyan.security.charter import Charter
+from banyan.security.credential import Credential, CredentialRefused, check, conflict
+from banyan.security.identity import Verifier
+
+__all__ = ["Member", "Members"]
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A member as its newest presence shows it; ``seen`` is when that was signed (ms)."""
+
+    node: str
+    branch: str
+    addresses: tuple[str, ...]
+    seen: int
+
+
+class Members:
+    """Memberships and quarantines, as far as this node knows them.
+
+    A credential proves itself by its chain to the charter, so no list needs to be agreed on; what nodes may see
+    differently, who is alive, only steers gossip.
+    """
+
+    def __init__(self, charter: Charter, verify: Verifier) -> None:
+        self._charter = charter
+        self._members: dict[str, Member] = {}
+        self._verify = verify
+        self._checked: dict[bytes, int] = {}
+        self._grants: dict[tuple[str, int], Credential] = {}
+        self.revoked: set[str] = set()
+        self.quarantined: dict[str, Reason] = {}
+
+    def check_credential(self, node: str, branch: str, credential: Credential, now: int) -> None:
+        """Check that ``credential`` makes ``node`` a member who may work on ``branch``.
+
+        Raises:
+            CredentialRefused: with the reason, such as ``expired`` or ``over-used``.
+        """
+        if credential.member != node:
+            raise CredentialRefused("altered", "The credential is made out to another node")
+        if not credential.reaches(branch):
+            raise CredentialRefused("scope", f"The membership is for {credential.scope} and not for {branch}")
+        valid_until = self._checked.get(credential.digest, -1)
+        if now > valid_until or node in self.revoked:
+            check(credential, self._charter, now, self.revoked, verify=self._verify)
+            self._take_use(credential)
+            if len(self._checked) >= 4096:
+                self._checked.clear()
+            self._checked[credential.digest] = credential.expires
+
+    def _take_use(self, credential: Credential) -> None:
+        """The first member seen with one grant of an invite keeps it."""
+        if not credential.chain:
+            return
+        holder = self._grants.setdefault((credential.author, credential.use), credential)
+        if conflict(holder, credential):
+            raise CredentialRefused(
+                "over-used", "Somebody else has already joined with this invite", "Ask for a new invite"
+            )
+
+    def seen(self, record: Record) -> bool:
+        """Take note of a checked presence; True if the member is new here."""
+        presence = record.body
+        assert isinstance(presence, Presence)
+        node = record.envelope.author
+        if presence.left:
+            self._members.pop(node, None)
+            return False
+        new = node not in self._members or self._members[node].branch != presence.branch
+        self._members[node] = Member(node, presence.branch, presence.addresses, record.envelope.time)
+        return new
+
+    def quarantine(self, node: str, why: Reason) -> bool:
+        """Use nothing of ``node`` any more; True if that is news. The caller holds the evidence."""
+        if node in self.quarantined:
+            return False
+        self.quarantined[node] = why
+        self._members.pop(node, None)
+        return True
+
+    def get(self, node: str) -> Member | None:
+        return self._members.get(node)
+
+    def __iter__(self) -> Iterator[Member]:
+        return iter(self._members.values())
+
+    def live(self, now: int, branch: str | None = None) -> list[Member]:
+        """Members with a fresh sign of life, sorted by id; of one branch if given. Quarantined ones never count."""
+        lifetime = self._charter.gossip.presence_lifetime
+        return sorted(
+            (
+                member
+                for member in self._members.values()
+                if now - member.seen <= lifetime
+                and (branch is None or member.branch == branch)
+                and member.node not in self.quarantined
+            ),
+            key=lambda member: member.node,
+        )

@@ -1,0 +1,204 @@
+"""What peers say to each other: the body of every envelope, one frozen dataclass a kind.
+
+*Records* are kept, gossiped and synced: presence, opening, update, proposal, vote, certified release, accusation,
+revocation. *Control* messages pass once between two peers: summary, inventory, want, bundle. Every message
+travels in a signed envelope whose ``kind`` names its class here (:data:`KINDS`).
+
+All bounds are checked when a body is read, before anything is done with it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, Literal, TypeVar
+
+from banyan.protocol.release import Release
+from banyan.security.credential import Credential
+from banyan.security.envelope import Envelope
+from banyan.security.evidence import Evidence
+from banyan.security.revocation import Revocation
+from banyan.security.schema import Between, Length, from_plain, to_plain
+
+__all__ = [
+    "CONTROL",
+    "KINDS",
+    "Accusation",
+    "Bundle",
+    "CertifiedRelease",
+    "Inventory",
+    "Opening",
+    "Presence",
+    "Proposal",
+    "Summary",
+    "TopicSummary",
+    "Update",
+    "Vote",
+    "Want",
+    "body_of",
+    "read_body",
+]
+
+Digest32 = Annotated[bytes, Length(32, 32)]
+OptionalDigest = Annotated[bytes, Length(0, 32)]
+Node = Annotated[str, Length(1, 80)]
+Branch = Annotated[str, Length(1, 200)]
+Height = Annotated[int, Between(0, 2**40)]
+View = Annotated[int, Between(-1, 2**20)]
+Size = Annotated[int, Between(1, 2**40)]
+Mark = Annotated[bytes, Length(12, 12)]
+"""The first bytes of a record's name in sync: enough to tell records apart, short enough to list many."""
+
+
+# --------------------------------------------------------------------------------------------- records
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """ "I am here": a node's credential, where to reach it, and the branch it works on. Renewed periodically."""
+
+    branch: Branch
+    credential: Credential
+    addresses: Annotated[tuple[Annotated[str, Length(1, 256)], ...], Length(0, 8)]
+    left: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """One node's signed delta for one round: its blob holds the change of the adapter against ``base``."""
+
+    branch: Branch
+    height: Height
+    base: Digest32
+    blob: Digest32
+    size: Size
+    credential: Credential
+    loss_before: float | None
+    loss_after: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """The charter's first root opens a branch: height 0, with its first roster and no adapter yet."""
+
+    release: Release
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A leader's release for one view of a round. ``valid_view`` is the earlier view in which a quorum
+    already found this same release good, or -1."""
+
+    branch: Branch
+    height: Height
+    view: Annotated[int, Between(0, 2**20)]
+    valid_view: View
+    release: Release
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """A committee member's word on one view: for ``release``, or for none of it (empty).
+
+    A ``precommit`` for a release is a co-signature: a quorum of them is its certificate.
+    """
+
+    branch: Branch
+    height: Height
+    view: Annotated[int, Between(0, 2**20)]
+    phase: Literal["prevote", "precommit"]
+    release: OptionalDigest
+    reason: Annotated[str, Length(0, 80)]
+
+
+@dataclass(frozen=True, slots=True)
+class CertifiedRelease:
+    """A release with its certificate: the precommit envelopes of a quorum of its committee, one view."""
+
+    release: Release
+    leader: Node
+    view: Annotated[int, Between(0, 2**20)]
+    certificate: Annotated[tuple[Annotated[bytes, Length(1, 1024)], ...], Length(1, 64)]
+
+
+@dataclass(frozen=True, slots=True)
+class Accusation:
+    """``culprit`` cheated, and here is the proof: anyone checks it with nothing but the culprit's id."""
+
+    culprit: Node
+    evidence: Evidence
+
+
+# --------------------------------------------------------------------------------------------- control
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSummary:
+    """One topic in eight bytes and a head: equal fingerprints mean equal sets of records."""
+
+    topic: Annotated[str, Length(1, 210)]
+    fingerprint: Annotated[bytes, Length(8, 8)]
+    height: Height
+    head: OptionalDigest
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """ "This is what I have": the start of anti-entropy."""
+
+    topics: Annotated[tuple[TopicSummary, ...], Length(0, 256)]
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """The marks of every record of ``topic`` whose first byte lies in ``first``..``last`` (both included)."""
+
+    topic: Annotated[str, Length(1, 210)]
+    first: Annotated[int, Between(0, 255)]
+    last: Annotated[int, Between(0, 255)]
+    marks: Annotated[tuple[Mark, ...], Length(0, 4000)]
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """Please send these records of ``topic``, and its releases above the height ``above``."""
+
+    topic: Annotated[str, Length(1, 210)]
+    marks: Annotated[tuple[Mark, ...], Length(0, 4000)]
+    above: Annotated[int, Between(-1, 2**40)]
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """Several records in one message: each is a signed envelope of its own author."""
+
+    records: Annotated[tuple[Annotated[bytes, Length(1, 65_536)], ...], Length(1, 512)]
+
+
+KINDS: Final[dict[str, type[Any]]] = {
+    "presence": Presence,
+    "opening": Opening,
+    "update": Update,
+    "proposal": Proposal,
+    "vote": Vote,
+    "release": CertifiedRelease,
+    "accusation": Accusation,
+    "revocation": Revocation,
+    "summary": Summary,
+    "inventory": Inventory,
+    "want": Want,
+    "bundle": Bundle,
+}
+CONTROL: Final = frozenset({"summary", "inventory", "want", "bundle"})
+_NAMES: Final = {kind: name for name, kind in KINDS.items()}
+
+Body = TypeVar("Body")
+
+
+def body_of(message: object) -> tuple[str, dict[str, object]]:
+    """The ``kind`` and the plain body under which ``message`` is sealed."""
+    return _NAMES[type(message)], to_plain(message)
+
+
+def read_body(envelope: Envelope, kind: type[Body]) -> Body:
+    """The body of a verified envelope as ``kind``; raises a ``Refused`` if it is anything else."""
+    return from_plain(kind, envelope.content())

@@ -1,0 +1,795 @@
+"""One node's mind: everything it decides, as a pure state machine.
+
+A driver feeds :meth:`Peer.handle` with what happened and performs the effects that come back. The peer has no clock
+(time comes in), no randomness (a seeded generator comes in), no I/O and no threads, so the daemon and the simulator
+run the very same object, and a seed replays a run byte for byte.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from banyan.protocol.branch import Branch, NotNow
+from banyan.protocol.effects import (
+    Aggregated,
+    BlobFetched,
+    Command,
+    Digest,
+    DropRecords,
+    Effect,
+    Emit,
+    FetchBlob,
+    InputEvent,
+    Inspected,
+    JobFailed,
+    MessageReceived,
+    NodeId,
+    PeerConnected,
+    PeerLost,
+    PutRecord,
+    PutState,
+    Send,
+    SetTimer,
+    Started,
+    TimerFired,
+    Train,
+    Trained,
+)
+from banyan.protocol.events import (
+    CaughtUp,
+    Event,
+    JobFailedEvent,
+    MemberJoined,
+    MessageRefused,
+    NodeQuarantined,
+    UpdatePublished,
+)
+from banyan.protocol.members import Members
+from banyan.protocol.messages import (
+    CONTROL,
+    KINDS,
+    Accusation,
+    Bundle,
+    CertifiedRelease,
+    Inventory,
+    Opening,
+    Presence,
+    Proposal,
+    Summary,
+    Update,
+    Vote,
+    Want,
+    body_of,
+    read_body,
+)
+from banyan.protocol.paths import check_path, parent_of, path_to
+from banyan.protocol.records import (
+    MARK_BYTES,
+    NETWORK_TOPIC,
+    Added,
+    Record,
+    Records,
+    archive_topic,
+    committee_topic,
+    record_of,
+    slot_of,
+)
+from banyan.protocol.release import Release, Seat, committee_of, opening
+from banyan.protocol.replay import ReplayGuard
+from banyan.protocol.sync import NO_RELEASES, Sync
+from banyan.security import canonical
+from banyan.security.admission import Reason
+from banyan.security.charter import Charter
+from banyan.security.credential import Credential
+from banyan.security.envelope import Envelope, open_envelope, seal
+from banyan.security.errors import Refused
+from banyan.security.evidence import Evidence, EvidenceRefused
+from banyan.security.identity import Signer, Verifier, verify
+from banyan.security.revocation import Revocation, check_revocation, revoke
+from banyan.security.schema import from_plain
+
+__all__ = ["Peer", "PeerSettings"]
+
+SEQUENCE_STEP: Final = 1024
+"""Sequence numbers reserved on disk at once: one write per so many messages, and none used twice."""
+
+RETRY_TRAINING: Final = 30_000
+ARCHIVED_ROUNDS: Final = 3
+"""Closed rounds whose updates are kept for auditors."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerSettings:
+    """What a device's owner has chosen.
+
+    Args:
+        branch: the branch this node works on.
+        credential: its membership.
+        addresses: where others reach it (multiaddrs); may change by the ``addresses`` command.
+        trains: whether it has data and takes part in every round as a learner.
+        target_height: stop training when the branch has this many releases; None: go on.
+    """
+
+    branch: str
+    credential: Credential
+    addresses: tuple[str, ...] = ()
+    trains: bool = False
+    target_height: int | None = None
+
+
+class Peer:
+    """The sans-I/O core of one node.
+
+    Args:
+        charter: the network's founding document.
+        signer: this node's key.
+        settings: its owner's choices.
+        rng: the only source of randomness (whom to gossip with); seeded by the driver.
+        verifier: checks signatures; the simulator may pass a fast fake.
+    """
+
+    def __init__(
+        self,
+        charter: Charter,
+        signer: Signer,
+        settings: PeerSettings,
+        rng: random.Random,
+        verifier: Verifier = verify,
+    ) -> None:
+        self.charter = charter
+        self.me: NodeId = signer.node_id
+        self.now = 0
+        self.records = Records()
+        self.members = Members(charter, verifier)
+        self.refusals: Counter[str] = Counter()
+        self.branches: dict[str, Branch] = {}
+        self._settings = settings
+        self._signer = signer
+        self._rng = rng
+        self._verify = verifier
+        self._network = charter.network_id
+        self._out: list[Effect] = []
+        self._seq = 0
+        self._seq_reserved = 0
+        self._guard = ReplayGuard(charter.limits.clock_skew)
+        self._sync = Sync(self.records, self._topics, self._head_of, charter.limits.message_bytes)
+        self._connected: set[NodeId] = set()
+        self._asked_lately: dict[NodeId, int] = {}
+        self._blobs: set[Digest] = set()
+        self._training: tuple[int, Digest] | None = None
+        self._carry: tuple[Digest, ...] = ()
+        self._pending_carry: tuple[Digest, ...] = ()
+        self._trains = settings.trains
+        self._target = settings.target_height
+        self._last_newcomer = 0
+        self._restoring = False
+        for path in self._followed_branches():
+            self.branches[path] = Branch(path, self)
+
+    # ============================================================================= the driver's side
+
+    def restore(self, records: Iterable[bytes], state: Mapping[str, bytes]) -> None:
+        """Take up a past from disk. Call once, before :class:`Started`; emits nothing.
+
+        Records that no longer verify are ignored: a disk is not trusted more than a peer.
+        """
+        self._seq = self._seq_reserved = _integer(state.get("seq"))
+        self._restoring = True
+        self._carry = _digests(state.get("carry"))
+        self._pending_carry = _digests(state.get("pending-carry"))
+        kept: list[Record] = []
+        for data in records:
+            try:
+                envelope = self.open_envelope(data)
+                kept.append(record_of(envelope, read_body(envelope, KINDS[envelope.kind])))
+            except (Refused, KeyError):
+                self.refusals["bad-record-on-disk"] += 1
+        for record in kept:
+            if isinstance(record.body, Accusation | Revocation):
+                self._restore_one(record)
+        certified = [r for r in kept if isinstance(r.body, Opening | CertifiedRelease)]
+        for record in sorted(certified, key=_height_of):
+            self._restore_one(record)
+        for record in kept:
+            body = record.body
+            if isinstance(body, Update | Proposal | Vote) and body.branch in self.branches:
+                self.records.add(record)
+                if body.height <= self.branches[body.branch].chain.height:
+                    self.records.archive(record)
+        self._restoring = False
+        self._out.clear()
+
+    def handle(self, event: InputEvent, now: int) -> list[Effect]:
+        """What to do about ``event`` at time ``now`` (ms), in order. Never raises for anything a peer sent."""
+        self.now = max(self.now, now)
+        match event:
+            case MessageReceived():
+                self._receive(event.sender, event.data)
+            case TimerFired():
+                self._timer(event.key)
+            case BlobFetched():
+                if event.error is None:
+                    self._blobs.add(event.digest)
+                for branch in self.branches.values():
+                    branch.blob_fetched(event.digest, event.error)
+                self._train_if_due()
+            case Inspected():
+                for branch in self.branches.values():
+                    branch.inspected(event)
+            case Aggregated():
+                self._blobs |= {event.change, event.adapter}
+                self.branches[event.branch].aggregated(event)
+            case Trained():
+                self._trained(event)
+            case JobFailed():
+                self._job_failed(event)
+            case PeerConnected():
+                self._connected.add(event.peer)
+                self._compare_with(event.peer)
+            case PeerLost():
+                self._connected.discard(event.peer)
+            case Command():
+                self._command(event)
+            case Started():
+                self._start()
+        out, self._out = self._out, []
+        return out
+
+    # ============================================================================= the branches' side
+
+    @property
+    def quarantined(self) -> Mapping[str, Reason]:
+        return self.members.quarantined
+
+    def do(self, effect: Effect) -> None:
+        self._out.append(effect)
+
+    def tell(self, event: Event) -> None:
+        self._out.append(Emit(event))
+
+    def check_member(self, node: str, branch: str, credential: Credential) -> None:
+        self.members.check_credential(node, branch, credential, self.now)
+
+    def open_envelope(self, data: bytes) -> Envelope:
+        limit = self.charter.limits.message_bytes
+        return open_envelope(data, network=self._network, verify=self._verify, max_bytes=limit)
+
+    def publish(self, message: object) -> Record:
+        """Sign ``message`` as a record, keep it, and push it to whom it concerns."""
+        record = record_of(self._seal(message), message)
+        self._keep(record)
+        self._push(record, but=())
+        return record
+
+    def ask_for(self, topic: str, record_ids: Iterable[bytes], of: str) -> None:
+        """Ask one peer for records by their ids."""
+        marks = tuple(sorted(record_id[:MARK_BYTES] for record_id in record_ids))
+        if of != self.me:
+            self._say(Want(topic, marks, NO_RELEASES), of) if marks else self._compare_with(of)
+
+    def quarantine(self, node: str, why: Reason, evidence: bytes) -> None:
+        """Shut ``node`` out: the caller holds proof, or has seen it with its own sums."""
+        if node == self.me or not self.members.quarantine(node, why):
+            return
+        self.tell(NodeQuarantined(node, why.value, evidence.hex()))
+        for branch in self.branches.values():
+            branch.member_shut_out()
+
+    def head_moved(self, head: Release) -> None:
+        """A branch has a new head: forget its closed round, fetch its adapter, tell its parent, train on."""
+        path = head.branch
+        above = parent_of(path)
+        if above in self.branches:
+            self.branches[above].child_moved(head)
+        if self.branches[path].on_committee:  # a seat here makes us follow the children
+            for child in self._children_of(path):
+                self.branches.setdefault(child, Branch(child, self))
+        if self._restoring:
+            return
+        self._archive(path, head.height)
+        self._fetch_adapter(path)
+        if path == self._settings.branch:
+            self._settle_carry(head)
+        self._train_if_due()
+
+    def _fetch_adapter(self, path: str) -> None:
+        """Bring the head's adapter of a branch that our model is a sum of."""
+        head = self.branches[path].chain.head
+        if head is not None and head.adapter and path in path_to(self._settings.branch):
+            sources = [
+                *self.branches[path].chain.committee,
+                *(m.node for m in self.members.live(self.now, path)),
+            ]
+            others = tuple(node for node in dict.fromkeys(sources) if node != self.me)
+            self.do(FetchBlob(head.adapter, head.adapter_size, others))
+
+    # ============================================================================= messages
+
+    def _receive(self, sender: NodeId, data: bytes) -> None:
+        try:
+            envelope = self.open_envelope(data)
+            if envelope.kind in CONTROL:
+                if envelope.author != sender:
+                    raise Refused("forwarded", "A message between two peers came from a third")
+                self._guard.check(envelope.author, envelope.seq, envelope.time, self.now)
+                self._control(sender, envelope)
+            else:
+                self._offer(envelope, sender)
+        except NotNow:
+            self._compare_with(sender)
+        except Refused as refusal:
+            self._refused(sender, refusal)
+
+    def _refused(self, sender: str, refusal: Refused) -> None:
+        self.refusals[refusal.reason] += 1
+        self.tell(MessageRefused(sender, refusal.reason, refusal.what))
+
+    def _control(self, sender: NodeId, envelope: Envelope) -> None:
+        match body := read_body(envelope, KINDS[envelope.kind]):
+            case Bundle():
+                self._unpack(sender, body)
+            case Summary():
+                self._say_all(self._sync.on_summary(body), sender)
+            case Inventory():
+                self._say_all(self._sync.on_inventory(body), sender)
+            case Want():
+                self._say_all(self._sync.on_want(body), sender)
+
+    def _unpack(self, sender: NodeId, bundle: Bundle) -> None:
+        heights = {path: branch.chain.height for path, branch in self.branches.items()}
+        not_now = False
+        for data in bundle.records:
+            try:
+                self._offer(self.open_envelope(data), sender)
+            except NotNow:
+                not_now = True
+            except Refused as refusal:
+                self._refused(sender, refusal)
+        for path, height in heights.items():
+            gained = self.branches[path].chain.height - height
+            if gained > 1:
+                self.tell(CaughtUp(path, self.branches[path].chain.height, gained))
+        if not_now or any(self.branches[path].chain.height > height for path, height in heights.items()):
+            self._compare_with(sender)  # there may be more
+
+    def _offer(self, envelope: Envelope, sender: NodeId) -> None:
+        """Check a record, keep it, act on it, pass it on. Raises ``Refused`` or NotNow."""
+        if envelope.id in self.records:
+            return
+        kind = KINDS.get(envelope.kind)
+        if kind is None or envelope.kind in CONTROL:
+            raise Refused("unknown-kind", f"Nobody here knows a record called {envelope.kind}")
+        if envelope.time > self.now + self.charter.limits.clock_skew:
+            raise Refused("future", "The message is from the future: check the clocks")
+        record = record_of(envelope, read_body(envelope, kind))
+        if record.topic != NETWORK_TOPIC and record.topic.removesuffix("#") not in self.branches:
+            return  # of no concern to us
+        if self.records.marked(record.topic, record.mark) is not None:
+            return  # the same in other words: a release under another quorum's signatures
+        if isinstance(record.body, Presence) and self._is_old(record):
+            return
+        self._check(record)
+        added, standing = self._keep(record)
+        if added is Added.NEW:
+            self._push(record, but=(sender, envelope.author))
+            self._take(record)
+        elif added is Added.CONFLICT and standing is not None:
+            self._accuse(standing, record)
+
+    def _is_old(self, record: Record) -> bool:
+        return record.envelope.time < self.now - self.charter.gossip.presence_lifetime
+
+    def _is_forgotten(self, record: Record) -> bool:
+        age = self.now - record.envelope.time
+        return isinstance(record.body, Presence) and age > 2 * self.charter.gossip.presence_lifetime
+
+    def _check(self, record: Record) -> None:
+        body, author = record.body, record.envelope.author
+        match body:
+            case Presence():
+                self.check_member(author, body.branch, body.credential)
+                if author in self.quarantined:
+                    raise Refused("quarantined", "The node is shut out")
+            case Accusation():
+                self._prove(body)
+            case Revocation():
+                check_revocation(body, self.charter, verify=self._verify)
+            case Update() | Proposal() | Vote():
+                standing = self.records.at(*record.slot)
+                if standing is None or standing.body == body:
+                    self.branches[body.branch].check(record)
+            case Opening() | CertifiedRelease():
+                self.branches[body.release.branch].check(record)
+
+    def _take(self, record: Record) -> None:
+        body, author = record.body, record.envelope.author
+        match body:
+            case Presence():
+                if self.members.seen(record):
+                    self._last_newcomer = self.now
+                    self.tell(MemberJoined(body.branch, author))
+            case Accusation():
+                self.quarantine(body.culprit, Reason.EQUIVOCATION, record.id)
+            case Revocation():
+                self.members.revoked.add(body.subject)
+                self.quarantine(body.subject, Reason.REVOKED, record.id)
+            case Update() | Proposal() | Vote():
+                self.branches[body.branch].take(record)
+            case Opening() | CertifiedRelease():
+                self.branches[body.release.branch].take(record)
+
+    def _keep(self, record: Record) -> tuple[Added, Record | None]:
+        added, standing = self.records.add(record)
+        if added is Added.NEW and not isinstance(record.body, Presence):
+            self.do(PutRecord(record.id, record.envelope.data))
+        return added, standing
+
+    def _restore_one(self, record: Record) -> None:
+        try:
+            self._check(record)
+        except (Refused, NotNow):
+            self.refusals["bad-record-on-disk"] += 1
+            return
+        if self.records.add(record)[0] is Added.NEW:
+            self._take(record)
+
+    # ============================================================================= cheats
+
+    def _accuse(self, standing: Record, record: Record) -> None:
+        """One author, one slot, two contents: make it known."""
+        culprit = record.envelope.author
+        if standing.envelope.author != culprit or culprit in self.quarantined:
+            return
+        accusation = Accusation(culprit, Evidence.of(standing.envelope, record.envelope))
+        try:
+            self._prove(accusation)
+            made = self.publish(accusation)
+            self._take(made)
+        except Refused as refusal:  # not provable, or too long to send: we know, others will find out
+            if not isinstance(refusal, EvidenceRefused):
+                self.quarantine(culprit, Reason.EQUIVOCATION, record.id)
+
+    def _prove(self, accusation: Accusation) -> None:
+        culprit = accusation.evidence.prove(network=self._network, slot_of=_unique_slot, verify=self._verify)
+        if culprit != accusation.culprit:
+            raise Refused("false-accusation", "The evidence is against another node")
+
+    # ============================================================================= speaking
+
+    def _seal(self, message: object) -> Envelope:
+        self._seq += 1
+        if self._seq >= self._seq_reserved:
+            self._seq_reserved = self._seq + SEQUENCE_STEP
+            self.do(PutState("seq", canonical.encode(self._seq_reserved)))
+        kind, body = body_of(message)
+        limit = self.charter.limits.message_bytes
+        return seal(
+            self._signer,
+            network=self._network,
+            kind=kind,
+            seq=self._seq,
+            time=self.now,
+            body=body,
+            max_bytes=limit,
+        )
+
+    def _say(self, message: object, *to: NodeId) -> None:
+        """Sign a control message to ``to``."""
+        self.do(Send(tuple(to), self._seal(message).data))
+
+    def _say_all(self, messages: Iterable[object], to: NodeId) -> None:
+        for message in messages:
+            self._say(message, to)
+
+    def _compare_with(self, peer: NodeId) -> None:
+        """Start anti-entropy with ``peer``, at most twice a sync interval."""
+        pause = self.charter.gossip.sync_interval // 2
+        if self.now - self._asked_lately.get(peer, -pause) >= pause:
+            self._asked_lately[peer] = self.now
+            self._say(self._sync.summary(), peer)
+
+    def _push(self, record: Record, but: tuple[NodeId, ...]) -> None:
+        """The fast path of gossip: to the whole committee (from the author), else to a few neighbours."""
+        if record.topic.endswith("#"):
+            if record.envelope.author != self.me:
+                return
+            to = [node for node in self.branches[record.topic[:-1]].chain.committee if node != self.me]
+        else:
+            to = self._neighbours(record.topic, but)
+        if to:
+            self.do(Send(tuple(to), record.envelope.data))
+
+    def _neighbours(self, topic: str, but: tuple[NodeId, ...] = ()) -> list[NodeId]:
+        """Up to ``fanout`` nodes that follow ``topic``: members at or below the branch, its parent's committee,
+        and whoever is connected."""
+        below = topic if topic.startswith("/") else "/"
+        near = {m.node for m in self.members.live(self.now) if below in path_to(m.branch)}
+        for path in (topic, parent_of(topic) if topic.startswith("/") else None):
+            if path in self.branches:
+                near.update(self.branches[path].chain.committee)
+        near |= self._connected
+        near.difference_update(but, (self.me,), self.quarantined)
+        fanout = self.charter.gossip.fanout
+        ordered = sorted(near)
+        return ordered if len(ordered) <= fanout else sorted(self._rng.sample(ordered, fanout))
+
+    # ============================================================================= time
+
+    def _start(self) -> None:
+        self._seq = max(self._seq, self.now)  # a lost disk does not make us repeat ourselves
+        self._seq_reserved = self._seq
+        self._last_newcomer = self.now
+        for path in sorted(self.branches):
+            branch = self.branches[path]
+            running = self.records.of(committee_topic(path))
+            votes = [r.body for r in running if r.envelope.author == self.me and isinstance(r.body, Vote)]
+            branch.resume(votes, running)
+            self._fetch_adapter(path)
+        self._show_presence()
+        self._sync_once()
+        self._train_if_due()
+
+    def _timer(self, key: str) -> None:
+        name, *arguments = key.split("|")
+        if name == "presence":
+            self._show_presence()
+        elif name == "sync":
+            self._sync_once()
+        elif name == "train":
+            self._training = None
+            self._train_if_due()
+        elif arguments and arguments[0] in self.branches:
+            self.branches[arguments[0]].timer(name, arguments[1:])
+
+    def _show_presence(self) -> None:
+        gossip = self.charter.gossip
+        self.members.seen(self.publish(self._presence()))
+        jitter = self._rng.randrange(1 + gossip.presence_interval // 4)
+        self.do(SetTimer("presence", self.now + gossip.presence_interval - jitter))
+
+    def _presence(self) -> Presence:
+        return Presence(self._settings.branch, self._settings.credential, self._settings.addresses)
+
+    def _sync_once(self) -> None:
+        """Compare with one random neighbour, say again what only we may say, tidy up."""
+        gossip = self.charter.gossip
+        everyone = sorted({*self._neighbours(NETWORK_TOPIC), *self._neighbours(self._settings.branch)})
+        if everyone:
+            self._compare_with(self._rng.choice(everyone))
+        own = self._own_update()
+        branch = self.branches[self._settings.branch]
+        if own is not None and not branch.on_committee:
+            self._push(own, but=())
+        for path in self.branches:
+            self.records.drop_where(path, self._is_forgotten)
+        for path in path_to(self._settings.branch):
+            head = self.branches[path].chain.head
+            if head is not None and head.adapter not in self._blobs:
+                self._fetch_adapter(path)
+        self._blobs &= self.keep()
+        self._open_branches()
+        jitter = self._rng.randrange(1 + gossip.sync_interval // 4)
+        self.do(SetTimer("sync", self.now + gossip.sync_interval - jitter))
+
+    def _open_branches(self) -> None:
+        """The charter's first root opens a branch once enough members are there and nobody new has come lately."""
+        settled = self.now - self._last_newcomer >= self.charter.gossip.sync_interval
+        if self.me != self.charter.roots[0] or not settled:
+            return
+        for path, branch in sorted(self.branches.items()):
+            if branch.chain.head is not None:
+                continue
+            members = [Seat(member.node, 0, path) for member in self.members.live(self.now, path)]
+            children = [self.branches[c].chain.head for c in self._children_of(path) if c in self.branches]
+            ready = [head for head in children if head is not None and head.height > 0]
+            if len(members) + len(ready) >= branch.need:
+                delegates = [
+                    Seat(member, 0, head.branch)
+                    for head in ready
+                    for member in committee_of(head, self.charter.committee)
+                ]
+                self._take(self.publish(Opening(opening(path, [*members, *delegates], self.now))))
+
+    # ============================================================================= learning
+
+    def _own_update(self) -> Record | None:
+        branch = self._settings.branch
+        return self.records.at("update", branch, self.branches[branch].chain.height + 1, self.me)
+
+    def _train_if_due(self) -> None:
+        """Start training for the running round if we are to, can, and have not yet."""
+        chain = self.branches[self._settings.branch].chain
+        head = chain.head
+        if not self._trains or head is None or self._own_update() is not None:
+            return
+        if self._target is not None and head.height >= self._target:
+            return
+        if self._training == (head.height + 1, head.digest):
+            return
+        heads = [self.branches[path].chain.head for path in path_to(self._settings.branch)]
+        adapters = tuple(each.adapter for each in heads if each is not None and each.adapter)
+        if not self._blobs.issuperset(adapters):
+            return
+        self._training = (head.height + 1, head.digest)
+        self.do(Train(self._settings.branch, head.height + 1, head.digest, adapters, self._carry))
+
+    def _trained(self, event: Trained) -> None:
+        chain = self.branches[self._settings.branch].chain
+        if self._training == (event.height, event.base):
+            self._training = None
+        if chain.head is None or event.base != chain.head.digest or self._own_update() is not None:
+            self._train_if_due()  # the head has moved while we trained
+            return
+        self._blobs.add(event.blob)
+        after = (event.carry,) if event.carry else ()
+        self._pending_carry = (event.blob, *after)
+        self.do(PutState("pending-carry", canonical.encode(list(self._pending_carry))))
+        before, now = event.metrics.get("loss_before"), event.metrics.get("loss_after")
+        update = Update(
+            self._settings.branch,
+            event.height,
+            event.base,
+            event.blob,
+            event.size,
+            self._settings.credential,
+            before,
+            now,
+        )
+        record = self.publish(update)
+        self.tell(UpdatePublished(update.branch, update.height, update.blob.hex(), update.size, before, now))
+        branch = self.branches[self._settings.branch]
+        if branch.round is not None:
+            branch.take(record)
+
+    def _settle_carry(self, head: Release) -> None:
+        """Rebase: what the network did not take of our last update stays ours and goes into the next.
+
+        Used: only what the encoding lost. Left out: the whole update.
+        """
+        if not self._pending_carry:
+            return
+        used = any(each.blob == self._pending_carry[0] for each in head.used)
+        self._carry = self._pending_carry[1:] if used else self._pending_carry
+        self._pending_carry = ()
+        self.do(PutState("carry", canonical.encode(list(self._carry))))
+        self.do(PutState("pending-carry", canonical.encode([])))
+
+    def _job_failed(self, event: JobFailed) -> None:
+        self.tell(JobFailedEvent(event.kind, event.branch, event.height, event.reason))
+        if event.kind == "train":
+            self.do(SetTimer("train", self.now + RETRY_TRAINING))
+        else:
+            self.branches[event.branch].aggregation_failed(event.job, event.reason)
+
+    def _command(self, command: Command) -> None:
+        """``train`` (rounds), ``target`` (height), ``pause``, ``addresses`` (comma-separated), ``revoke`` (subject,
+        why), ``leave``. Raises ``Refused`` or ValueError for a wish that cannot be granted."""
+        arguments = command.arguments
+        if command.name == "train":
+            height = max(0, self.branches[self._settings.branch].chain.height)
+            rounds = arguments.get("rounds")
+            self._trains = True
+            self._target = height + int(rounds) if rounds is not None else None
+            self._train_if_due()
+        elif command.name == "target":
+            self._target = int(arguments["height"] or 0)
+            self._train_if_due()
+        elif command.name == "pause":
+            self._trains = False
+        elif command.name == "addresses":
+            addresses = tuple(filter(None, str(arguments["addresses"]).split(",")))
+            if addresses != self._settings.addresses:
+                self._settings = replace(self._settings, addresses=addresses)
+                self._show_presence()
+        elif command.name == "revoke":
+            subject, why = str(arguments["subject"]), str(arguments.get("why") or "")
+            signed = revoke(self._signer, self.charter, subject=subject, why=why, now=self.now)
+            self._take(self.publish(signed))
+        elif command.name == "leave":
+            self.publish(replace(self._presence(), left=True))
+        else:
+            raise ValueError(f"unknown command {command.name!r}")
+
+    # ============================================================================= what we follow
+
+    def _followed_branches(self) -> set[str]:
+        """Our own branch and all above it; a root key follows every branch, to open them."""
+        if self.me in self.charter.roots:
+            return set(self.charter.branches)
+        return set(path_to(check_path(self._settings.branch)))
+
+    def _children_of(self, path: str) -> list[str]:
+        return [each for each in self.charter.branches if parent_of(each) == path]
+
+    def _topics(self) -> list[str]:
+        running = [committee_topic(path) for path, branch in self.branches.items() if branch.on_committee]
+        return [NETWORK_TOPIC, *self.branches, *running]
+
+    def _head_of(self, path: str) -> Release | None:
+        branch = self.branches.get(path)
+        return branch.chain.head if branch else None
+
+    def _archive(self, path: str, height: int) -> None:
+        """Forget the proposals and votes of closed rounds at once, their updates after a few rounds more."""
+        topic = committee_topic(path)
+
+        for record in self.records.of(topic):
+            body = record.body
+            if isinstance(body, Update) and body.height <= height:
+                self.records.archive(record)
+            elif isinstance(body, Proposal | Vote) and body.height <= height:
+                self.records.remove(record)
+                self.do(DropRecords((record.id,)))
+        oldest = height - ARCHIVED_ROUNDS
+        gone = self.records.drop_where(
+            archive_topic(path),
+            lambda record: isinstance(record.body, Update) and record.body.height <= oldest,
+        )
+        if gone:
+            self.do(DropRecords(tuple(record.id for record in gone)))
+
+    # ============================================================================= questions
+
+    def status(self, now: int) -> dict[str, object]:
+        """Where this node stands, JSON-ready."""
+        return {
+            "node": self.me,
+            "network": self._network.hex(),
+            "name": self.charter.name,
+            "branch": self._settings.branch,
+            "trains": self._trains,
+            "target_height": self._target,
+            "training": self._training is not None,
+            "members": [
+                {"node": m.node, "branch": m.branch, "seen": m.seen, "addresses": list(m.addresses)}
+                for m in self.members.live(now)
+            ],
+            "connected": sorted(self._connected),
+            "quarantined": {node: reason.value for node, reason in sorted(self.quarantined.items())},
+            "refusals": dict(sorted(self.refusals.items())),
+            "branches": {path: branch.status() for path, branch in sorted(self.branches.items())},
+        }
+
+    def history(self, path: str) -> list[dict[str, object]]:
+        """The certified releases of a branch, oldest first, JSON-ready."""
+        branch = self.branches.get(path)
+        return branch.history() if branch else []
+
+    def keep(self) -> set[Digest]:
+        """Blobs that must stay in the store: heads, the running round's and archived updates, what we carry."""
+        kept = {*self._carry, *self._pending_carry}
+        for branch in self.branches.values():
+            kept |= branch.keep()
+        for record in self.records.all():
+            if isinstance(record.body, Update):
+                kept.add(record.body.blob)
+        return kept
+
+    def known_addresses(self) -> dict[NodeId, tuple[str, ...]]:
+        """Where members say they are reached."""
+        return {member.node: member.addresses for member in self.members if member.addresses}
+
+
+def _unique_slot(kind: str, body: dict[str, canonical.Plain]) -> tuple[str | int, ...] | None:
+    """The slot that an honest author fills only once, for the kinds that have one."""
+    if kind not in ("update", "proposal", "vote", "opening"):
+        return None
+    return slot_of("", from_plain(KINDS[kind], body))
+
+
+def _height_of(record: Record) -> int:
+    return record.body.release.height if isinstance(record.body, Opening | CertifiedRelease) else -1
+
+
+def _integer(data: bytes | None) -> int:
+    value = canonical.decode(data, max_bytes=16) if data else 0
+    return value if isinstance(value, int) else 0
+
+
+def _digests(data: bytes | None) -> tuple[bytes, ...]:
+    value = canonical.decode(data, max_bytes=1024) if data else []
+    return tuple(item for item in value if isinstance(item, bytes)) if isinstance(value, list) else ()

@@ -1,0 +1,210 @@
+"""The signed records a node holds, indexed for what the protocol asks of them.
+
+Every record fills a *slot* (one update an author and round, one vote a member, view and phase, one release a
+branch and height …) and belongs to one *topic*, the unit of gossip and sync:
+
+- ``net``: what every node of the network must know (evidence, revocations);
+- ``/en/medical``: a branch's members, and everyone below it: presences, the opening, certified releases;
+- ``/en/medical#``: the branch's current committee: updates, proposals, votes of the running round.
+
+Two nodes with equal :meth:`Records.fingerprint` of a topic hold equal sets of its records.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Final, TypeAlias
+
+from banyan.protocol.messages import (
+    Accusation,
+    CertifiedRelease,
+    Opening,
+    Presence,
+    Proposal,
+    Update,
+    Vote,
+)
+from banyan.security.envelope import Envelope
+from banyan.security.revocation import Revocation
+
+__all__ = [
+    "MARK_BYTES",
+    "NETWORK_TOPIC",
+    "Added",
+    "Record",
+    "Records",
+    "archive_topic",
+    "committee_topic",
+    "record_of",
+    "slot_of",
+]
+
+NETWORK_TOPIC: Final = "net"
+MARK_BYTES: Final = 12
+Slot: TypeAlias = tuple[str | int, ...]
+
+
+def committee_topic(branch: str) -> str:
+    """The topic of a branch's running round."""
+    return branch + "#"
+
+
+def archive_topic(branch: str) -> str:
+    """Where the updates of a branch's last closed rounds wait for auditors."""
+    return branch + "@"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A verified envelope with its parsed ``body``, its place and its name in sync."""
+
+    envelope: Envelope
+    body: object
+    topic: str
+    slot: Slot
+    mark: bytes
+
+    @property
+    def id(self) -> bytes:
+        return self.envelope.id
+
+
+def slot_of(author: str, body: object) -> Slot:
+    """The slot that ``body`` of ``author`` fills. An honest author never fills one with two different bodies
+    (but for presences, where the newest counts)."""
+    match body:
+        case Presence():
+            return ("presence", body.branch, author)
+        case Update():
+            return ("update", body.branch, body.height, author)
+        case Proposal():
+            return ("proposal", body.branch, body.height, body.view, author)
+        case Vote():
+            return ("vote", body.branch, body.height, body.view, body.phase, author)
+        case Opening():
+            return ("release", body.release.branch, 0)
+        case CertifiedRelease():
+            return ("release", body.release.branch, body.release.height)
+        case Accusation():
+            return ("accusation", body.culprit)
+        case Revocation():
+            return ("revocation", body.subject)
+    raise TypeError(f"{type(body).__name__} is not kept")
+
+
+def record_of(envelope: Envelope, body: object) -> Record:
+    """Place a verified envelope. What different nodes may word differently (a certificate holds any quorum of
+    votes, evidence any proof) is named by its substance, so that all nodes end with equal sets."""
+    slot = slot_of(envelope.author, body)
+    name = envelope.id
+    match body:
+        case Presence():
+            topic = body.branch
+        case Update() | Proposal() | Vote():
+            topic = committee_topic(body.branch)
+        case Opening() | CertifiedRelease():
+            topic, name = body.release.branch, body.release.digest
+        case _:
+            topic, name = NETWORK_TOPIC, hashlib.sha256(repr(slot).encode()).digest()
+    return Record(envelope, body, topic, slot, name[:MARK_BYTES])
+
+
+class Added(Enum):
+    """What became of a record offered to :meth:`Records.add`."""
+
+    NEW = "new"
+    KNOWN = "known"
+    OLDER = "older"
+    CONFLICT = "conflict"
+
+
+class Records:
+    """The set of records of one node, in memory; the driver keeps them on disk by the core's effects."""
+
+    def __init__(self) -> None:
+        self._slots: dict[Slot, Record] = {}
+        self._topics: dict[str, dict[bytes, Record]] = {}
+        self._by_id: dict[bytes, Record] = {}
+        self._fingerprints: dict[str, bytes] = {}
+
+    def add(self, record: Record) -> tuple[Added, Record | None]:
+        """Take ``record`` in, unless its slot is filled.
+
+        Returns what happened and the record that stood in the slot before: replaced if NEW, still standing
+        if OLDER or CONFLICT.
+        """
+        standing = self._slots.get(record.slot)
+        if standing is not None:
+            renewable = isinstance(record.body, Presence)
+            if standing.mark == record.mark or (standing.body == record.body and not renewable):
+                return Added.KNOWN, standing
+            if not renewable:
+                return Added.CONFLICT, standing
+            if record.envelope.seq <= standing.envelope.seq:
+                return Added.OLDER, standing
+            self.remove(standing)
+        self._slots[record.slot] = record
+        self._topics.setdefault(record.topic, {})[record.mark] = record
+        self._by_id[record.id] = record
+        self._fingerprints.pop(record.topic, None)
+        return Added.NEW, standing
+
+    def remove(self, record: Record) -> None:
+        """Forget ``record`` if it is held."""
+        if self._by_id.pop(record.id, None) is not None:
+            del self._slots[record.slot]
+            del self._topics[record.topic][record.mark]
+            self._fingerprints.pop(record.topic, None)
+
+    def archive(self, record: Record) -> None:
+        """Keep ``record`` for auditors, out of sync: its round is over."""
+        self.remove(record)
+        self.add(replace(record, topic=archive_topic(record.topic.removesuffix("#"))))
+
+    def __contains__(self, record_id: bytes) -> bool:
+        return record_id in self._by_id
+
+    def get(self, record_id: bytes) -> Record | None:
+        """The record whose envelope has this id."""
+        return self._by_id.get(record_id)
+
+    def at(self, *slot: str | int) -> Record | None:
+        """The record in a slot."""
+        return self._slots.get(slot)
+
+    def marked(self, topic: str, mark: bytes) -> Record | None:
+        """The record of ``topic`` with this mark."""
+        return self._topics.get(topic, {}).get(mark)
+
+    def of(self, topic: str) -> list[Record]:
+        """Every record of ``topic``, in the order of their marks."""
+        held = self._topics.get(topic, {})
+        return [held[mark] for mark in sorted(held)]
+
+    def marks(self, topic: str, first: int = 0, last: int = 255) -> list[bytes]:
+        """The sorted marks of ``topic`` (releases apart: those are synced by height) with first byte in range."""
+        held = self._topics.get(topic, {})
+        return sorted(
+            mark for mark, record in held.items() if first <= mark[0] <= last and record.slot[0] != "release"
+        )
+
+    def fingerprint(self, topic: str) -> bytes:
+        """Eight bytes that are equal exactly where the sets of :meth:`marks` are."""
+        known = self._fingerprints.get(topic)
+        if known is None:
+            known = hashlib.sha256(b"".join(self.marks(topic))).digest()[:8]
+            self._fingerprints[topic] = known
+        return known
+
+    def drop_where(self, topic: str, obsolete: Callable[[Record], bool]) -> list[Record]:
+        """Forget the records of ``topic`` that are ``obsolete``; returns them."""
+        gone = [record for record in self.of(topic) if obsolete(record)]
+        for record in gone:
+            self.remove(record)
+        return gone
+
+    def all(self) -> Iterable[Record]:
+        return self._by_id.values()
