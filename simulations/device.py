@@ -1,0 +1,213 @@
+"""One virtual device: the real core, a disk in memory, and hands that perform the core's effects."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from banyan.aggregation.encoding import encode
+from banyan.node.learning.aggregate_job import aggregate
+from banyan.node.learning.blobs import read_sum, write_float32
+from banyan.node.learning.inspect_job import inspect
+from banyan.node.learning.memory_blobs import MemoryBlobs
+from banyan.protocol.delta import write_delta
+from banyan.protocol.effects import (
+    Aggregate,
+    BlobFetched,
+    DropRecords,
+    Effect,
+    Emit,
+    FetchBlob,
+    InputEvent,
+    Inspect,
+    JobFailed,
+    MessageReceived,
+    PutRecord,
+    PutState,
+    Send,
+    SetTimer,
+    Started,
+    TimerFired,
+    Train,
+    Trained,
+)
+from banyan.protocol.events import Event
+from banyan.protocol.peer import Peer, PeerSettings
+from banyan.security.identity import Signer
+
+if TYPE_CHECKING:
+    from banyan.simulations.world import World
+
+__all__ = ["Device"]
+
+
+class Device:
+    """A device in a :class:`~banyan.simulations.world.World`. Its disk survives a crash, its memory does not.
+
+    An attacker is a device with another ``tamper`` (what it makes of its own training) or ``lie`` (what it makes of
+    the effects of its core before they are performed).
+    """
+
+    def __init__(self, world: World, signer: Signer, settings: PeerSettings) -> None:
+        self.world = world
+        self.signer = signer
+        self.settings = settings
+        self.name = signer.node_id
+        self.blobs = MemoryBlobs()
+        self.records: dict[bytes, bytes] = {}
+        self.state: dict[str, bytes] = {}
+        self.events: list[Event] = []
+        self.train_time = 1_000
+        self.tamper: Callable[[np.ndarray], np.ndarray] | None = None
+        self.lie: Callable[[list[Effect]], list[Effect]] | None = None
+        self.peer: Peer | None = None
+        self._life = 0
+        self._timers: dict[str, int] = {}
+        self._starts = 0
+
+    # ------------------------------------------------------------------------------------ life and death
+
+    def start(self) -> None:
+        """Switch on, from whatever the disk holds."""
+        self._life += 1
+        self._starts += 1
+        self.world.network.down.discard(self.name)
+        rng = random.Random(f"{self.world.seed}|{self.name}|{self._starts}")
+        self.peer = Peer(self.world.charter, self.signer, self.settings, rng, self.world.verifier)
+        self.peer.restore(list(self.records.values()), dict(self.state))
+        self.handle(Started())
+
+    def crash(self) -> None:
+        """Power cut: everything but the disk is gone, and so are the jobs under way."""
+        self._life += 1
+        self._timers.clear()
+        self.peer = None
+        self.world.network.down.add(self.name)
+
+    def handle(self, event: InputEvent) -> None:
+        """Feed the core and perform what it says."""
+        if self.peer is None:
+            return
+        effects = self.peer.handle(event, self.world.clock.now)
+        self.world.trace(self.name, event, effects)
+        if self.lie is not None:
+            effects = self.lie(effects)
+        for effect in effects:  # the rule of order: first what must be durable
+            self._persist(effect)
+        for effect in effects:
+            self._perform(effect)
+
+    def later(self, delay: int, event: Callable[[], InputEvent]) -> None:
+        """Handle what ``event`` returns after ``delay`` ms, unless we crash before."""
+        life = self._life
+
+        def arrive() -> None:
+            if self._life == life:
+                self.handle(event())
+
+        self.world.clock.after(delay, arrive)
+
+    # ------------------------------------------------------------------------------------ hands
+
+    def _persist(self, effect: Effect) -> None:
+        match effect:
+            case PutRecord(record=record, data=data):
+                self.records[record] = data
+            case DropRecords(records=records):
+                for record in records:
+                    self.records.pop(record, None)
+            case PutState(key=key, value=value):
+                self.state[key] = value
+
+    def _perform(self, effect: Effect) -> None:
+        match effect:
+            case Send(to=to, data=data):
+                for receiver in to:
+                    self.world.deliver(self.name, receiver, data)
+            case SetTimer(key=key, at=at):
+                self._set_timer(key, at)
+            case FetchBlob():
+                self._fetch(effect, list(effect.sources))
+            case Inspect():
+                self.later(1, lambda: inspect(effect, blobs=self.blobs, spec=self.world.spec))
+            case Aggregate():
+                self.later(5, lambda: self._aggregate(effect))
+            case Train():
+                self.later(self.train_time, lambda: self._train(effect))
+            case Emit(event=event):
+                self.events.append(event)
+                self.world.witness(self.name, event)
+
+    def _set_timer(self, key: str, at: int) -> None:
+        """A later timer of the same key replaces an earlier one."""
+        turn = self._timers[key] = self._timers.get(key, 0) + 1
+        life = self._life
+
+        def fire() -> None:
+            if self._life == life and self._timers.get(key) == turn:
+                del self._timers[key]
+                self.handle(TimerFired(key))
+
+        self.world.clock.at(at, fire)
+
+    def _fetch(self, wanted: FetchBlob, sources: list[str]) -> None:
+        digest = wanted.digest
+        if digest in self.blobs.data:
+            self.later(0, lambda: BlobFetched(digest))
+            return
+        for source in sources:
+            data = self.world.serve(source, self.name, digest)
+            if data is not None:
+                delay = self.world.network.transfer(len(data))
+                self.later(delay, lambda data=data: self._received(wanted, data))  # type: ignore[misc]
+                return
+        self.later(2_000, lambda: BlobFetched(digest, "unavailable"))
+
+    def _received(self, wanted: FetchBlob, data: bytes) -> BlobFetched:
+        if len(data) != wanted.size:
+            return BlobFetched(wanted.digest, "too-large")
+        if self.blobs.put(data) != wanted.digest:
+            return BlobFetched(wanted.digest, "hash-mismatch")
+        return BlobFetched(wanted.digest)
+
+    def _aggregate(self, job: Aggregate) -> InputEvent:
+        try:
+            return aggregate(job, blobs=self.blobs, spec=self.world.spec)
+        except (ValueError, KeyError) as error:
+            return JobFailed("aggregate", job.branch, job.height, str(error), job.job)
+
+    def _train(self, job: Train) -> InputEvent:
+        task, spec = self.world.task, self.world.spec
+        above = read_sum(self.blobs, job.adapters, spec)
+        start = above + read_sum(self.blobs, job.carry, spec)
+        trained = task.train(self.name, start, job.height)
+        change = trained - above
+        if self.tamper is not None:
+            change = self.tamper(change).astype(np.float32)
+        coded = encode(change, self.world.charter.round.codec)
+        data = write_delta(coded, spec=spec, base=job.base)
+        blob = self.blobs.put(data)
+        carry, _ = write_float32(self.blobs, change - coded.decode(), spec)
+        losses = {"loss_before": task.loss(self.name, above), "loss_after": task.loss(self.name, trained)}
+        return Trained(job.branch, job.height, job.base, blob, len(data), carry, losses)
+
+    # ------------------------------------------------------------------------------------ questions
+
+    def receive(self, sender: str, data: bytes) -> None:
+        self.handle(MessageReceived(sender, data))
+
+    def height(self, branch: str) -> int:
+        return self.peer.branches[branch].chain.height if self.peer else -1
+
+    def head(self, branch: str) -> bytes:
+        release = self.peer.branches[branch].chain.head if self.peer else None
+        return release.digest if release else b""
+
+    def model(self, branch: str) -> np.ndarray:
+        """The adapter of the branch's head, float32 (dimension,)."""
+        release = self.peer.branches[branch].chain.head if self.peer else None
+        adapters = [release.adapter] if release and release.adapter else []
+        return read_sum(self.blobs, adapters, self.world.spec)
