@@ -33,7 +33,7 @@ class Refused(BanyanError):
 
     def __init__(self, reason: str, what: str, cure: str = "") -> None:
         super().__init__(what, cure)
-        self.args = (reason, what, cure)  # so that copying and pickling rebuild the same exception
+        self.args = (reason, what, cure)  # so that copying rebuilds the same exception
         self.reason = reason
 
 

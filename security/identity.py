@@ -8,23 +8,34 @@ out names. (libp2p specs, peer-ids: keys of at most 42 bytes are inlined, not ha
 from __future__ import annotations
 
 import os
-import secrets
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Final, Protocol, Self, TypeAlias
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from banyan.security.errors import BanyanError, Refused
+from banyan.security.errors import Refused
+from banyan.security.key_file import IdentityError, read_key, write_key
 from banyan.security.schema import Matches
+
+__all__ = [
+    "BadNodeId",
+    "Identity",
+    "IdentityError",
+    "NodeId",
+    "Signer",
+    "Verifier",
+    "is_node_id",
+    "node_id_of",
+    "public_key",
+    "verify",
+]
 
 _MULTIHASH: Final = bytes.fromhex("002408011220")
 _ALPHABET: Final = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _DIGIT: Final = {character: value for value, character in enumerate(_ALPHABET)}
 _ID_LENGTH: Final = 52  # the prefix fixes the magnitude: every Ed25519 node id has 52 characters
-_FILE_LIMIT: Final = 16_384
 
 # Public keys of order 1, 2, 4 or 8: their y with the sign bit cleared, and the two non-canonical spellings.
 # Under such a key anyone can sign anything, so no identity has one. Same list as libsodium's
@@ -41,10 +52,6 @@ _SMALL_ORDER: Final = frozenset(
         "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
     )
 )
-
-
-class IdentityError(BanyanError):
-    """The key file cannot be used: missing, readable by others, locked by a passphrase, or not a key."""
 
 
 class BadNodeId(Refused):
@@ -105,51 +112,12 @@ class Identity:
         The file appears whole or not at all. Raises :class:`IdentityError` if it already exists: a lost key
         is a lost identity, so nothing here overwrites one.
         """
-        path = Path(path)
-        encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
-        if passphrase:
-            encryption = serialization.BestAvailableEncryption(passphrase.encode())
-        pem = self._key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption
-        )
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-        try:
-            file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(file, "wb") as stream:
-                stream.write(pem)
-                stream.flush()
-                os.fsync(file)
-            os.link(temporary, path)  # unlike rename, refuses to replace
-        except FileExistsError:
-            raise IdentityError(
-                f"{path} already holds a key", "Use it, or move it away if you want another identity"
-            ) from None
-        except OSError as error:
-            raise IdentityError(
-                f"The key could not be written to {path}: {error.strerror}",
-                "Check that the folder exists, is yours and has space",
-            ) from error
-        finally:
-            temporary.unlink(missing_ok=True)
-        _sync_folder(path.parent)
+        write_key(Path(path), self._key, passphrase)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], passphrase: str | None = None) -> Self:
         """Read a key written by :meth:`save`; raises :class:`IdentityError` saying what is wrong with it."""
-        pem = _read_private(Path(path))
-        try:
-            key = serialization.load_pem_private_key(pem, passphrase.encode() if passphrase else None)
-        except TypeError:
-            if passphrase:
-                raise IdentityError(f"{path} is not encrypted", "Open it without a passphrase") from None
-            raise IdentityError(f"{path} is encrypted", "Give its passphrase") from None
-        except Exception as error:  # the parser's errors are many, and all mean the same
-            if passphrase:
-                raise IdentityError(f"{path} does not open with this passphrase", "Try again") from error
-            raise IdentityError(f"{path} is not a private key", "Restore it from a backup") from error
-        if not isinstance(key, Ed25519PrivateKey):
-            raise IdentityError(f"{path} holds a key of another kind", "Banyan needs an Ed25519 key")
-        return cls(key)
+        return cls(read_key(Path(path), passphrase))
 
     def __repr__(self) -> str:
         return f"Identity({self.node_id})"
@@ -214,25 +182,3 @@ NodeId: TypeAlias = Annotated[str, Matches(is_node_id, "a node id (12D3KooW…)"
 @lru_cache(maxsize=8192)
 def _public_key_object(node_id: str) -> Ed25519PublicKey:
     return Ed25519PublicKey.from_public_bytes(public_key(node_id))
-
-
-def _read_private(path: Path) -> bytes:
-    try:
-        with path.open("rb") as stream:
-            mode = os.fstat(stream.fileno()).st_mode
-            if mode & 0o077:
-                raise IdentityError(f"Others can read the key in {path}", f"Run: chmod 600 {path}")
-            return stream.read(_FILE_LIMIT)
-    except OSError as error:
-        raise IdentityError(
-            f"The key in {path} could not be read: {error.strerror}", "Check the path and its permissions"
-        ) from error
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a new name in ``folder`` survive a power cut."""
-    file = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import os
 import subprocess
 import sys
@@ -117,6 +118,14 @@ def test_a_saved_identity_is_the_same_when_loaded(tmp_path: Path, passphrase: st
     assert Identity.load(tmp_path / "key", passphrase).seed == identity.seed
     assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600
     assert os.listdir(tmp_path) == ["key"]
+
+
+def test_a_stolen_file_is_dear_to_guess_at(tmp_path: Path, who: Who) -> None:
+    who("ada").save(tmp_path / "key", "secret")
+    body = "".join((tmp_path / "key").read_text().splitlines()[1:-1])
+    scrypt = bytes.fromhex("06092b06010401da47040b")
+    assert scrypt in base64.b64decode(body)
+    assert who("ada").seed not in base64.b64decode(body)
 
 
 def test_a_key_is_never_overwritten(tmp_path: Path, who: Who) -> None:
