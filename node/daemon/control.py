@@ -92,7 +92,7 @@ class Controlled(Protocol):
 
     async def status(self) -> Mapping[str, object]: ...
 
-    async def events(self, after: int | None, limit: int, kind: str | None) -> list[StoredEvent]: ...
+    async def events_after(self, after: int | None, limit: int, kind: str | None) -> list[StoredEvent]: ...
 
     def follow(self, after: int | None, kind: str | None) -> AsyncIterator[StoredEvent]: ...
 
@@ -122,7 +122,7 @@ def application(node: Controlled) -> Starlette:
         if wish.follow:
             lines = (json_line(event) async for event in node.follow(wish.after, wish.kind))
             return StreamingResponse(lines, media_type="application/x-ndjson")
-        found = await node.events(wish.after, wish.limit, wish.kind)
+        found = await node.events_after(wish.after, wish.limit, wish.kind)
         return JSONResponse({"events": [plain_event(event) for event in found]})
 
     async def peers(request: Request) -> Response:

@@ -90,6 +90,7 @@ class Driver:
         self._clock = clock
         self._inbox, self._inputs = trio.open_memory_channel[InputEvent](INBOX)
         self._muted: dict[str, float] = {}
+        self._life = trio.CancelScope()
         self.timers = Timers(clock)
         self.peer: Peer | None = None
         self.disk_trouble: str | None = None
@@ -110,6 +111,15 @@ class Driver:
 
     async def run(self) -> None:
         """Build the core from the store and serve it until cancelled or until it raises."""
+        while True:
+            with trio.CancelScope() as self._life:
+                await self._serve()
+
+    def rebuild(self) -> None:
+        """Build the core anew from the store, with the owner's newest choices; as a quick restart would."""
+        self._life.cancel()
+
+    async def _serve(self) -> None:
         self.timers.clear()
         self.peer = await trio.to_thread.run_sync(self._restored)
         await self._turn([Started()])
@@ -206,16 +216,6 @@ class Driver:
         if began is not None:
             self.disk_trouble = None
             self._events.emit(DiskRecovered(after_seconds=round(trio.current_time() - began, 1)))
-
-    async def store_events(self) -> None:
-        """Store the events that no batch has taken along yet. A full disk keeps them for later."""
-        events = self._events.take_unstored()
-        if not events:
-            return
-        try:
-            await trio.to_thread.run_sync(self._database.apply, Batch(events=events))
-        except StoreError:
-            self._events.give_back(events)
 
     # ------------------------------------------------------------------------------------------- answers
 

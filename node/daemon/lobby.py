@@ -51,8 +51,7 @@ class Welcome:
 
 
 class Lobby:
-    """A member's side. ``credentials`` lists the credentials it has seen (it may take a while: call
-    :meth:`answer` from a thread)."""
+    """A member's side. ``credentials`` lists the credentials that it has seen."""
 
     def __init__(
         self,

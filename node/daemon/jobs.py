@@ -1,0 +1,176 @@
+"""Gives the core's heavy work to workers: one trains, a light one judges and sums. Never in this process."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import trio
+
+from banyan.node.daemon.events import TrainingFinished, TrainingStarted
+from banyan.node.daemon.provisions import Provisions
+from banyan.node.daemon.supervisor import describe, first_cause
+from banyan.node.learning.progress import Progress
+from banyan.node.learning.settings import TrainingSettings
+from banyan.protocol.effects import (
+    Aggregate,
+    Aggregated,
+    InputEvent,
+    Inspect,
+    Inspected,
+    JobFailed,
+    Train,
+    Trained,
+)
+from banyan.protocol.events import Event
+from banyan.security.admission import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Lessons:
+    """What the owner of this device has chosen for its training."""
+
+    data: Path
+    settings: TrainingSettings
+    app: str | None = None
+
+
+class Workers(Protocol):
+    """The processes that compute. Every call may raise a ``BanyanError`` once their own retries are spent;
+    cancelling a call abandons its job."""
+
+    async def inspect(self, job: Inspect) -> Inspected: ...
+
+    async def aggregate(self, job: Aggregate) -> Aggregated: ...
+
+    async def train(
+        self, job: Train, base: Path, lessons: Lessons, progress: Callable[[Progress], None]
+    ) -> Trained: ...
+
+    async def run(self) -> None:
+        """Keep the processes; ends them, whatever they do, when cancelled."""
+
+    def status(self) -> list[dict[str, object]]:
+        """What each process is doing, JSON-ready."""
+
+
+class Jobs:
+    """Two queues: training, where a newer job for the branch replaces an older one, and the light work."""
+
+    def __init__(
+        self,
+        workers: Workers,
+        provisions: Provisions,
+        lessons: Callable[[], Lessons | None],
+        deliver: Callable[[InputEvent], Awaitable[None]],
+        report: Callable[[Event], None],
+    ) -> None:
+        self._workers = workers
+        self._provisions = provisions
+        self._lessons = lessons
+        self._deliver = deliver
+        self._report = report
+        self._light, self._light_jobs = trio.open_memory_channel[Inspect | Aggregate](math.inf)
+        self._next: Train | None = None
+        self._arrived = trio.Event()
+        self._training = trio.CancelScope()
+        self.current: Train | None = None
+        self.progress: Progress | None = None
+
+    def start(self, job: Inspect | Train | Aggregate) -> None:
+        """Queue a job; its answer goes to ``deliver``. Never blocks."""
+        if isinstance(job, Train):
+            self._next = job
+            self._training.cancel()  # the head has moved: what is being trained on is of no use any more
+            self._arrived.set()
+            return
+        self._light.send_nowait(job)
+
+    async def run(self) -> None:
+        """Work on both queues, for ever."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._work_lightly)
+            nursery.start_soon(self._train)
+
+    # ------------------------------------------------------------------------------------------ light work
+
+    async def _work_lightly(self) -> None:
+        async for job in self._light_jobs:
+            try:
+                if isinstance(job, Inspect):
+                    answer: InputEvent = await self._workers.inspect(job)
+                else:
+                    answer = await self._workers.aggregate(job)
+            except Exception as error:  # noqa: BLE001 - whatever a job does, the round must hear of it
+                answer = self._failed(job, describe(first_cause(error)))
+            await self._deliver(answer)
+
+    def _failed(self, job: Inspect | Aggregate, reason: str) -> InputEvent:
+        if isinstance(job, Inspect):
+            return Inspected(job.digest, refusal=Reason.UNAVAILABLE.value, detail=reason)
+        return JobFailed("aggregate", job.branch, job.height, reason, job.job)
+
+    # -------------------------------------------------------------------------------------------- training
+
+    async def _train(self) -> None:
+        while True:
+            while self._next is None:
+                self._arrived = trio.Event()
+                await self._arrived.wait()
+            job, self._next = self._next, None
+            with trio.CancelScope() as self._training:
+                await self._train_once(job)
+            self.current = self.progress = None
+
+    async def _train_once(self, job: Train) -> None:
+        self.current = job
+        lessons = self._lessons()
+        if lessons is None:
+            await self._deliver(JobFailed("train", job.branch, job.height, "no data is set for this node"))
+            return
+        base = await self._provisions.base_folder()
+        self._report(TrainingStarted(job.branch, job.height, lessons.settings.steps))
+        began = trio.current_time()
+        try:
+            trained = await self._workers.train(job, base, lessons, self._note)
+        except Exception as error:  # noqa: BLE001 - see above
+            await self._deliver(JobFailed("train", job.branch, job.height, describe(first_cause(error))))
+            return
+        seconds = round(trio.current_time() - began, 2)
+        self._report(TrainingFinished(job.branch, job.height, seconds, dict(trained.metrics)))
+        await self._deliver(trained)
+
+    def _note(self, progress: Progress) -> None:
+        self.progress = progress
+
+    def keep(self) -> frozenset[bytes]:
+        """Blobs that the training under way or next reads."""
+        jobs = (job for job in (self.current, self._next) if job is not None)
+        return frozenset(digest for job in jobs for digest in (*job.adapters, *job.carry))
+
+    def status(self) -> dict[str, object] | None:
+        """What is being trained and how far it is; None when nothing is."""
+        if self.current is None:
+            return None
+        told = self.progress
+        if told is None:
+            fetching = self._provisions.progress()
+            return {
+                "branch": self.current.branch,
+                "height": self.current.height,
+                **(fetching or {"phase": "start"}),
+            }
+        return {
+            "branch": self.current.branch,
+            "height": self.current.height,
+            "phase": told.phase,
+            "step": told.step,
+            "steps": told.steps,
+            "loss": told.loss,
+            "rows_per_second": told.rows_per_second,
+            "tokens_per_second": told.tokens_per_second,
+            "seconds_left": told.seconds_left,
+        }

@@ -1,0 +1,331 @@
+"""A node that is a member: its core and every service around it."""
+
+from __future__ import annotations
+
+import logging
+import random
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from banyan.node import membership
+from banyan.node.daemon.control import BadRequest, TrainRequest
+from banyan.node.daemon.driver import Driver
+from banyan.node.daemon.events import BlobsCollected, NodeStarted, PeerConnectedEvent, PeerLostEvent
+from banyan.node.daemon.hands import NodeHands
+from banyan.node.daemon.jobs import Jobs, Lessons
+from banyan.node.daemon.lobby import MARK, Lobby
+from banyan.node.daemon.provisions import Provisions
+from banyan.node.home import HomeError
+from banyan.node.learning.settings import TrainingSettings
+from banyan.node.network.transport import MessageArrived, PeerDown, PeerUp
+from banyan.node.store import Batch
+from banyan.protocol.effects import Command, InputEvent, MessageReceived, PeerConnected, PeerLost
+from banyan.protocol.messages import Presence
+from banyan.protocol.peer import Peer, PeerSettings
+from banyan.security.charter import Charter
+from banyan.security.credential import Credential
+from banyan.security.errors import BanyanError
+from banyan.security.scope import covers, is_path
+
+if TYPE_CHECKING:
+    from banyan.node.daemon.service import Daemon
+
+log = logging.getLogger("banyan.daemon")
+
+#: Seconds between two looks at who is known and not connected, and at our own addresses.
+NEIGHBOURS_INTERVAL = 3.0
+
+#: Where the height is kept at which this node stops training (its absence: never).
+TARGET_KEY = "node/target"
+
+
+class Member:
+    """Everything of a running node that needs the charter. Made by the daemon once it has one."""
+
+    def __init__(self, daemon: Daemon, charter: Charter) -> None:
+        self._daemon = daemon
+        self.charter = charter
+        self._credential = _credential(daemon)
+        self._rng = random.Random(secrets.randbits(64))
+        settings = daemon.settings.training
+        self._target: int | None = None
+        self.provisions = Provisions(
+            daemon.home,
+            daemon.blobs,
+            daemon.fetcher,
+            daemon.transport,
+            charter,
+            daemon.emit,
+            local_base=settings.base,
+            trains=settings.data is not None,
+        )
+        self.workers = daemon.parts.workers(daemon)
+        self.jobs = Jobs(self.workers, self.provisions, self.lessons, self._give, daemon.emit)
+        self.hands = NodeHands(daemon.outbox, daemon.fetcher, self.jobs, self._give)
+        self.driver = Driver(self._build, daemon.database, self.hands, daemon.events, daemon.parts.clock)
+        self.lobby = Lobby(
+            daemon.identity, charter.network_id, len(charter.encode()), self._credentials, daemon.parts.clock
+        )
+
+    async def _give(self, event: InputEvent) -> None:
+        await self.driver.give(event)
+
+    # ------------------------------------------------------------------------------------------- services
+
+    async def run(self) -> None:
+        """Run every service until cancelled."""
+        daemon = self._daemon
+        keep = daemon.supervisor.keep
+        async with trio.open_nursery() as nursery:
+            for name, service in (
+                ("core", self.driver.run),
+                ("timers", self._run_timers),
+                ("arrivals", self._receive),
+                ("outbox", daemon.outbox.run),
+                ("transfers", self.hands.run),
+                ("workers", self.workers.run),
+                ("jobs", self.jobs.run),
+                ("provisions", self.provisions.run),
+                ("neighbours", self._stay_connected),
+                ("collection", self._collect),
+            ):
+                nursery.start_soon(keep, name, service)
+            daemon.emit(
+                NodeStarted(
+                    daemon.identity.node_id,
+                    self.charter.network_id.hex(),
+                    daemon.transport.addresses(),
+                    _version(),
+                )
+            )
+
+    async def _run_timers(self) -> None:
+        await self.driver.timers.run(self.driver.fire)
+
+    def _build(self) -> Peer:
+        """A fresh core with the owner's present choices; called in a thread, by the driver."""
+        state = self._daemon.database.state()
+        target = state.get(TARGET_KEY)
+        self._target = int(target) if target else None
+        settings = PeerSettings(
+            branch=self.branch(),
+            credential=self._credential,
+            addresses=self._daemon.transport.addresses(),
+            trains=self._daemon.settings.training.data is not None,
+            target_height=self._target,
+        )
+        return Peer(self.charter, self._daemon.identity, settings, self._rng)
+
+    async def _receive(self) -> None:
+        """Hand what arrives to the core; knocks of newcomers to the lobby."""
+        daemon = self._daemon
+        for peer in daemon.transport.peers():  # who came while nobody listened here
+            await self.driver.give(PeerConnected(peer))
+        async for arrival in daemon.transport.arrivals:
+            match arrival:
+                case MessageArrived(peer, data):
+                    if data.startswith(MARK):
+                        answer = self.lobby.answer(peer, data)
+                        if answer is not None:
+                            daemon.outbox.put((peer,), answer)
+                    else:
+                        await self.driver.give(MessageReceived(peer, data))
+                case PeerUp(peer):
+                    daemon.book.reached(peer)
+                    daemon.emit(PeerConnectedEvent(peer))
+                    await self.driver.give(PeerConnected(peer))
+                case PeerDown(peer):
+                    daemon.emit(PeerLostEvent(peer))
+                    await self.driver.give(PeerLost(peer))
+
+    async def _stay_connected(self) -> None:
+        """Dial members that are known and not connected, the invite's addresses when alone; tell our own."""
+        daemon = self._daemon
+        told = daemon.transport.addresses()
+        stored = await trio.to_thread.run_sync(daemon.database.addresses)
+        for peer, addresses in stored.items():
+            daemon.book.heard(peer, addresses)
+        while True:
+            news = {
+                peer: addresses
+                for peer, addresses in self._known_addresses().items()
+                if daemon.book.heard(peer, addresses)
+            }
+            if news:
+                now = daemon.parts.clock()
+                await trio.to_thread.run_sync(daemon.database.remember_addresses, news, now)
+            if not daemon.transport.peers() and daemon.bootstrap:
+                for text in daemon.bootstrap:
+                    daemon.book.heard(text.rpartition("/p2p/")[2], (text,))
+            room = daemon.settings.network.connections // 2
+            async with trio.open_nursery() as nursery:
+                for peer in daemon.book.all():
+                    if len(daemon.transport.peers()) >= room:
+                        break
+                    if peer not in daemon.transport.peers():
+                        nursery.start_soon(daemon.book.reach, daemon.transport, peer)
+            if (addresses := daemon.transport.addresses()) != told:
+                told = addresses
+                await self.driver.give(Command("addresses", {"addresses": ",".join(addresses)}))
+            await trio.sleep(NEIGHBOURS_INTERVAL)
+
+    def _known_addresses(self) -> Mapping[str, tuple[str, ...]]:
+        return self.driver.peer.known_addresses() if self.driver.peer is not None else {}
+
+    async def _collect(self) -> None:
+        """Remove blobs that nothing needs, now and then."""
+        daemon = self._daemon
+        while True:
+            await trio.sleep(daemon.settings.store.collect)
+            if self.driver.peer is None:
+                continue
+            keep = (
+                self.driver.peer.keep() | self.provisions.keep() | daemon.fetcher.wanted() | self.jobs.keep()
+            )
+            gone = await trio.to_thread.run_sync(daemon.blobs.collect, keep)
+            if gone.blobs:
+                daemon.emit(BlobsCollected(gone.blobs, gone.bytes))
+
+    # -------------------------------------------------------------------------------------------- choices
+
+    def branch(self) -> str:
+        """The branch this node works on: the owner's choice, else the first leaf that its credential covers."""
+        chosen = self._daemon.settings.training.branch
+        scope = self._credential.scope
+        if chosen is not None:
+            return self._check_branch(chosen)
+        leaves = [path for path in self.charter.branches if not _has_children(path, self.charter.branches)]
+        return next((path for path in leaves if covers(scope, path)), scope)
+
+    def _check_branch(self, branch: str) -> str:
+        if not is_path(branch) or branch not in self.charter.branches:
+            raise BadRequest(
+                f"The network {self.charter.name} has no branch {branch}",
+                f"Choose one of {', '.join(self.charter.branches)}",
+            )
+        if not covers(self._credential.scope, branch):
+            raise BadRequest(
+                f"This node was invited to {self._credential.scope}, which does not cover {branch}",
+                "Ask for an invite to that branch, or choose one below yours",
+            )
+        return branch
+
+    def lessons(self) -> Lessons | None:
+        """What to train on, and how; None if no data is set."""
+        chosen = self._daemon.settings.training
+        if chosen.data is None:
+            return None
+        settings = TrainingSettings(
+            steps=chosen.steps,
+            batch=chosen.batch,
+            max_length=chosen.max_length,
+            learning_rate=chosen.learning_rate,
+            eval_rows=chosen.eval_rows,
+            device=chosen.device,
+            precision=chosen.precision,
+        )
+        return Lessons(chosen.data, settings, chosen.app)
+
+    # ------------------------------------------------------------------------------- the control API's side
+
+    def checked(self, request: TrainRequest) -> dict[str, Any]:
+        """The settings that ``request`` changes. Raises :class:`BadRequest` for what cannot be."""
+        changes: dict[str, Any] = {}
+        if request.data is not None:
+            path = Path(request.data)
+            if not path.is_absolute() or not path.exists():
+                raise BadRequest(
+                    f"There is no data at {request.data}", "Give a JSONL file or a folder of them"
+                )
+            changes["training.data"] = str(path)
+        elif self._daemon.settings.training.data is None:
+            raise BadRequest("This node has no data to train on", "Give some: `banyan train --data PATH`")
+        if request.branch is not None:
+            changes["training.branch"] = self._check_branch(request.branch)
+        for name in ("steps", "batch", "learning_rate"):
+            if (value := getattr(request, name)) is not None:
+                changes[f"training.{name}"] = value
+        return changes
+
+    async def train(self, request: TrainRequest) -> dict[str, object]:
+        """Train from now on, for ``request.rounds`` rounds or for ever; the settings are saved already."""
+        height = self.height()
+        await self._remember_target(None if request.rounds is None else height + request.rounds)
+        self.driver.rebuild()
+        return {"branch": self.branch(), "height": height, "target": self._target}
+
+    async def aim_at(self, height: int | None) -> dict[str, object]:
+        """Train until the branch has reached ``height``; None: for ever."""
+        await self._remember_target(height)
+        self.driver.rebuild()
+        return {"branch": self.branch(), "height": self.height(), "target": height}
+
+    async def _remember_target(self, target: int | None) -> None:
+        self._target = target
+        batch = Batch(state={TARGET_KEY: b"" if target is None else b"%d" % target})
+        await trio.to_thread.run_sync(self._daemon.database.apply, batch)
+
+    def height(self) -> int:
+        """The height of this node's branch as the core knows it; 0 before its opening."""
+        branches = self.driver.status().get("branches", {})
+        found = branches.get(self.branch(), {}) if isinstance(branches, Mapping) else {}
+        height = found.get("height") if isinstance(found, Mapping) else None
+        return max(0, height) if isinstance(height, int) else 0
+
+    def history(self, branch: str | None) -> dict[str, object]:
+        """The certified releases of ``branch``."""
+        path = branch or self.branch()
+        if path not in self.charter.branches:
+            raise BadRequest(
+                f"The network {self.charter.name} has no branch {path}",
+                f"Choose one of {', '.join(self.charter.branches)}",
+            )
+        releases = self.driver.peer.history(path) if self.driver.peer is not None else []
+        return {"branch": path, "releases": releases}
+
+    def status(self) -> dict[str, object]:
+        """The member's part of the status, JSON-ready."""
+        return {
+            "branch": self.branch(),
+            "core": dict(self.driver.status()),
+            "training": self.jobs.status() or self.provisions.progress(),
+            "data": str(self._daemon.settings.training.data) if self._daemon.settings.training.data else None,
+            "workers": self.workers.status(),
+            "disk_trouble": self.driver.disk_trouble,
+            "messages": dict(self._daemon.outbox.counters),
+        }
+
+    def _credentials(self) -> list[Credential]:
+        """The credentials in the signs of life that the core holds."""
+        if self.driver.peer is None:
+            return []
+        bodies = (record.body for record in self.driver.peer.records.all())
+        return [body.credential for body in bodies if isinstance(body, Presence)]
+
+
+def _credential(daemon: Daemon) -> Credential:
+    data = membership.load_credential(daemon.home)
+    if data is None:
+        raise HomeError(
+            f"{daemon.home.root} has a charter but no credential", "Join again with `banyan join INVITE`"
+        )
+    try:
+        return membership.decode_credential(data)
+    except BanyanError as error:
+        raise HomeError(
+            f"The credential in {daemon.home.root} cannot be read: {error}", "Join again"
+        ) from error
+
+
+def _has_children(path: str, branches: tuple[str, ...]) -> bool:
+    return any(other != path and covers(path, other) for other in branches)
+
+
+def _version() -> str:
+    from banyan.node.daemon.service import version
+
+    return version()
