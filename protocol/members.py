@@ -36,7 +36,7 @@ class Members:
         self._charter = charter
         self._members: dict[str, Member] = {}
         self._verify = verify
-        self._checked: dict[bytes, int] = {}
+        self._checked: dict[Credential, int] = {}
         self._grants: dict[tuple[str, int], Credential] = {}
         self.revoked: set[str] = set()
         self.quarantined: dict[str, Reason] = {}
@@ -51,13 +51,13 @@ class Members:
             raise CredentialRefused("altered", "The credential is made out to another node")
         if not credential.reaches(branch):
             raise CredentialRefused("scope", f"The membership is for {credential.scope} and not for {branch}")
-        valid_until = self._checked.get(credential.digest, -1)
+        valid_until = self._checked.get(credential, -1)
         if now > valid_until or node in self.revoked:
             check(credential, self._charter, now, self.revoked, verify=self._verify)
             self._take_use(credential)
             if len(self._checked) >= 4096:
                 self._checked.clear()
-            self._checked[credential.digest] = credential.expires
+            self._checked[credential] = credential.expires
 
     def _take_use(self, credential: Credential) -> None:
         """The first member seen with one grant of an invite keeps it."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Final
 
 from banyan.security import canonical
@@ -90,7 +91,7 @@ class ChildHead:
     size: OptionalSize
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Release:
     """One version of a branch's adapter. Its digest is the SHA-256 of its canonical encoding.
 
@@ -113,8 +114,9 @@ class Release:
     children: Annotated[tuple[ChildHead, ...], Length(0, 64)]
     time: Annotated[int, Between(0, 2**53)]
 
-    @property
+    @cached_property
     def digest(self) -> bytes:
+        """SHA-256 of the canonical encoding: the release's name."""
         return hashlib.sha256(canonical.encode(to_plain(self))).digest()
 
 

@@ -54,27 +54,15 @@ class Envelope:
     time: int
     body: bytes = field(repr=False)
     signature: bytes = field(repr=False)
-    id: Digest = field(repr=False)
+    data: bytes = field(repr=False)
+    """The wire form."""
 
-    @property
-    def data(self) -> bytes:
-        """The wire form."""
-        return self.signed + self.signature
+    id: Digest = field(repr=False)
 
     @property
     def signed(self) -> bytes:
         """The header: every byte that the signature covers, without the domain tag."""
-        return canonical.encode(
-            {
-                "author": self.author,
-                "body": self.body,
-                "kind": self.kind,
-                "network": self.network,
-                "seq": self.seq,
-                "time": self.time,
-                "v": VERSION,
-            }
-        )
+        return self.data[:-_SIGNATURE]
 
     def content(self) -> dict[str, Plain]:
         """The body, parsed strictly; floats are allowed. Raises :class:`EnvelopeRefused` (``malformed``)."""
@@ -123,8 +111,10 @@ def seal(
             f"This {kind} message has {len(signed) + _SIGNATURE} bytes where {max_bytes} are allowed",
         )
     signature = signer.sign(DOMAIN + signed)
-    identifier = hashlib.sha256(signed + signature).digest()
-    return Envelope(kind, network, signer.node_id, seq, time, packed, signature, identifier)
+    data = signed + signature
+    return Envelope(
+        kind, network, signer.node_id, seq, time, packed, signature, data, hashlib.sha256(data).digest()
+    )
 
 
 def open_envelope(
@@ -146,7 +136,6 @@ def open_envelope(
         raise EnvelopeRefused("bad-author", f"A message names no valid author: '{header.author[:60]}'")
     if not verify(header.author, signature, DOMAIN + signed):
         raise EnvelopeRefused("bad-signature", f"A message is not signed by its author {header.author}")
-    identifier = hashlib.sha256(data).digest()
     return Envelope(
         header.kind,
         header.network,
@@ -155,7 +144,8 @@ def open_envelope(
         header.time,
         header.body,
         signature,
-        identifier,
+        data,
+        hashlib.sha256(data).digest(),
     )
 
 
