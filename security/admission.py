@@ -201,19 +201,21 @@ def check_hash(data: bytes, digest: bytes) -> None:
         raise UpdateRefused(Reason.HASH_MISMATCH)
 
 
-def inspect_blob(data: bytes, *, spec: Spec, expected_base: bytes, decode: Decode) -> Measurement:
+def inspect_blob(
+    data: bytes, *, spec: Spec, expected_base: bytes | None = None, decode: Decode
+) -> Measurement:
     """Decode ``data`` strictly and measure it, a piece at a time.
 
-    ``decode`` is injected because the format belongs to the protocol. Raises :class:`UpdateRefused`:
-    ``malformed``, ``wrong-spec`` (also when ``decode`` refuses with that reason), ``wrong-base``,
-    ``non-finite`` or ``zero-norm``.
+    Without ``expected_base`` the base is reported and not judged. ``decode`` is injected because the format
+    belongs to the protocol. Raises :class:`UpdateRefused`: ``malformed``, ``wrong-spec`` (also when
+    ``decode`` refuses with that reason), ``wrong-base``, ``non-finite`` or ``zero-norm``.
     """
     delta = _decoded(data, spec, decode)
     if delta.vector.size != spec.dimension:
         raise UpdateRefused(
             Reason.WRONG_SPEC, f"It has {delta.vector.size} numbers where the adapter has {spec.dimension}"
         )
-    if delta.base != expected_base:
+    if expected_base is not None and delta.base != expected_base:
         raise UpdateRefused(Reason.WRONG_BASE)
     norm = _norm(delta.vector)
     if not math.isfinite(norm):

@@ -12,7 +12,7 @@ valid; both together are proof (:func:`conflict`), and a node that has seen one 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Final
@@ -29,6 +29,7 @@ from banyan.security.delegation import (
     altered,
     check_age,
     check_chain,
+    check_not_revoked,
     check_use,
     delegate,
     signed_bytes,
@@ -50,7 +51,6 @@ __all__ = [
     "check_invite",
     "conflict",
     "delegate",
-    "free_use",
     "issue",
     "root_credential",
     "self_credential",
@@ -90,6 +90,13 @@ class Credential:
     def self_signed(self) -> bool:
         """Whether nobody but the member vouches for it (a root's own, or a newcomer's in an open network)."""
         return not self.chain and self.author == self.member
+
+    @cached_property
+    def keys(self) -> frozenset[str]:
+        """Every node id whose revocation ends this membership: the member's and all that vouch for it."""
+        return frozenset(
+            {self.member, self.author} | {key for link in self.chain for key in (link.author, link.key)}
+        )
 
     def reaches(self, path: str) -> bool:
         """Whether the member may take part in the branch ``path``."""
@@ -138,7 +145,7 @@ def check(
     if not verify(credential.author, credential.signature, signed_bytes(DOMAIN, credential)):
         raise altered()
     _check_time(credential, now, charter.limits.clock_skew)
-    _check_revoked(credential.member, credential.author, credential.chain, revoked)
+    _check_revoked(credential, revoked)
 
 
 def check_invite(
@@ -152,7 +159,7 @@ def check_invite(
     """Whether somebody could join with ``invite`` now. Raises :class:`CredentialRefused` saying why not."""
     check_chain(invite.chain, network=charter.network_id, roots=charter.roots, verify=verify)
     check_age(invite.chain, now, charter.limits.clock_skew)
-    _check_revoked(invite.key, invite.key, invite.chain, revoked)
+    check_not_revoked(invite.chain, revoked)
 
 
 def conflict(first: Credential, second: Credential) -> bool:
@@ -166,12 +173,6 @@ def conflict(first: Credential, second: Credential) -> bool:
         and (first.network, first.author, first.use) == (second.network, second.author, second.use)
         and first.member != second.member
     )
-
-
-def free_use(invite: Invite, known: Iterable[Credential]) -> int | None:
-    """The lowest grant of ``invite`` that none of the ``known`` credentials has spent, or None if all are."""
-    spent = {credential.use for credential in known if credential.author == invite.key}
-    return next((use for use in range(1, invite.chain[-1].uses + 1) if use not in spent), None)
 
 
 def _sign(
@@ -217,10 +218,7 @@ def _check_time(credential: Credential, now: int, skew: int) -> None:
         )
 
 
-def _check_revoked(member: str, author: str, chain: tuple[Delegation, ...], revoked: Collection[str]) -> None:
-    if member in revoked:
+def _check_revoked(credential: Credential, revoked: Collection[str]) -> None:
+    if credential.member in revoked:
         raise CredentialRefused("revoked", "The membership was revoked", "Ask a founder of the network")
-    if author in revoked or any(link.author in revoked or link.key in revoked for link in chain):
-        raise CredentialRefused(
-            "revoked", "The invite behind this membership was revoked", "Ask for a new invite"
-        )
+    check_not_revoked(credential.chain, revoked)

@@ -162,6 +162,14 @@ def check_age(chain: tuple[Delegation, ...], issued: int, skew: int) -> None:
         )
 
 
+def check_not_revoked(chain: tuple[Delegation, ...], revoked: Collection[str]) -> None:
+    """Whether every key along ``chain`` still stands."""
+    if any(link.author in revoked or link.key in revoked for link in chain):
+        raise CredentialRefused(
+            "revoked", "The invite behind this membership was revoked", "Ask for a new invite"
+        )
+
+
 def altered() -> CredentialRefused:
     return CredentialRefused(
         "altered", "The invite was altered: a signature in it does not hold", "Ask for it again"

@@ -136,6 +136,7 @@ def test_a_sound_blob_is_measured() -> None:
     check_hash(data, hashlib.sha256(data).digest())
     measured = inspect_blob(data, spec=FakeSpec(2), expected_base=BASE, decode=decode)
     assert (measured.norm, measured.base, measured.size) == (5.0, BASE, len(data))
+    assert inspect_blob(data, spec=FakeSpec(2), decode=decode) == measured
 
 
 def test_other_bytes_than_announced_are_refused() -> None:
