@@ -1,0 +1,86 @@
+"""A base model with one LoRA adapter whose A is the network's and frozen, and whose B is trained.
+
+The model is ``W + s·B·A`` for every target matrix W. It is a plain PEFT model, so what is trained here is exactly
+what a PEFT user would train with a frozen A.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import Tensor as TorchTensor
+from transformers import PreTrainedModel
+
+from banyan.node.learning.errors import AdapterError
+from banyan.node.learning.export import target_names
+from banyan.node.learning.layout import Layout, Tensor, Vector
+
+ADAPTER = "default"
+
+
+class AdaptedModel:
+    """``model`` wrapped with an adapter; B starts at zero, so at first it computes what ``model`` does."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        *,
+        rank: int,
+        scale: float,
+        tensors: Sequence[Tensor],
+        shared_a: Mapping[str, Vector],
+    ) -> None:
+        """Raises :class:`AdapterError` if a tensor is not a linear layer of ``model`` with the same shape."""
+        self.layout = Layout(rank, tensors)
+        linear = {
+            name: module for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)
+        }
+        for tensor in self.layout.tensors:
+            module = linear.get(tensor.name)
+            if module is None:
+                raise AdapterError(f"The base model has no linear layer {tensor.name}")
+            if (module.out_features, module.in_features) != (tensor.rows_out, tensor.cols_in):
+                raise AdapterError(
+                    f"{tensor.name} is {module.out_features}×{module.in_features} in the base model and "
+                    f"{tensor.rows_out}×{tensor.cols_in} in the charter"
+                )
+        names = [tensor.name for tensor in self.layout.tensors]
+        config = LoraConfig(
+            r=rank,
+            lora_alpha=scale * rank,  # PEFT scales by alpha / r
+            target_modules=target_names(names, linear),
+            lora_dropout=0.0,
+            bias="none",
+            task_type="CAUSAL_LM",
+        )
+        self.peft: PeftModel = get_peft_model(model, config)
+        layers = {name: self.peft.base_model.model.get_submodule(name) for name in names}
+        self._b: dict[str, TorchTensor] = {}
+        with torch.no_grad():
+            for name, layer in layers.items():
+                a = layer.lora_A[ADAPTER].weight
+                a.copy_(torch.from_numpy(np.ascontiguousarray(shared_a[name])))
+                a.requires_grad_(False)
+                self._b[name] = layer.lora_B[ADAPTER].weight
+                self._b[name].zero_()
+
+    @property
+    def device(self) -> torch.device:
+        return next(iter(self._b.values())).device
+
+    def trainable(self) -> list[TorchTensor]:
+        """The B matrices, in the layout's order."""
+        return list(self._b.values())
+
+    def vector(self) -> Vector:
+        """B as one float32 vector, a copy."""
+        return self.layout.join({name: b.detach().float().cpu().numpy() for name, b in self._b.items()})
+
+    def set_vector(self, vector: Vector) -> None:
+        """Set B. Raises :class:`AdapterError` on another length."""
+        with torch.no_grad():
+            for name, matrix in self.layout.split(vector).items():
+                self._b[name].copy_(torch.from_numpy(matrix))

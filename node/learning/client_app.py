@@ -1,0 +1,81 @@
+"""Banyan's own Flower ClientApp: LoRA with the network's frozen A on the node's JSONL data.
+
+It is also the example to copy for an app of one's own. It uses Flower's public API only and knows nothing of the
+network; ``banyan.node.learning.flower`` says what it is called with.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+from flwr.app import Context, Message
+from flwr.clientapp import ClientApp
+
+from banyan.node.learning.export import PREFIX, peft_key
+from banyan.node.learning.flower import reply_to
+from banyan.node.learning.layout import Vector
+from banyan.node.learning.learner import Learner, shared_learner
+from banyan.node.learning.settings import TrainingSettings
+from banyan.security.model import TensorSpec
+from banyan.security.schema import from_plain
+
+app = ClientApp()
+
+
+@app.train()  # type: ignore[untyped-decorator, unused-ignore]
+def train(message: Message, context: Context) -> Message:
+    """Train B for one round; answers with B and the held-out loss before and after."""
+    learner, start = _open(message, context)
+    config = message.content["config"]
+    vector, metrics = learner.train(
+        start,
+        _data(context),
+        _settings(message),
+        seed=int(config["seed"]),
+        first_row=int(config["first_row"]),
+    )
+    return reply_to(message, learner.model.layout.split(vector), metrics | {"num-examples": metrics["rows"]})
+
+
+@app.evaluate()  # type: ignore[untyped-decorator, unused-ignore]
+def evaluate(message: Message, context: Context) -> Message:
+    """Answers with the loss over the held-out rows."""
+    learner, vector = _open(message, context)
+    metrics = learner.evaluate(vector, _data(context), _settings(message))
+    return reply_to(message, None, metrics | {"num-examples": metrics["rows"]})
+
+
+def _open(message: Message, context: Context) -> tuple[Learner, Vector]:
+    """The learner for the message's adapter, and its B."""
+    config = message.content["config"]
+    arrays = {name: array.numpy() for name, array in message.content["arrays"].items()}
+    shared_a = {name: arrays[peft_key(name, "A")] for name in _modules(arrays)}
+    b = {name: arrays[peft_key(name, "B")] for name in shared_a}
+    learner = shared_learner(
+        Path(str(context.node_config["base_model"])),
+        _settings(message).device,
+        rank=int(config["rank"]),
+        scale=float(config["scale"]),
+        tensors=[TensorSpec(name, len(b[name]), shared_a[name].shape[1]) for name in sorted(shared_a)],
+        shared_a=shared_a,
+    )
+    return learner, learner.model.layout.join(b)
+
+
+def _modules(arrays: dict[str, np.ndarray]) -> list[str]:
+    end = ".lora_A.weight"
+    return [key.removeprefix(PREFIX).removesuffix(end) for key in arrays if key.endswith(end)]
+
+
+def _settings(message: Message) -> TrainingSettings:
+    config = message.content["config"]
+    return from_plain(
+        TrainingSettings, {field.name: config[field.name] for field in fields(TrainingSettings)}
+    )
+
+
+def _data(context: Context) -> list[Path]:
+    return [Path(path) for path in json.loads(str(context.node_config["data"]))]

@@ -1,0 +1,38 @@
+"""How this node trains: every choice its owner has, with what it costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from banyan.security.schema import Between
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSettings:
+    """One round's local training."""
+
+    #: Optimiser steps a round. More: each round gains more and takes longer, and nodes drift further apart.
+    steps: Annotated[int, Between(1, 1_000_000)] = 20
+    #: Rows a step. More: steadier steps, each slower and with more memory.
+    batch: Annotated[int, Between(1, 4096)] = 8
+    #: Tokens of a row that are used. More: longer contexts are learnt; time and memory grow with it.
+    max_length: Annotated[int, Between(8, 1 << 20)] = 128
+    #: Peak learning rate of B. A frozen A needs about ten times what one gives LoRA. Higher: faster, less stable.
+    learning_rate: Annotated[float, Between(1e-8, 10.0)] = 0.01
+    #: Share of the steps that raise the rate from zero. More: safer starts, less learnt in a short round.
+    warmup: Annotated[float, Between(0.0, 1.0)] = 0.1
+    #: Where the cosine ends, as a share of the peak. Lower: calmer ends, and less learnt in a short round.
+    final_rate: Annotated[float, Between(0.0, 1.0)] = 0.1
+    #: AdamW's pull of B towards zero. More: smaller adapters, less learnt.
+    weight_decay: Annotated[float, Between(0.0, 1.0)] = 0.0
+    #: Gradients longer than this are shortened to it. Lower: safer against odd rows, slower.
+    clip_norm: Annotated[float, Between(1e-6, 1e6)] = 1.0
+    #: Held-out rows the loss is measured on before and after. More: a surer number that takes longer.
+    eval_rows: Annotated[int, Between(1, 1_000_000)] = 48
+    #: Where to train: ``auto`` takes a GPU where there is one.
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    #: ``auto`` computes in bfloat16 where a GPU has it (twice as fast, slightly rougher), else in float32.
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    #: Whether rows whose ``split`` is ``pretrain`` are trained on. False: only what the base model never saw.
+    use_pretrain_rows: bool = True

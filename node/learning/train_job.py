@@ -1,0 +1,77 @@
+"""One round of local training: from the blobs of the heads to the blob of a signed-to-be update."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from banyan.aggregation.encoding import encode
+from banyan.node.learning.blobs import read_sum, write_float32
+from banyan.node.learning.errors import AppError, LearningError
+from banyan.node.learning.layout import Vector
+from banyan.node.learning.settings import TrainingSettings
+from banyan.node.learning.workplace import Workplace
+from banyan.protocol.delta import write_delta
+from banyan.protocol.effects import Train, Trained
+
+
+class Client(Protocol):
+    """What trains: :class:`banyan.node.learning.flower.LocalClient`, or a fake with the same method."""
+
+    def ask(
+        self,
+        kind: str,
+        vector: Vector,
+        *,
+        data: Sequence[Path],
+        settings: TrainingSettings,
+        config: dict[str, str | int | float],
+    ) -> tuple[Vector | None, dict[str, float]]: ...
+
+
+def train(
+    job: Train, place: Workplace, client: Client, *, data: Sequence[Path], settings: TrainingSettings
+) -> Trained:
+    """Train from the path's sum plus the carry; write the encoded delta and what the encoding left over.
+
+    With h the sum of ``job.adapters`` and c that of ``job.carry``, training starts at h + c and ends at B; the delta is
+    Δ = B - h, the blob holds Q(Δ), and the new carry is Δ - Q(Δ): nothing learnt is ever lost to rounding, it is
+    only sent later (error feedback, Seide et al. 2014; Karimireddy et al. 2019).
+
+    Raises :class:`LearningError`; the same job on the same machine gives the same blob.
+    """
+    spec, blobs = place.spec, place.blobs
+    head = read_sum(blobs, job.adapters, spec)
+    start = np.add(head, read_sum(blobs, job.carry, spec), dtype=np.float32)
+    trained, metrics = client.ask(
+        "train",
+        start,
+        data=data,
+        settings=settings,
+        config={
+            "branch": job.branch,
+            "height": job.height,
+            "seed": seed_of(place.network, place.node, job.branch),
+            "first_row": job.height * settings.steps * settings.batch,
+        },
+    )
+    if trained is None:
+        raise AppError(f"The ClientApp {place.app} answered without the adapter it trained")
+    delta = trained - head
+    if not delta.any():
+        raise LearningError("Training changed nothing", "Check the learning rate and the data")
+    encoded = encode(delta, place.codec)
+    blob = write_delta(encoded, spec=spec, base=job.base)
+    left_over = delta - encoded.decode()
+    carry = write_float32(blobs, left_over, spec)[0] if left_over.any() else None
+    return Trained(job.branch, job.height, job.base, blobs.put(blob), len(blob), carry, metrics)
+
+
+def seed_of(network: bytes, node: str, branch: str) -> int:
+    """This node's seed for a branch: each node sees its rows in an order of its own, and the same one every time."""
+    text = b"banyan/training-seed/1\0" + network + node.encode() + b"\0" + branch.encode()
+    return int.from_bytes(hashlib.sha256(text).digest()[:8]) >> 1

@@ -1,0 +1,388 @@
+"""The daemon's side of a worker: starts it when it is needed, gives it one job at a time, survives its death."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeAlias, TypeVar
+
+import trio
+
+from banyan.aggregation.encoding import Codec
+from banyan.node.learning.evaluate_job import Evaluate, Evaluated
+from banyan.node.learning.generate_job import Generate
+from banyan.node.learning.progress import Progress
+from banyan.node.learning.settings import TrainingSettings
+from banyan.node.learning.workplace import OWN_APP
+from banyan.node.worker.frames import Deframer, FrameError, pack
+from banyan.node.worker.messages import (
+    NAMES,
+    EvaluateOrder,
+    GenerateOrder,
+    Hello,
+    Kind,
+    Order,
+    Result,
+    TrainOrder,
+    read_progress,
+    read_result,
+)
+from banyan.protocol.effects import Aggregate, Aggregated, Inspect, Inspected, JobFailed, Train, Trained
+from banyan.security.errors import BanyanError
+from banyan.security.model import AdapterSpec
+from banyan.security.schema import to_plain
+
+T = TypeVar("T")
+OnProgress: TypeAlias = Callable[[Progress], None]
+OnRestart: TypeAlias = Callable[[str, int], None]
+
+ATTEMPTS = 2  # a job whose worker died is tried once more; the same death twice is the job's fault
+
+
+class JobError(BanyanError):
+    """A job failed in a way that trying again would not change: bad data, a model that is not there, …"""
+
+
+class WorkerLost(BanyanError):
+    """The worker died or hung at every attempt of a job."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """How a worker process is run."""
+
+    #: Processor threads for torch and BLAS; 0: as many as the libraries choose. More: faster jobs, a slower machine.
+    threads: int = 0
+    #: Seconds without any sign of progress after which a worker is taken for hung. Lower: sooner freed; too low
+    #: kills slow loads of large models.
+    stall: float = 900.0
+    #: Seconds without a job after which the process ends and gives its memory back; 0: never. Lower: less memory
+    #: held, more starts (5 to 10 s each for a full worker).
+    idle: float = 600.0
+    #: Seconds a cancelled job has to notice before its process is killed.
+    grace: float = 5.0
+    #: Added to the process's niceness (full workers only), so that training leaves the machine usable.
+    niceness: int = 5
+    #: Where the process's error output goes, appended; None: where the daemon's goes.
+    log: Path | None = None
+
+
+class Worker:
+    """One worker process at most, started at the first job.
+
+    Jobs run one at a time in the order they were asked for. A job whose caller is cancelled is withdrawn. Use a
+    ``light`` worker beside the full one for :meth:`aggregate` and :meth:`inspect`, so that rounds go on while this
+    node trains.
+
+    Every job raises :class:`JobError` or :class:`WorkerLost`; :func:`job_failed` turns either into the core's word.
+    """
+
+    def __init__(
+        self,
+        hello: Hello,
+        settings: WorkerSettings | None = None,
+        *,
+        on_restart: OnRestart = lambda reason, attempt: None,
+    ) -> None:
+        """``hello`` says whom the worker serves (see :func:`hello_for`); ``on_restart`` hears why a worker died."""
+        self.settings = settings or WorkerSettings()
+        self._hello = replace(
+            hello,
+            parent=os.getpid(),
+            threads=self.settings.threads,
+            niceness=0 if hello.role == "light" else self.settings.niceness,
+            idle=float(self.settings.idle),
+        )
+        self._on_restart = on_restart
+        self._turn = trio.Lock()  # hands itself over in order of arrival: it is the queue
+        self._child: Child | None = None
+        self._jobs = 0
+        self.restarts = 0
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    @property
+    def pid(self) -> int | None:
+        """The process's id while there is one."""
+        return self._child.pid if self._child is not None and self._child.is_running else None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a job is running."""
+        return self._turn.locked()
+
+    # ---------------------------------------------------------------------------------------------- jobs
+
+    async def train(
+        self,
+        job: Train,
+        *,
+        data: Sequence[Path],
+        settings: TrainingSettings,
+        on_progress: OnProgress | None = None,
+    ) -> Trained:
+        """One round of local training on ``data`` (files and folders of JSONL rows)."""
+        order = TrainOrder(job, tuple(map(str, data)), settings)
+        return _as(Trained, await self._do(order, on_progress))
+
+    async def evaluate(
+        self,
+        job: Evaluate,
+        *,
+        data: Sequence[Path],
+        settings: TrainingSettings,
+        on_progress: OnProgress | None = None,
+    ) -> Evaluated:
+        """The loss on the held-out rows of ``data``."""
+        order = EvaluateOrder(job, tuple(map(str, data)), settings)
+        return _as(Evaluated, await self._do(order, on_progress))
+
+    async def generate(self, job: Generate, *, device: str = "auto") -> str:
+        """A short sample of text."""
+        return _as(str, await self._do(GenerateOrder(job, device)))
+
+    async def aggregate(self, job: Aggregate) -> Aggregated:
+        """Close a round or check how it was closed."""
+        return _as(Aggregated, await self._do(job))
+
+    async def inspect(self, job: Inspect) -> Inspected:
+        """Decode and measure an update."""
+        return _as(Inspected, await self._do(job))
+
+    async def close(self) -> None:
+        """End the process, gently if it listens. A job that runs is lost; another job starts a new process."""
+        child, self._child = self._child, None
+        if child is not None:
+            with trio.CancelScope(shield=True):
+                await child.end(self.settings.grace)
+
+    # --------------------------------------------------------------------------------------------- inside
+
+    async def _do(self, order: Order, on_progress: OnProgress | None = None) -> Result:
+        async with self._turn:
+            for attempt in range(1, ATTEMPTS + 1):
+                try:
+                    return await self._attempt(order, on_progress)
+                except _Lost as lost:
+                    self.restarts += 1
+                    reason = str(lost)
+                    self._on_restart(reason, attempt)
+            raise WorkerLost(
+                f"The worker {reason}, at each of {ATTEMPTS} attempts of this job",
+                "Its log has more; with too little memory, choose a smaller batch, length or model",
+            )
+
+    async def _attempt(self, order: Order, on_progress: OnProgress | None) -> Result:
+        child = self._ready_child()
+        self._jobs += 1
+        number = self._jobs
+        try:
+            if child.is_new:
+                await child.send({"kind": "hello", **to_plain(self._hello)})
+                await self._expect(child, "ready")
+            await child.send(
+                {"kind": "job", "id": number, "job": NAMES[type(order)], "order": to_plain(order)}
+            )
+            while True:
+                message = await self._expect(child, "progress", "done", "failed")
+                if message.get("id") != number:
+                    continue
+                if message["kind"] == "failed":
+                    raise JobError(str(message.get("reason")))
+                if message["kind"] == "done":
+                    return read_result(order, message.get("result"))
+                if on_progress is not None:
+                    on_progress(read_progress(message.get("progress")))
+        except trio.Cancelled:
+            with trio.CancelScope(shield=True):
+                await self._withdraw(child, number)
+            raise
+        except (OSError, trio.BrokenResourceError, trio.ClosedResourceError, EOFError):
+            raise _Lost(await self._bury(child)) from None
+        except trio.TooSlowError:
+            await self._bury(child)
+            raise _Lost(f"showed no progress for {self.settings.stall:g} s and was killed") from None
+        except (FrameError, TypeError, ValueError, KeyError) as error:
+            await self._bury(child)
+            raise _Lost(f"said something that is no answer ({error}) and was killed") from None
+
+    def _ready_child(self) -> Child:
+        if self._child is None or not self._child.is_running:
+            self._child = Child(self._hello.role, self.settings)
+        return self._child
+
+    async def _expect(self, child: Child, *kinds: str) -> dict[str, object]:
+        with trio.fail_after(self.settings.stall):
+            message = await child.receive()
+        if message["kind"] not in kinds:
+            raise FrameError(f"the message {message['kind']!r} came where {' or '.join(kinds)} should")
+        return message
+
+    async def _withdraw(self, child: Child, number: int) -> None:
+        """Ask the child to drop the job; kill it if it does not listen."""
+        with trio.move_on_after(self.settings.grace):
+            try:
+                await child.send({"kind": "cancel", "id": number})
+                while True:
+                    message = await child.receive()
+                    if message.get("id") == number and message["kind"] in ("cancelled", "done", "failed"):
+                        return
+            except (OSError, trio.BrokenResourceError, trio.ClosedResourceError, EOFError, FrameError):
+                pass
+        await self._bury(child)
+
+    async def _bury(self, child: Child) -> str:
+        """Make sure the child is dead; how it ended, as the end of a sentence about the worker."""
+        if self._child is child:
+            self._child = None
+        with trio.CancelScope(shield=True):
+            return await child.bury()
+
+
+def hello_for(
+    *,
+    role: Kind,
+    spec: AdapterSpec,
+    codec: Codec,
+    network: bytes,
+    node: str,
+    base_model: Path,
+    blobs: Path,
+    app: str = OWN_APP,
+) -> Hello:
+    """Whom a worker serves: the charter's adapter ``spec`` and round ``codec``, the network's id, this node's id, the
+    folders of its base model and of its blob store, and the Flower ClientApp (``module:attribute``) that trains."""
+    return Hello(
+        role=role,
+        parent=os.getpid(),
+        spec=spec,
+        codec=codec,
+        network=network,
+        node=node,
+        base_model=str(base_model),
+        blobs=str(blobs),
+        app=app,
+        threads=0,
+        niceness=0,
+        idle=0.0,
+    )
+
+
+class Child:
+    """A running worker process and the daemon's ends of its pipes."""
+
+    def __init__(self, role: Kind, settings: WorkerSettings) -> None:
+        limits = {}
+        if settings.threads:
+            names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+            limits = dict.fromkeys(names, str(settings.threads))
+        quiet = {"TOKENIZERS_PARALLELISM": "false", "FLWR_TELEMETRY_ENABLED": "0", "PYTHONUNBUFFERED": "1"}
+        log = None if settings.log is None else open(settings.log, "ab")  # noqa: SIM115 - the child's, closed below
+        # Started from the loop's own thread and not from a helper thread, although that blocks for a few
+        # milliseconds: Linux tells a child of its "parent's" death when the thread that started it ends.
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "banyan.node.worker", role],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env={**os.environ, **quiet, **limits},
+            )
+        finally:
+            if log is not None:
+                log.close()
+        assert self._process.stdin is not None  # for mypy: both are pipes
+        assert self._process.stdout is not None
+        self._input = trio.lowlevel.FdStream(os.dup(self._process.stdin.fileno()))
+        self._output = trio.lowlevel.FdStream(os.dup(self._process.stdout.fileno()))
+        self._process.stdin.close()
+        self._process.stdout.close()
+        self._deframer = Deframer()
+        self._inbox: deque[dict[str, object]] = deque()
+        self._log = settings.log
+        self.is_new = True
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        return self._process.poll() is None
+
+    async def send(self, message: dict[str, object]) -> None:
+        self.is_new = False
+        await self._input.send_all(pack(message))
+
+    async def receive(self) -> dict[str, object]:
+        """The next message. Raises EOFError when the process has closed its end."""
+        while not self._inbox:
+            data = await self._output.receive_some(1 << 16)
+            if not data:
+                raise EOFError
+            self._inbox.extend(self._deframer.feed(bytes(data)))
+        return self._inbox.popleft()
+
+    async def end(self, grace: float) -> None:
+        """Close its input, which ends it; kill it if that does not."""
+        await self._input.aclose()
+        with trio.move_on_after(grace):
+            await trio.to_thread.run_sync(self._process.wait, abandon_on_cancel=True)  # type: ignore[call-arg, unused-ignore]
+        await self.bury()
+
+    async def bury(self) -> str:
+        """Kill it if it still runs, and say how it ended."""
+        ended_itself = not self.is_running
+        if not ended_itself:
+            with trio.move_on_after(0.2):  # an end of file comes a moment before the exit status
+                await trio.to_thread.run_sync(self._process.wait, abandon_on_cancel=True)  # type: ignore[call-arg, unused-ignore]
+        self._process.kill()
+        code = await trio.to_thread.run_sync(self._process.wait)
+        await self._input.aclose()
+        await self._output.aclose()
+        if code >= 0:
+            return f"stopped with exit code {code}{self._last_words()}"
+        name = signal.Signals(-code).name
+        cause = ", perhaps for lack of memory" if -code == signal.SIGKILL else ""
+        return f"was ended by {name}{cause}{self._last_words()}"
+
+    def _last_words(self) -> str:
+        """The last line of its log, which is usually the exception that ended it."""
+        if self._log is None:
+            return ""
+        with open(self._log, "rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 2000))
+            lines = file.read().decode("utf-8", "replace").strip().splitlines()
+        return f" ({lines[-1].strip()})" if lines else ""
+
+
+class _Lost(Exception):
+    """The child died or hung; the text ends a sentence that begins with "The worker"."""
+
+
+def job_failed(job: Train | Aggregate, error: BanyanError) -> JobFailed:
+    """What the core is told of a job that ended without a result."""
+    kind = "train" if isinstance(job, Train) else "aggregate"
+    number = job.job if isinstance(job, Aggregate) else b""
+    return JobFailed(kind, job.branch, job.height, str(error), number)
+
+
+def _as(kind: type[T], result: Result) -> T:
+    if not isinstance(result, kind):
+        raise WorkerLost(
+            f"The worker answered with a {type(result).__name__} where a {kind.__name__} belongs"
+        )
+    return result

@@ -1,0 +1,71 @@
+"""The child's bench: what it needs for its jobs, made at the first job that needs it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from banyan.node.learning.aggregate_job import aggregate
+from banyan.node.learning.errors import LearningError
+from banyan.node.learning.evaluate_job import evaluate
+from banyan.node.learning.generate_job import generate
+from banyan.node.learning.inspect_job import inspect
+from banyan.node.learning.train_job import train
+from banyan.node.learning.workplace import Workplace
+from banyan.node.store.blobs import BlobStore
+from banyan.node.worker.messages import EvaluateOrder, GenerateOrder, Hello, Order, Result, TrainOrder
+from banyan.protocol.effects import Aggregate, Inspect
+
+if TYPE_CHECKING:
+    from banyan.node.learning.flower import LocalClient
+
+
+class Bench:
+    """Runs orders for one network. A light bench aggregates and inspects, and never imports torch."""
+
+    def __init__(self, hello: Hello) -> None:
+        self._light = hello.role == "light"
+        self._threads = hello.threads
+        self._place = Workplace(
+            spec=hello.spec,
+            codec=hello.codec,
+            network=hello.network,
+            node=hello.node,
+            base_model=Path(hello.base_model),
+            blobs=BlobStore(Path(hello.blobs)),
+            app=hello.app,
+        )
+        self._client: LocalClient | None = None
+
+    def run(self, order: Order) -> Result:
+        """Raises whatever the job raises."""
+        match order:
+            case Aggregate():
+                return aggregate(order, blobs=self._place.blobs, spec=self._place.spec)
+            case Inspect():
+                return inspect(order, blobs=self._place.blobs, spec=self._place.spec)
+        if self._light:
+            raise LearningError("A light worker only aggregates and inspects")
+        client = self._ready_client()
+        match order:
+            case TrainOrder(job, data, settings):
+                return train(job, self._place, client, data=_paths(data), settings=settings)
+            case EvaluateOrder(job, data, settings):
+                return evaluate(job, self._place, client, data=_paths(data), settings=settings)
+            case GenerateOrder(job, device):
+                return generate(job, self._place, device)
+
+    def _ready_client(self) -> LocalClient:
+        if self._client is None:
+            import torch
+
+            from banyan.node.learning.flower import LocalClient, load_app
+
+            if self._threads:
+                torch.set_num_threads(self._threads)
+            self._client = LocalClient(load_app(self._place.app), self._place)
+        return self._client
+
+
+def _paths(names: tuple[str, ...]) -> list[Path]:
+    return [Path(name) for name in names]

@@ -1,0 +1,128 @@
+"""What daemon and worker say to each other.
+
+Daemon: ``hello`` once, then ``job`` (``id``, ``job``, ``order``) and ``cancel`` (``id``). Worker: ``ready`` once, then
+for each job any number of ``progress`` and one of ``done`` (``result``), ``failed`` (``reason``), ``cancelled``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Annotated, Literal, TypeAlias, cast
+
+from banyan.aggregation.encoding import Codec
+from banyan.node.learning.evaluate_job import Evaluate, Evaluated
+from banyan.node.learning.generate_job import Generate
+from banyan.node.learning.progress import Progress
+from banyan.node.learning.settings import TrainingSettings
+from banyan.protocol.effects import Aggregate, Aggregated, Inspect, Inspected, Train, Trained
+from banyan.security.model import AdapterSpec
+from banyan.security.schema import Between, Digest, Length, from_plain
+
+Kind: TypeAlias = Literal["full", "light"]
+Result: TypeAlias = Trained | Aggregated | Inspected | Evaluated | str
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """Who the worker works for. ``idle`` (seconds, 0: never) is how long it waits for a job before it exits."""
+
+    role: Kind
+    parent: int
+    spec: AdapterSpec
+    codec: Codec
+    network: Digest
+    node: Annotated[str, Length(1, 128)]
+    base_model: str
+    blobs: str
+    app: str
+    threads: Annotated[int, Between(0, 1024)]
+    niceness: Annotated[int, Between(0, 19)]
+    idle: Annotated[float, Between(0, 1e9)]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainOrder:
+    """A :class:`Train` with what only this node knows."""
+
+    job: Train
+    data: tuple[str, ...]
+    settings: TrainingSettings
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateOrder:
+    """An :class:`Evaluate` with what only this node knows."""
+
+    job: Evaluate
+    data: tuple[str, ...]
+    settings: TrainingSettings
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateOrder:
+    """A :class:`Generate` and where to run it."""
+
+    job: Generate
+    device: str
+
+
+Order: TypeAlias = TrainOrder | EvaluateOrder | GenerateOrder | Aggregate | Inspect
+
+ORDERS: dict[str, type[Order]] = {
+    "train": TrainOrder,
+    "evaluate": EvaluateOrder,
+    "generate": GenerateOrder,
+    "aggregate": Aggregate,
+    "inspect": Inspect,
+}
+NAMES: dict[type[Order], str] = {order: name for name, order in ORDERS.items()}
+
+
+def read_order(name: object, plain: object) -> Order:
+    """The order named ``name``. Raises ``SchemaError`` or KeyError."""
+    return from_plain(ORDERS[str(name)], plain)
+
+
+def write_result(result: Result) -> dict[str, object]:
+    """A result as a plain map."""
+    if isinstance(result, str):
+        return {"text": result}
+    plain = {field.name: getattr(result, field.name) for field in dataclasses.fields(result)}
+    if isinstance(result, Aggregated) and result.weights is not None:
+        plain["weights"] = [[key, share] for key, share in sorted(result.weights.items())]
+    return plain
+
+
+def read_result(order: Order, plain: object) -> Result:
+    """The result of ``order`` from its plain map. Raises TypeError or ValueError where it is none.
+
+    The worker is our own program, so this trusts the values and checks only that the shape is the one expected.
+    """
+    if not isinstance(plain, dict):
+        raise TypeError("a result is a map")
+    values = dict(plain)
+    match order:
+        case TrainOrder():
+            return Trained(**values)
+        case EvaluateOrder():
+            return Evaluated(**values)
+        case Inspect():
+            return Inspected(**values)
+        case Aggregate():
+            pairs = values["weights"]
+            values["weights"] = None if pairs is None else {key: share for key, share in pairs}  # noqa: C416
+            values["clipped"] = tuple(values["clipped"])
+            return Aggregated(**values)
+        case GenerateOrder():
+            return str(values["text"])
+
+
+def write_progress(progress: Progress) -> dict[str, object]:
+    """Progress as a plain map."""
+    return dataclasses.asdict(progress)
+
+
+def read_progress(plain: object) -> Progress:
+    """Progress from its plain map. Raises TypeError where it is none."""
+    return Progress(**cast(dict[str, object], plain))  # type: ignore[arg-type]
