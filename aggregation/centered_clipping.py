@@ -7,7 +7,8 @@ import numpy as np
 from .arithmetic import Matrix, total
 from .errors import AggregationError
 from .geometric_median import to_mixture
-from .rule import Points, WeightRule
+from .points import Points
+from .rule import WeightRule
 
 
 class CenteredClipping(WeightRule):
@@ -33,7 +34,7 @@ class CenteredClipping(WeightRule):
 
     def __init__(self, f: int = 0, radius: float | None = None, steps: int = 3) -> None:
         super().__init__(f)
-        if radius is not None and not radius > 0 or steps < 1:
+        if (radius is not None and not radius > 0) or steps < 1:
             raise AggregationError("the radius must be above zero and steps at least one")
         self.radius, self.steps = radius, steps
 
@@ -42,7 +43,8 @@ class CenteredClipping(WeightRule):
         return 2 * self.f + 1
 
     def weigh(self, points: Points) -> tuple[Matrix, Matrix | None]:
-        n, squared = points.n, points.everything.squared
+        n, geometry = points.n, points.everything
+        squared, kept = geometry.drawn_in(n)
         position = np.zeros(len(squared))
         position[-1] = 1.0  # the origin or, where given, the vector to aggregate around
         for _ in range(self.steps):
@@ -51,4 +53,5 @@ class CenteredClipping(WeightRule):
             pull = np.minimum(1.0, radius / np.maximum(distances, 1e-300)) / n
             position *= 1 - total(pull)
             position[:n] += pull
-        return position, np.sqrt(to_mixture(squared, position))[:n]
+        distances = np.sqrt(to_mixture(squared, position))[:n]
+        return geometry.let_go(position, kept), distances

@@ -2,8 +2,8 @@
 
 An update *is* its encoded form: what was signed is codes and scales, and every peer decodes the same
 float32 numbers from them, bit for bit. The integer codecs are symmetric: the values of one block are
-``code * scale`` with ``scale = max|value| / top``, ``top`` being 127 for int8 and 7 for int4, so that
-the inner product of two blocks is an integer that any BLAS computes exactly (``banyan.aggregation.geometry``).
+``code * scale`` with ``scale = max|value| / top``, ``top`` being 127 for int8 and 7 for int4, so that the
+inner product of two blocks is an integer that any BLAS computes exactly (``banyan.aggregation.geometry``).
 
 >>> import numpy as np
 >>> coded = encode(np.linspace(-1, 1, 100, dtype=np.float32), "int8")
@@ -86,7 +86,7 @@ class EncodedVector:
     def _check_blocks(self) -> None:
         if not SMALLEST_BLOCK <= self.block <= LARGEST_BLOCK or self.block & (self.block - 1):
             raise AggregationError(
-                f"a block is a power of two from {SMALLEST_BLOCK} to {LARGEST_BLOCK} columns, not {self.block}"
+                f"a block is a power of 2 from {SMALLEST_BLOCK} to {LARGEST_BLOCK} columns, not {self.block}"
             )
         blocks = -(-self.size // self.block)
         scales = self.scales
@@ -158,7 +158,7 @@ class EncodedVector:
             out[at - start :] *= self.scales[at // block]
 
     def scaled(self, factor: float) -> EncodedVector:
-        """This vector times ``factor`` >= 0, in the same codec: how a norm bound is applied without decoding."""
+        """This vector times ``factor`` >= 0 in the same codec: applies a norm bound without decoding."""
         if not (factor >= 0 and np.isfinite(factor)):
             raise AggregationError(f"the factor must be finite and not negative, not {factor}")
         by = np.float32(factor)
@@ -209,7 +209,7 @@ def _to_bf16(vector: Float32s) -> npt.NDArray[np.uint16]:
 
 def _largest_scale(top: int) -> np.float32:
     """The largest scale whose largest code still decodes to a finite float32."""
-    return np.nextafter(np.float32(np.finfo(np.float32).max / top), np.float32(0))
+    return np.float32(np.nextafter(np.float32(np.finfo(np.float32).max / top), np.float32(0)))
 
 
 def _quantize(vector: Float32s, top: int, block: int) -> tuple[npt.NDArray[np.int8], Float32s]:

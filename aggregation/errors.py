@@ -14,7 +14,7 @@ class AggregationError(ValueError):
 
 
 class TooFewInputs(AggregationError):
-    """A rule was given fewer inputs than its guarantee needs. It is never run on fewer, never with f lowered."""
+    """Fewer inputs than a rule's guarantee needs: it is not run on fewer, nor with a smaller f."""
 
     def __init__(self, rule: str, n: int, minimum_n: int, f: int) -> None:
         self.rule, self.n, self.minimum_n, self.f = rule, n, minimum_n, f

@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import numpy as np
 
 from .arithmetic import Matrix, product, total
 from .errors import AggregationError
-from .geometry import Geometry
-from .rule import Points, WeightRule
-
-FAR: Final = 2.0**20
-"""Points further than this many median distances are drawn in to it. A far point pulls on the geometric
-median with its direction alone, so that changes the result by less than a millionth, and it keeps the
-squares of near and far distances within the digits of one float64."""
+from .points import Points
+from .rule import WeightRule
 
 
 class GeometricMedian(WeightRule):
     """``argmin_v Σᵢ |xᵢ - v|``, found by Weiszfeld's iteration on distances until it stands still.
 
     Every input pulls with equal force, however far away it is, so up to half of them can be anything.
-    With some weight left to every input it learns from all of them; the default among rules that need no
-    trusted centre.
+    Every honest input keeps some weight, so it learns from all of them.
 
-    ``tolerance``: it stops when the sum of distances falls by less than this share in one step; the vector
-    is then within about its square root of the exact one (three fixed steps, as some do, are up to 11 %
-    off). ``steps`` bounds the iteration where inputs lie on a line.
+    ``precision``: it stops when the sum of distances falls by less than this share in one step; the vector
+    is then within about a millionth of the exact one (three fixed steps, as some do, are up to 11 % off).
+    ``steps`` bounds the iteration where inputs lie almost on a line. ``scores``: distance to the result.
 
     *Condition*: n >= 2f + 1. *Cost*: n²·d multiplications, then O(n²) a step.
     *Papers*: Weiszfeld, 1937; Vardi and Zhang, 2000 (when the iterate meets an input); Pillutla et al.,
@@ -53,38 +45,47 @@ class GeometricMedian(WeightRule):
 
     def weigh(self, points: Points) -> tuple[Matrix, Matrix | None]:
         geometry = points.geometry
-        squared, drawn = drawn_in(geometry)
-        weights, distances = weiszfeld(squared, self.precision, self.steps)
-        return undrawn(weights, drawn, geometry.centre), distances
+        squared, kept = geometry.drawn_in(points.n)
+        weights = weiszfeld(squared, self.precision, self.steps)
+        distances = np.sqrt(to_mixture(squared, weights))
+        return geometry.let_go(weights, kept), distances
 
 
-def drawn_in(geometry: Geometry) -> tuple[Matrix, Matrix]:
-    return geometry.squared, np.ones(len(geometry.squared))
-
-
-def undrawn(weights: Matrix, drawn: Matrix, centre: int) -> Matrix:
-    return weights
-
-
-def weiszfeld(squared: Matrix, precision: float, steps: int) -> tuple[Matrix, Matrix]:
-    """Weights (n,) of the geometric median of points with these squared distances (n, n), and the
-    distance of each point to it."""
+def weiszfeld(squared: Matrix, precision: float, steps: int) -> Matrix:
+    """Weights (n,) of the geometric median of n points with these squared distances (n, n)."""
     n = len(squared)
-    weights = np.full(n, 1 / n)
-    floor = np.sqrt(np.median(squared)) * 1e-9
+    best = int(np.argmin(np.add.reduce(np.sqrt(squared), axis=0)))
+    if _is_median(best, squared):
+        alone: Matrix = np.eye(n)[best]
+        return alone
+    weights: Matrix = np.full(n, 1 / n)
     cost = np.inf
     for _ in range(steps):
         distances = np.sqrt(to_mixture(squared, weights))
         now = total(distances)
-        if not now < cost * (1 - precision):
+        if now >= cost * (1 - precision):
             break
         cost = now
-        pull = 1 / np.maximum(distances, max(floor, 1e-300))
+        pull = 1 / np.maximum(distances, 1e-12 * cost / n)
         weights = pull / total(pull)
-    return weights, distances
+    return weights
+
+
+def _is_median(k: int, squared: Matrix) -> bool:
+    """Whether point k is the geometric median: the unit vectors from it to the points elsewhere add up to
+    no more than the number of points that lie on it (Vardi and Zhang, 2000)."""
+    distances = np.sqrt(squared[k])
+    elsewhere = distances > 0
+    if not elsewhere.any():
+        return True
+    inner = 0.5 * ((squared[k][:, None] + squared[k][None, :]) - squared)[np.ix_(elsewhere, elsewhere)]
+    units = 1 / distances[elsewhere]
+    pull = total(product(inner, units) * units)
+    here = len(distances) - np.count_nonzero(elsewhere)
+    return bool(pull <= here * here)
 
 
 def to_mixture(squared: Matrix, weights: Matrix) -> Matrix:
-    """Squared distances (n,) from n points to the mixture of them with ``weights`` (n,), summing to one."""
+    """Squared distances (p,) from p points to the mixture of them with ``weights`` (p,), summing to one."""
     towards = product(squared, weights)
     return np.maximum(towards - 0.5 * total(towards * weights), 0.0)

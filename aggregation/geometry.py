@@ -20,17 +20,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from .arithmetic import Matrix, product
+from .arithmetic import Matrix, product, total
 from .encoding import TOP, EncodedVector
 from .rows import Float32s, Row, Rows
 
 Booleans: TypeAlias = npt.NDArray[np.bool_]
 Integers: TypeAlias = npt.NDArray[np.int_]
+
+FAR: Final = 2.0**20
+"""How many median distances from the centre are very far."""
 
 _EXACT: Final = 1 << 24
 """Integers up to here are exact in float32."""
@@ -41,7 +44,7 @@ _NEAR: Final = 1 / 16
 _SAFE: Final = (1e-24, 1e30)
 """Squared lengths within which float32 products neither underflow nor overflow."""
 
-_SMALL_PRODUCT: Final = 1 << 18
+SMALL_PRODUCT: Final = 1 << 18
 """Multiplications in one matrix product below which no BLAS we know starts threads, so that the number of
 threads cannot change a bit."""
 
@@ -50,16 +53,51 @@ threads cannot change a bit."""
 class Geometry:
     """Points known by their mutual distances.
 
-    ``squared``: (p, p) float64, symmetric, zero diagonal. ``inner``: (p, p) float64, the inner products
-    around ``centre``, an honest-looking one of the points.
+    ``squared``: (p, p) float64, symmetric, zero diagonal. ``inner``: (p, p) float64, inner products of the
+    points as seen from ``centre``, one of them that lies among the others.
     """
 
     squared: Matrix
     inner: Matrix
     centre: int
 
-    def mixed(self, weights: Matrix) -> Geometry:
+    def first(self, n: int) -> Geometry:
+        """The geometry of the first n points, among which the centre is."""
+        return Geometry(self.squared[:n, :n], self.inner[:n, :n], self.centre)
+
+    def drawn_in(self, n: int) -> tuple[Matrix, Matrix]:
+        """Squared distances (p, p) after very far points are drawn in towards the centre, and the share
+        (p,) of its distance that each one keeps: 1 for all but the very far.
+
+        Rules that iterate on distances need near and far ones within the digits of one float64. Points
+        beyond :data:`FAR` times the median distance of the first n (the others being references that
+        never count as far) are drawn in to it: clipping and medians feel their direction alone, so the
+        result changes by less than a millionth.
+        """
+        lengths = np.diagonal(self.inner)
+        typical = max(float(np.median(lengths[:n])), *lengths[n:].tolist(), 0.0)
+        far = lengths > FAR * FAR * typical
+        kept = np.ones(len(lengths))
+        kept[far] = FAR * np.sqrt(typical / lengths[far])
+        if not far.any():
+            return self.squared, kept
+        inner = self.inner * np.multiply.outer(kept, kept)
+        lengths = np.diagonal(inner)
+        drawn = np.maximum(lengths[:, None] + lengths[None, :] - 2 * inner, 0.0)
+        either = far[:, None] | far[None, :]
+        squared = np.where(either, drawn, self.squared)
+        np.fill_diagonal(squared, 0.0)
+        return squared, kept
+
+    def let_go(self, weights: Matrix, kept: Matrix) -> Matrix:
+        """Weights (p,) over drawn-in points as weights over the points themselves."""
+        released = weights * kept
+        released[self.centre] += total(weights * (1 - kept))
+        return released
+
+    def mixed(self, weights: Matrix, n: int) -> Geometry:
         """The geometry of the points ``weights @ points``; each row of ``weights`` (k, p) sums to one.
+        The first n of them may become the centre.
 
         Distances follow from differences of weights, so points with equal weights stay at distance zero.
         """
@@ -70,8 +108,10 @@ class Geometry:
         bowed = product(apart, self.squared) * apart
         squared[first, second] = np.maximum(-0.5 * np.cumsum(bowed, axis=1)[:, -1], 0.0)
         squared += squared.T
-        inner = product(product(weights, self.inner), np.ascontiguousarray(weights.T))
-        return Geometry(squared, inner, self.centre)
+        centre = medoid(squared[:n, :n])
+        shift = weights - weights[centre]
+        inner = product(product(shift, self.inner), np.ascontiguousarray(shift.T))
+        return Geometry(squared, inner, centre)
 
 
 def measure(points: Sequence[Row], rows: Rows) -> Geometry:
@@ -82,6 +122,36 @@ def measure(points: Sequence[Row], rows: Rows) -> Geometry:
     if rows.integer_block and all(isinstance(point, EncodedVector) for point in points):
         return _measure_codes([p for p in points if isinstance(p, EncodedVector)], rows)
     return _measure_floats(points, rows)
+
+
+def lengths_from(point: Row, rows: Rows) -> Matrix:
+    """Squared distances (n,) of the rows from one point, by direct differences: one pass, O(n·d).
+
+    Exact for rows and point in integer codes; raises :class:`NotFinite` like :func:`measure`.
+    """
+    if rows.integer_block and isinstance(point, EncodedVector):
+        return np.ascontiguousarray(measure([*rows.rows, point], rows).squared[-1, :-1])
+    lengths = _lengths_from(point, rows, np.dtype(np.float32))
+    if not _safe(lengths, False):
+        rows.refuse_nonfinite()
+        lengths = _lengths_from(point, rows, np.dtype(np.float64))
+    return lengths
+
+
+def _lengths_from(point: Row, rows: Rows, dtype: np.dtype[Any]) -> Matrix:
+    piece, n = 1024, rows.n
+    width = rows.width(piece)
+    apart = np.zeros(width, dtype)
+    lengths = np.zeros(n)
+    for start, stop, views in rows.blocks(width, [*rows.rows, point]):
+        used = -(-(stop - start) // piece) * piece
+        apart[stop - start : used] = 0
+        middle = views[n].astype(dtype, copy=False)
+        for i, view in enumerate(views[:n]):
+            np.subtract(view, middle, out=apart[: stop - start])
+            table = apart[:used].reshape(-1, piece)
+            lengths[i] += float(np.add.reduce(np.vecdot(table, table), dtype=np.float64))
+    return lengths
 
 
 # ------------------------------------------------------------------------------------------ integer codes
@@ -194,51 +264,33 @@ def _measure_again(
 
 
 def _inner_products(points: Sequence[Row], centre: int, rows: Rows, same_as_centre: Booleans) -> Matrix:
-    """Inner products (p, p) of the points less point ``centre``, float32 products summed in float64."""
-    inner = _fast_inner_products(points, centre, rows)
-    lengths = np.diagonal(inner)
-    low, high = _SAFE
-    if np.all((lengths > low) & (lengths < high) | (same_as_centre & (lengths == 0))):
+    """Inner products (p, p) of the points less point ``centre``: float32 products summed in float64, or
+    float64 throughout where squares leave the range of float32."""
+    inner = _products(points, centre, rows, np.dtype(np.float32))
+    if _safe(np.diagonal(inner), same_as_centre):
         return inner
     rows.refuse_nonfinite()
-    return _fast_inner_products(points, centre, rows, _exponents(points, centre, rows))
+    return _products(points, centre, rows, np.dtype(np.float64))
 
 
-def _fast_inner_products(
-    points: Sequence[Row], centre: int, rows: Rows, exponents: list[int] | None = None
-) -> Matrix:
+def _safe(lengths: Matrix, known_zero: Booleans | bool) -> bool:
+    low, high = _SAFE
+    return bool(np.all((lengths > low) & (lengths < high) | (known_zero & (lengths == 0))))
+
+
+def _products(points: Sequence[Row], centre: int, rows: Rows, dtype: np.dtype[Any]) -> Matrix:
     p = len(points)
-    piece = 64
-    while piece < 1024 and 2 * piece * p * p <= _SMALL_PRODUCT:
-        piece *= 2
+    # Small products, so that the number of threads cannot change a bit.
+    piece = 1 << max(4, min(10, (SMALL_PRODUCT // (p * p)).bit_length() - 1))
     width = rows.width(piece)
-    apart = np.zeros((p, width), np.float32)
+    apart = np.zeros((p, width), dtype)
     inner = np.zeros((p, p))
-    with np.errstate(over="ignore", invalid="ignore"):
-        for start, stop, views in rows.blocks(width, points):
-            used = -(-(stop - start) // piece) * piece
-            apart[:, stop - start : used] = 0
-            for i, view in enumerate(views):
-                space = apart[i, : stop - start]
-                if exponents is None:
-                    np.subtract(view, views[centre], out=space)
-                else:
-                    np.ldexp(
-                        view * np.float32(0.5) - views[centre] * np.float32(0.5), 1 - exponents[i], out=space
-                    )
-            table = apart[:, :used].reshape(p, used // piece, piece).transpose(1, 0, 2)
-            inner += np.add.reduce(table @ table.swapaxes(1, 2), axis=0, dtype=np.float64)
-    if exponents is not None:
-        powers = np.array(exponents)
-        inner = np.ldexp(inner, powers[:, None] + powers[None, :])
+    for start, stop, views in rows.blocks(width, points):
+        used = -(-(stop - start) // piece) * piece
+        apart[:, stop - start : used] = 0
+        middle = views[centre].astype(dtype, copy=False)
+        for view, space in zip(views, apart, strict=True):
+            np.subtract(view, middle, out=space[: stop - start])
+        table = apart[:, :used].reshape(p, used // piece, piece).transpose(1, 0, 2)
+        inner += np.add.reduce(table @ table.swapaxes(1, 2), axis=0, dtype=np.float64)
     return inner
-
-
-def _exponents(points: Sequence[Row], centre: int, rows: Rows) -> list[int]:
-    """For each point the power of two just above its largest distance from the centre in one column."""
-    largest = np.zeros(len(points), np.float32)
-    for _, _, views in rows.blocks(rows.width(), points):
-        middle = views[centre] * np.float32(0.5)
-        for i, view in enumerate(views):
-            largest[i] = max(largest[i], np.abs(view * np.float32(0.5) - middle).max())
-    return [int(e) + 1 for e in np.frexp(largest)[1]]

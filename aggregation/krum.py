@@ -6,7 +6,8 @@ import numpy as np
 
 from .arithmetic import Matrix
 from .errors import AggregationError
-from .rule import Points, WeightRule
+from .points import Points
+from .rule import WeightRule
 
 
 def krum_scores(squared: Matrix, f: int) -> Matrix:

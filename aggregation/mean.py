@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-
 import numpy as np
 
 from .arithmetic import Matrix
-from .rule import Points, WeightRule
+from .points import Points
+from .rule import WeightRule
 
 
 class Mean(WeightRule):

@@ -31,7 +31,7 @@ class Median(ColumnRule):
 
     def kernel(self, n: int) -> Kernel:
         low, high = (n - 1) // 2, n // 2
-        sort = Sorter(n, needed=(), together={low, high})
+        sort = Sorter(n, together={low, high})
         half = np.float32(0.5)
 
         def middle(views: Sequence[Float32s], out: Float32s) -> None:

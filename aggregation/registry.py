@@ -2,26 +2,53 @@
 
 from __future__ import annotations
 
+from .balance import Balance
+from .bucketing import Bucketing
+from .bulyan import Bulyan
 from .centered_clipping import CenteredClipping
+from .clipped_gossip import ClippedGossip
+from .clipped_sum import ClippedSum
+from .comparative_elimination import ComparativeElimination
 from .errors import AggregationError
 from .geometric_median import GeometricMedian
 from .krum import Krum, MultiKrum
+from .meamed import MeaMed
 from .mean import Mean
 from .median import Median
+from .mixing import MixingRule
+from .nearest_neighbor_averaging import NearestNeighborAveraging
 from .nearest_neighbor_mixing import NearestNeighborMixing
+from .norm_clipping import AdaptiveClipping, NormClipping
 from .rule import PreAggregation, Rule
 from .trimmed_mean import TrimmedMean
+from .weighted_mean import WeightedMean
 
 _RULES: tuple[type[Rule], ...] = (
     Mean,
+    WeightedMean,
     Krum,
     MultiKrum,
     TrimmedMean,
     Median,
+    MeaMed,
     GeometricMedian,
     CenteredClipping,
+    Bulyan,
+    ComparativeElimination,
 )
-_PRE_AGGREGATIONS: tuple[type[PreAggregation], ...] = (NearestNeighborMixing,)
+_PRE_AGGREGATIONS: tuple[type[PreAggregation], ...] = (
+    NearestNeighborMixing,
+    Bucketing,
+    NormClipping,
+    AdaptiveClipping,
+)
+
+_MIXING_RULES: tuple[type[MixingRule], ...] = (
+    NearestNeighborAveraging,
+    ClippedGossip,
+    ClippedSum,
+    Balance,
+)
 
 
 def rules() -> dict[str, type[Rule]]:
@@ -32,6 +59,11 @@ def rules() -> dict[str, type[Rule]]:
 def pre_aggregations() -> dict[str, type[PreAggregation]]:
     """Every pre-aggregation by its name."""
     return {pre.name: pre for pre in _PRE_AGGREGATIONS}
+
+
+def mixing_rules() -> dict[str, type[MixingRule]]:
+    """Every mixing rule by its name."""
+    return {rule.name: rule for rule in _MIXING_RULES}
 
 
 def build(spec: str, f: int = 0) -> Rule:

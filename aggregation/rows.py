@@ -23,7 +23,7 @@ from .errors import AggregationError, NotFinite
 Float32s: TypeAlias = npt.NDArray[np.float32]
 Row: TypeAlias = "Float32s | EncodedVector"
 
-CACHE: Final = 1 << 19
+CACHE: Final = 1 << 20
 """Bytes of one block of all rows. Smaller: more calls; larger: the block leaves the second-level cache."""
 
 _RELEASE: Final = 1 << 24
@@ -63,6 +63,19 @@ class Rows:
         fit = CACHE // (4 * (self.n + 2))
         return max(1, fit // multiple) * multiple
 
+    def spans(self, width: int, points: Sequence[Row]) -> Iterator[tuple[int, int]]:
+        """Yield (start, stop) over all columns, ``width`` at a time, and keep the memory of maps small."""
+        mapped = [found for row in points if (found := _memory_map(row)) is not None]
+        maps = list({id(each): each for each in mapped}.values())
+        kept = 0
+        for start in range(0, self.d, width):
+            stop = min(self.d, start + width)
+            yield start, stop
+            if (stop - kept) * 4 * len(mapped) >= _RELEASE:
+                kept = stop
+                _release(maps)
+        _release(maps)
+
     def blocks(
         self, width: int, points: Sequence[Row] | None = None
     ) -> Iterator[tuple[int, int, list[Float32s]]]:
@@ -71,30 +84,39 @@ class Rows:
         Reads ``points`` instead of all rows where given. A view may be part of an input: never write to it.
         """
         points = self.rows if points is None else points
-        scratch = [np.empty(min(width, self.d), np.float32) if _is_coded(row) else None for row in points]
-        mapped = [found for row in points if (found := _memory_map(row)) is not None]
-        maps = list({id(each): each for each in mapped}.values())
-        kept = 0
-        for start in range(0, self.d, width):
-            stop = min(self.d, start + width)
-            views = [
-                row.decode(start, stop, space[: stop - start]) if isinstance(row, EncodedVector) and space is not None
-                else _plain(row)[start:stop]
-                for row, space in zip(points, scratch, strict=True)
-            ]  # fmt: skip
-            yield start, stop, views
-            if (stop - kept) * 4 * len(mapped) >= _RELEASE:
-                kept = stop
-                _release(maps)
-        _release(maps)
+        coded = [isinstance(row, EncodedVector) for row in points]
+        scratch = [np.empty(min(width, self.d) if each else 0, np.float32) for each in coded]
+        for start, stop in self.spans(width, points):
+            yield start, stop, [read(row, start, stop, at) for row, at in zip(points, scratch, strict=True)]
+
+    def sample(self, index: int, step: int) -> bytes:
+        """Every ``step``-th number of a row, as the bytes of their float32 values."""
+        row = self.rows[index]
+        if isinstance(row, EncodedVector):
+            picked = [row.decode(at, at + 1) for at in range(0, self.d, step)]
+            return np.concatenate(picked).tobytes()
+        return row[::step].tobytes()
 
     def refuse_nonfinite(self) -> None:
         """Raise :class:`NotFinite` naming every row with NaN or an infinity, by its position in the input."""
         bad: set[int] = set()
         for _, _, views in self.blocks(self.width()):
-            bad.update(self.order[i] for i, view in enumerate(views) if not np.isfinite(view).all())
+            bad.update(self.order[i] for i, view in enumerate(views) if not finite(view))
         if bad:
             raise NotFinite(sorted(bad))
+
+
+def read(row: Row, start: int, stop: int, scratch: Float32s) -> Float32s:
+    """Columns [start, stop) of a row: a view of it, or decoded into ``scratch``."""
+    if isinstance(row, EncodedVector):
+        return row.decode(start, stop, scratch[: stop - start])
+    return row[start:stop]
+
+
+def finite(values: Float32s) -> bool:
+    """Whether all values are finite: one product over them where they are, which is the common case."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(np.vdot(values, values)) or np.isfinite(values).all())
 
 
 def origin(like: Rows) -> Row:
@@ -143,8 +165,6 @@ def _row(row: Any, index: int) -> Row:
         return row.codes if row.codec == "float32" else row
     if _is_tensor(row):
         row = _tensor(row, f"input {index}")
-        if isinstance(row, EncodedVector):
-            return row
     if not isinstance(row, np.ndarray):
         raise AggregationError(
             f"input {index} is a {type(row).__name__}: pass float32 arrays or encoded vectors"
@@ -153,7 +173,7 @@ def _row(row: Any, index: int) -> Row:
         raise AggregationError(f"input {index} has shape {row.shape}: a row has one dimension")
     if row.dtype != np.float32:
         raise AggregationError(
-            f"input {index} is {row.dtype}: rules take float32 (or encoded vectors, which carry their scales); "
+            f"input {index} is {row.dtype}: rules take float32, or encoded vectors, which carry their scales; "
             "convert it with .astype(numpy.float32)"
         )
     return row
@@ -173,22 +193,14 @@ def _tensor(value: Any, name: str) -> Any:
     return value.detach().numpy()
 
 
-def _is_coded(row: Row) -> bool:
-    return isinstance(row, EncodedVector)
-
-
-def _plain(row: Row) -> Float32s:
-    assert isinstance(row, np.ndarray)  # encoded rows were decoded by the caller
-    return row
-
-
 def _memory_map(row: Row) -> mmap.mmap | None:
     """The map behind a row where its pages can be read again from the file (not a private copy of them)."""
     array: Any = row.codes if isinstance(row, EncodedVector) else row
     while isinstance(array, np.ndarray):
-        if isinstance(array, np.memmap) and isinstance(array.base, mmap.mmap):
-            return array.base if array.mode != "c" else None
-        array = array.base
+        base: Any = array.base
+        if isinstance(array, np.memmap) and isinstance(base, mmap.mmap):
+            return base if array.mode != "c" else None
+        array = base
     return None
 
 

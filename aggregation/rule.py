@@ -13,18 +13,24 @@ length costs one pass over the inputs for the distances and one for the values.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, ClassVar, Final, TypeAlias
+from typing import Any, ClassVar, Final, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from .arithmetic import Matrix, product
+from .arithmetic import Matrix
 from .errors import AggregationError, TooFewInputs
-from .geometry import Geometry, measure
-from .rows import Float32s, Row, Rows, origin, reference
+from .points import Points
+from .rows import Float32s, Rows, finite, reference
+
+
+class Decision(NamedTuple):
+    """Weights (p,) over the base rows (inputs, origin, centre), and the score (n,) of each input or None."""
+
+    shares: Matrix
+    scores: Matrix | None
 
 
 Kernel: TypeAlias = Callable[[Sequence[Float32s], Float32s], None]
@@ -48,81 +54,6 @@ class Aggregate:
     weights: Matrix | None = None
     left_out: tuple[int, ...] = ()
     scores: Matrix | None = None
-
-
-class Points:
-    """The points a rule sees: the inputs or, after a pre-aggregation, mixtures of them.
-
-    ``mix`` (k, p) holds their coordinates over the n rows, the origin (position n) and, where the caller
-    gave one, the vector to aggregate ``around`` (position n + 1); None for the rows themselves.
-    """
-
-    def __init__(self, rows: Rows, around: Row | None = None, mix: Matrix | None = None) -> None:
-        self.rows, self.around, self.mix = rows, around, mix
-        self.base: Points = self
-
-    @property
-    def n(self) -> int:
-        """How many points a rule sees."""
-        return self.rows.n if self.mix is None else len(self.mix)
-
-    @cached_property
-    def _all(self) -> list[Row]:
-        return [*self.rows.rows, origin(self.rows), *([] if self.around is None else [self.around])]
-
-    @cached_property
-    def everything(self) -> Geometry:
-        """Geometry of the n points followed by the origin and, where given, the ``around`` vector."""
-        if self.base is self:
-            return measure(self._all, self.rows)
-        return self.base.everything.mixed(self.coordinates(with_references=True))
-
-    @cached_property
-    def geometry(self) -> Geometry:
-        """Geometry of the n points alone."""
-        if self.base is self:
-            if "everything" in self.__dict__:
-                whole, n = self.everything, self.n
-                return Geometry(whole.squared[:n, :n], whole.inner[:n, :n], whole.centre)
-            return measure(self.rows.rows, self.rows)
-        mix = self.coordinates()
-        if np.any(mix[:, self.rows.n :]):
-            return self.base.everything.mixed(mix)
-        return self.base.geometry.mixed(np.ascontiguousarray(mix[:, : self.rows.n]))
-
-    def coordinates(self, with_references: bool = False) -> Matrix:
-        """Coordinates (n, p) of the points over all base points; with the references' own rows below."""
-        p = len(self._all)
-        own = np.eye(self.n, p) if self.mix is None else self.mix
-        return np.vstack([own, np.eye(p)[self.rows.n :]]) if with_references else own
-
-    def mixed(self, weights: Matrix) -> Points:
-        """New points ``weights @ points``; ``weights`` (k, n), or (k, n + references) to use those too."""
-        with_references = weights.shape[1] > self.n
-        points = Points(self.rows, self.around, product(weights, self.coordinates(with_references)))
-        points.base = self.base
-        return points
-
-    def spread(self, weights: Matrix) -> Matrix:
-        """Weights over the points (and references) as weights over all base points (p,)."""
-        return product(np.ascontiguousarray(self.coordinates(len(weights) > self.n).T), weights)
-
-    def blocks(self) -> Iterator[tuple[int, int, list[Float32s]]]:
-        """Yield (start, stop, views) of the points, block by block; mixtures are computed per block."""
-        width = self.rows.width()
-        if self.mix is None:
-            yield from self.rows.blocks(width)
-            return
-        used = np.flatnonzero(self.mix.any(axis=0))
-        mix = np.ascontiguousarray(self.mix[:, used], np.float32)
-        source = np.empty((len(used), width), np.float32)
-        target = np.empty((self.n, width), np.float32)
-        for start, stop, views in self.rows.blocks(width, [self._all[i] for i in used]):
-            size = stop - start
-            for view, space in zip(views, source, strict=True):
-                space[:size] = view
-            np.matmul(mix, source[:, :size], out=target[:, :size])
-            yield start, stop, list(target[:, :size])
 
 
 class Rule(ABC):
@@ -181,7 +112,11 @@ class Rule(ABC):
 
     @abstractmethod
     def aggregate(self, points: Points) -> Aggregate:
-        """The rule on checked points, in their canonical order; ``weights`` over all base points."""
+        """The rule on checked points, in their canonical order; ``weights`` over all base rows."""
+
+    def decide(self, points: Points) -> Decision:
+        """The weights alone, for vectors that are known by their distances only."""
+        raise AggregationError(f"{self.label} works column by column and gives no weights to inputs")
 
 
 class WeightRule(Rule):
@@ -191,10 +126,13 @@ class WeightRule(Rule):
     def weigh(self, points: Points) -> tuple[Matrix, Matrix | None]:
         """Weights over the points (n,), or (n + references,), and the score of each point or None."""
 
-    def aggregate(self, points: Points) -> Aggregate:
+    def decide(self, points: Points) -> Decision:
         weights, scores = self.weigh(points)
-        shares = points.spread(weights)
-        return Aggregate(combine(points, shares), shares, scores=scores if points.mix is None else None)
+        return Decision(points.shares(weights), scores if points.mix is None else None)
+
+    def aggregate(self, points: Points) -> Aggregate:
+        shares, scores = self.decide(points)
+        return Aggregate(points.combine(shares), shares, scores=scores)
 
 
 class ColumnRule(Rule):
@@ -208,9 +146,8 @@ class ColumnRule(Rule):
         vector = np.empty(points.rows.d, np.float32)
         kernel = self.kernel(points.n)
         for start, stop, views in points.blocks():
-            if not all(np.isfinite(np.vdot(view, view)) for view in views):
-                if points.mix is not None or not all(np.isfinite(view).all() for view in views):
-                    points.rows.refuse_nonfinite()
+            if not all(map(finite, views)):
+                points.rows.refuse_nonfinite()
             kernel(views, vector[start:stop])
         return Aggregate(vector)
 
@@ -278,39 +215,8 @@ class Chain(Rule):
     def aggregate(self, points: Points) -> Aggregate:
         return self.then.aggregate(points.mixed(self.first.mix(points)))
 
-
-def combine(points: Points, shares: Matrix) -> Float32s:
-    """The vector ``shares @ base points``, in float32, summed in their canonical order.
-
-    Elementwise products and sums, each correctly rounded, so the same on every machine; equal shares are
-    summed first and multiplied once. Where that leaves float32's range it is done again in float64.
-    """
-    used = np.flatnonzero(shares)
-    vector = np.zeros(points.rows.d, np.float32)
-    if not len(used):
-        return vector
-    chosen = [points._all[i] for i in used]
-    factors = shares[used].astype(np.float32)
-    equal = bool(np.all(factors == factors[0]))
-    width = points.rows.width()
-    space = np.empty(width, np.float32)
-    for start, stop, views in points.rows.blocks(width, chosen):
-        out, term = vector[start:stop], space[: stop - start]
-        if equal:
-            add_up(views, out)
-            out *= factors[0]
-            continue
-        np.multiply(views[0], factors[0], out=out)
-        for view, factor in zip(views[1:], factors[1:], strict=True):
-            np.multiply(view, factor, out=term)
-            np.add(out, term, out=out)
-    if not np.isfinite(vector).all():
-        points.rows.refuse_nonfinite()
-        for start, stop, views in points.rows.blocks(width, chosen):
-            vector[start:stop] = sum(
-                view.astype(np.float64) * share for view, share in zip(views, shares[used], strict=True)
-            )
-    return vector
+    def decide(self, points: Points) -> Decision:
+        return self.then.decide(points.mixed(self.first.mix(points)))
 
 
 def add_up(views: Sequence[Float32s], out: Float32s) -> None:
@@ -332,5 +238,7 @@ def _in_input_order(result: Aggregate, rows: Rows) -> Aggregate:
         return placed
 
     weights = back(result.weights)
-    left_out = () if weights is None else tuple(np.flatnonzero(weights == 0).tolist())
+    left_out = tuple(sorted(rows.order[i] for i in result.left_out))
+    if weights is not None:
+        left_out = tuple(np.flatnonzero(weights == 0).tolist())
     return Aggregate(result.vector, weights, left_out, back(result.scores))

@@ -33,7 +33,7 @@ class TrimmedMean(ColumnRule):
 
     def kernel(self, n: int) -> Kernel:
         kept = slice(self.f, n - self.f)
-        sort = Sorter(n, needed=(), together=range(n)[kept])
+        sort = Sorter(n, together=range(n)[kept])
         share = np.float32(1 / (n - 2 * self.f))
 
         def trim(views: Sequence[Float32s], out: Float32s) -> None:
