@@ -69,8 +69,8 @@ class AddressBook:
     def add(self, addresses: Iterable[str], *, only: NodeId | None = None, wanted: bool = False) -> None:
         """Note candidates. ``only``: those of this peer, for what a peer says of itself.
 
-        ``wanted``: the owner named these, to stay connected with. Raises BadAddress at the first that is none; what came
-        before it is kept.
+        ``wanted``: the owner named these, to stay connected with. Raises BadAddress at the first that is
+        none; what came before it is kept.
         """
         for text in addresses:
             address = Address.parse(text)

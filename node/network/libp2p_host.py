@@ -15,7 +15,7 @@ from banyan.node.network.address_book import AddressBook
 from banyan.node.network.addresses import Address, at
 from banyan.node.network.blob_fetch import BlobFetch
 from banyan.node.network.blob_server import BlobServer
-from banyan.node.network.errors import NetworkError
+from banyan.node.network.errors import DeliveryFailed, NetworkError
 from banyan.node.network.frames import BLOB_PROTOCOL, MESSAGE_PROTOCOL, PEERS_PROTOCOL
 from banyan.node.network.hello import ADDRESSES
 from banyan.node.network.inbox import Inbox
@@ -145,7 +145,14 @@ class Libp2pTransport:
             connection.close()
 
     async def send(self, peer: NodeId, data: bytes) -> None:
-        await self._messages.send(await self._swarm.connect(peer), data)
+        connection = await self._swarm.connect(peer)
+        try:
+            await self._messages.send(connection, data)
+        except DeliveryFailed:
+            newer = self._swarm.links.best(peer)
+            if newer is None or newer is connection:
+                raise
+            await self._messages.send(newer, data)  # the peer came back while we spoke to its old self
 
     async def fetch(
         self, digest: Digest, size: int, sources: Sequence[NodeId], sink: BlobSink

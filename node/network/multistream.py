@@ -36,14 +36,13 @@ async def confirm(stream: BufferedStream, protocol: str) -> None:
 async def answer(stream: BufferedStream, supported: Container[str]) -> str:
     """Agree to the first protocol proposed that we support. Raises PeerRefused if there is none."""
     await _read_version(stream)
-    reply = _message(_VERSION)
+    await stream.send_all(_message(_VERSION))  # some callers wait for it before they propose
     for _ in range(_PROPOSAL_LIMIT):
         protocol = await _read_text(stream)
         if protocol in supported:
-            await stream.send_all(reply + _message(protocol))
+            await stream.send_all(_message(protocol))
             return protocol
-        await stream.send_all(reply + _message(_NOT_AVAILABLE))
-        reply = b""
+        await stream.send_all(_message(_NOT_AVAILABLE))
     raise PeerRefused("unknown-protocol", "A peer proposed only protocols that we do not speak")
 
 

@@ -8,7 +8,8 @@ task under one nursery, and nothing a peer does reaches that nursery: it is coun
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import trio
 
@@ -127,18 +128,29 @@ class Swarm:
         """The standing connection to ``peer``, or a new one to an address in the book."""
         if (connection := self.links.best(peer)) is not None:
             return connection
-        lock = self._dialling.setdefault(peer, trio.Lock())
-        try:
-            async with lock:  # whoever waits here finds the connection that the one before made
-                if (connection := self.links.best(peer)) is not None:
-                    return connection
-                return await self.dial([Address.parse(text) for text in self._book.candidates(peer)])
-        finally:
-            if not lock.locked():
-                self._dialling.pop(peer, None)
+        async with self._only_dialler({peer}):
+            return await self._dial([Address.parse(text) for text in self._book.candidates(peer)])
 
     async def dial(self, addresses: Sequence[Address]) -> Connection:
         """Connect to whichever address answers first."""
+        async with self._only_dialler({address.peer for address in addresses}):
+            return await self._dial(addresses)
+
+    @asynccontextmanager
+    async def _only_dialler(self, peers: set[NodeId]) -> AsyncIterator[None]:
+        """Two tasks never dial one peer at once; the second then finds the first one's connection."""
+        async with AsyncExitStack() as stack:
+            for peer in sorted(peers):
+                lock = self._dialling.setdefault(peer, trio.Lock())
+                stack.callback(self._forget_lock, peer, lock)
+                await stack.enter_async_context(lock)
+            yield
+
+    def _forget_lock(self, peer: NodeId, lock: trio.Lock) -> None:
+        if not lock.locked():
+            self._dialling.pop(peer, None)
+
+    async def _dial(self, addresses: Sequence[Address]) -> Connection:
         for address in addresses:
             if (connection := self.links.best(address.peer)) is not None:
                 return connection

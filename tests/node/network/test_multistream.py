@@ -1,0 +1,61 @@
+"""Agreeing on a protocol: known ones are taken, unknown ones answered, anything else refused."""
+
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+from trio.testing import memory_stream_pair
+
+from banyan.node.network import multistream
+from banyan.node.network.errors import ConnectionLost, PeerRefused, RefusedByPeer
+from banyan.node.network.streams import BufferedStream
+
+
+async def converse(protocol, supported):
+    here, there = memory_stream_pair()
+    caller, answerer = BufferedStream(here), BufferedStream(there)
+    outcome = []
+
+    async def call():
+        await caller.send_all(multistream.proposal(protocol))
+        try:
+            await multistream.confirm(caller, protocol)
+            outcome.append("agreed")
+        except RefusedByPeer as refusal:
+            outcome.append(refusal.reason)
+            await here.aclose()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(call)
+        try:
+            outcome.append(await multistream.answer(answerer, supported))
+        except ConnectionLost:
+            outcome.append("hung up")
+    return set(outcome)
+
+
+async def test_a_protocol_that_both_speak_is_agreed_on():
+    assert await converse("/banyan/hello/1", {"/banyan/hello/1"}) == {"agreed", "/banyan/hello/1"}
+
+
+async def test_an_unknown_protocol_is_declined_and_the_caller_told():
+    assert await converse("/plaintext/2.0.0", {"/noise"}) == {"unknown-protocol", "hung up"}
+
+
+async def test_a_caller_that_keeps_proposing_nonsense_is_let_go():
+    here, there = memory_stream_pair()
+    await here.send_all(multistream.proposal("/a") + b"\x03/b\n" * 20)
+    with pytest.raises(PeerRefused, match="only protocols"):
+        await multistream.answer(BufferedStream(there), {"/noise"})
+
+
+@given(st.binary(min_size=1, max_size=400))
+def test_garbage_is_refused_and_never_raises_anything_else(garbage):
+    async def main():
+        here, there = memory_stream_pair()
+        await here.send_all(garbage)
+        await here.aclose()
+        with pytest.raises((PeerRefused, ConnectionLost)):
+            await multistream.answer(BufferedStream(there), {"/noise"})
+
+    trio.run(main)
