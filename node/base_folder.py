@@ -28,6 +28,11 @@ def import_folder(folder: Path, blobs: BlobStore, base: BaseModel) -> None:
         blobs.put_file(folder / entry.name, entry.digest)
 
 
+def place(home: Home, base: BaseModel) -> Path:
+    """Where :func:`link` puts the folder of ``base``."""
+    return home.base / base.digest.hex()[:16]
+
+
 def link(home: Home, blobs: BlobStore, base: BaseModel) -> Path:
     """The folder ``HOME/base/<digest>`` with every file of ``base`` under its own name; all must be in the
     store.
@@ -35,7 +40,7 @@ def link(home: Home, blobs: BlobStore, base: BaseModel) -> Path:
     The files are links to the blobs (copies where the file system has no links), so the model is on the disk
     once.
     """
-    folder = home.base / base.digest.hex()[:16]
+    folder = place(home, base)
     for entry in base.files:
         target = folder / entry.name
         if target.exists() and target.stat().st_size == entry.size:

@@ -154,20 +154,26 @@ class Worker(Section):
         0,
         ge=0,
         le=1024,
-        description="CPU threads. 0 (default): half of this machine's cores, at least one, so that it stays "
-        "usable while it trains.",
+        description="CPU threads for training. 0 (default): half of this machine's cores, at least one, so "
+        "that it stays usable while it trains.",
     )
-    attempts: int = Field(
-        2,
-        ge=1,
-        le=10,
-        description="How often a job is tried whose worker died (out of memory, killed) before it is "
-        "reported as failed.",
-    )
-    job_timeout: float = Field(
-        3600.0,
+    stall: float = Field(
+        900.0,
         gt=0,
-        description="Seconds after which a job counts as hung and its worker is killed and started again.",
+        description="Seconds without any sign of progress after which a worker counts as hung and is "
+        "replaced. Lower frees it sooner; too low kills slow loads of large models.",
+    )
+    idle: float = Field(
+        600.0,
+        ge=0,
+        description="Seconds without a job after which a worker ends and gives its memory back; 0: never. "
+        "Lower holds less memory and starts it more often (5 to 10 s each).",
+    )
+    niceness: int = Field(
+        5,
+        ge=0,
+        le=19,
+        description="How far training steps back behind other programs. 0: not at all, 19: as far as it can.",
     )
 
 

@@ -103,6 +103,9 @@ class Fetcher:
 
     async def _once(self, digest: bytes, size: int, peers: Sequence[str]) -> None:
         began = trio.current_time()
+        if size == 0:  # there is nothing to ask anybody for
+            await trio.to_thread.run_sync(self._blobs.put, b"")
+            return
         sink = await trio.to_thread.run_sync(self._open, digest, size)
         self.partials[digest] = sink
         try:

@@ -1,0 +1,87 @@
+"""``banyan demo`` and ``banyan simulate``: thin doors to what is imported only when it is asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from banyan.node.cli.options import JsonOption
+
+DEMO_EXAMPLES = """
+Examples:
+
+    banyan demo
+
+    banyan demo --attack lying-leader --rounds 6
+
+    banyan demo --base ~/models/smollm --data ~/corpora/en/medical --out results --json
+"""
+
+SIMULATE_EXAMPLES = """
+Examples:
+
+    banyan simulate --help
+
+    banyan simulate --nodes 1000 --seed 7
+"""
+
+ATTACKS = ("sign-flip", "noise", "nan", "oversize", "replay", "equivocate", "lying-leader")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command(epilog=DEMO_EXAMPLES)(demo)
+    passed_on = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+    app.command(epilog=SIMULATE_EXAMPLES, context_settings=passed_on)(simulate)
+
+
+def demo(
+    nodes: Annotated[int, typer.Option(min=1, max=64, help="Honest nodes, each a real process.")] = 5,
+    attackers: Annotated[int, typer.Option(min=0, max=16, help="Malicious nodes beside them.")] = 1,
+    rounds: Annotated[int, typer.Option(min=1, max=1_000, help="Releases to reach.")] = 4,
+    rule: Annotated[str, typer.Option(help="The aggregation rule.")] = "multi-krum",
+    attack: Annotated[str, typer.Option(help=f"What the attackers do: {', '.join(ATTACKS)}.")] = "sign-flip",
+    base: Annotated[
+        Path | None, typer.Option(exists=True, file_okay=False, help="A base model.", show_default="embedded")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(exists=True, help="JSONL rows to share out.", show_default="embedded")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where the report goes.", show_default="a new folder")
+    ] = None,
+    json_: JsonOption = False,
+) -> None:
+    """Watch a network of real processes learn together on this machine while an attacker is shut out."""
+    from banyan.node.cli.wording import choice
+    from banyan.node.demo import run  # type: ignore[import-not-found,unused-ignore]
+
+    code = run(
+        nodes=nodes,
+        attackers=attackers,
+        rounds=rounds,
+        rule=rule,
+        attack=choice("--attack", attack, ATTACKS),
+        base=base,
+        data=data,
+        out=out,
+        json_output=json_,
+    )
+    raise typer.Exit(int(code or 0))
+
+
+def simulate(context: typer.Context) -> None:
+    """Run many virtual nodes with attackers and bad links on a virtual clock."""
+    from importlib import import_module
+    from importlib.util import find_spec
+
+    from banyan.security.errors import BanyanError
+
+    if find_spec("banyan.simulations.command") is None:
+        raise BanyanError(
+            "This version has no scenarios to simulate from the command line",
+            "Use the package banyan.simulations from Python",
+        )
+    raise typer.Exit(int(import_module("banyan.simulations.command").run(list(context.args)) or 0))

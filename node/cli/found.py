@@ -1,0 +1,141 @@
+"""``banyan found``: a new network with this node as its root."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from banyan.node.cli.options import HomeOption, JsonOption, PassphraseOption, new_passphrase
+
+EXAMPLES = """
+Examples:
+
+    banyan found garden                                    one branch, invited members, the embedded model
+
+    banyan found clinics --branch /health/first_aid --branch /health/nutrition --preset wan
+
+    banyan found lab --base ~/models/smollm --rank 32 --rule nnm+trimmed-mean --f 2 --admission open
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(epilog=EXAMPLES)(found)
+
+
+def found(
+    name: Annotated[str, typer.Argument(help="What people will call the network.")],
+    home: HomeOption = None,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            help="The base model: a folder, or a hub id such as org/model.", show_default="the embedded one"
+        ),
+    ] = None,
+    branch: Annotated[
+        list[str] | None,
+        typer.Option(help="A branch of the tree, such as /health/first_aid; repeat it.", show_default="/"),
+    ] = None,
+    admission: Annotated[
+        str, typer.Option(help="`invite`: members need an invite. `open`: anybody may join.")
+    ] = "invite",
+    preset: Annotated[
+        str,
+        typer.Option(help="`local` (one machine), `lan` (one site) or `wan` (the internet): all time-outs."),
+    ] = "lan",
+    rank: Annotated[int, typer.Option(help="Rank of the adapters; twice what you would give LoRA.")] = 16,
+    rule: Annotated[
+        str | None,
+        typer.Option(help="How updates become a release.", show_default="nnm+multi-krum"),
+    ] = None,
+    f: Annotated[
+        int | None,
+        typer.Option("--f", help="How many malicious members a round must survive.", show_default="1"),
+    ] = None,
+    min_updates: Annotated[
+        int | None, typer.Option(help="Updates a round needs to close.", show_default="what rule and f need")
+    ] = None,
+    deadline: Annotated[
+        float | None, typer.Option(help="Seconds a round waits for the slow.", show_default="by preset")
+    ] = None,
+    committee: Annotated[
+        int | None, typer.Option(help="Members that co-sign each release.", show_default="7")
+    ] = None,
+    codec: Annotated[
+        str | None, typer.Option(help="float32, bf16, int8 or int4.", show_default="int8")
+    ] = None,
+    passphrase: PassphraseOption = False,
+    json_: JsonOption = False,
+) -> None:
+    """Found a network: identity, base model, shared A and a signed charter, all in this node's directory."""
+    from banyan.node.cli.wording import choice
+    from banyan.node.founding import Founding, found_network
+    from banyan.node.home import Home
+    from banyan.node.settings import save
+
+    place = Home.find(home)
+    wish = Founding(
+        name=name,
+        base=_base(base),
+        branches=tuple(branch or ("/",)),
+        admission=choice("--admission", admission, ("invite", "open")),
+        preset=choice("--preset", preset, ("local", "lan", "wan")),
+        rank=rank,
+        rule=rule,
+        f=f,
+        min_updates=min_updates,
+        deadline=None if deadline is None else round(deadline * 1000),
+        codec=None if codec is None else choice("--codec", codec, ("float32", "bf16", "int8", "int4")),
+        committee=committee,
+    )
+    _check_rule(wish)
+    say = (lambda step: None) if json_ else (lambda step: print(f"  {step} …"))
+    charter = found_network(place, wish, time.time_ns() // 1_000_000, new_passphrase(passphrase), say)
+    save(place.settings, {"preset": preset})
+    if json_:
+        import json
+
+        facts = {
+            "network": charter.network_id.hex(),
+            "name": charter.name,
+            "node": charter.author,
+            "home": str(place.root),
+            "branches": list(charter.branches),
+            "dimension": charter.adapter.dimension,
+        }
+        print(json.dumps(facts))
+        return
+    print(f"Founded {charter.name}: network {charter.network_id.hex()[:16]}…, node {charter.author}")
+    print(f"  branches {', '.join(charter.branches)}; base model {charter.base.name}")
+    rounds = charter.round
+    print(
+        f"  {charter.adapter.dimension:,} trained parameters; rule {rounds.rule}, f = {rounds.f}, "
+        f"at least {rounds.min_updates} updates a round"
+    )
+    if charter.admission == "open":
+        print("  open: anybody may join, so one person may be many members")
+    where = "" if home is None else f" --home {place.root}"
+    print(f"Next: banyan up{where}, then banyan invite{where}")
+
+
+def _base(given: str | None) -> Path:
+    if given is None:
+        from banyan.node.assets import base_model_path
+
+        return base_model_path()
+    from banyan.node.learning.base_model import locate
+
+    return locate(given)
+
+
+def _check_rule(wish: object) -> None:
+    """A rule that no node knows would make a network that can never close a round."""
+    from banyan.aggregation import build
+    from banyan.node.founding import Founding
+
+    assert isinstance(wish, Founding)
+    if wish.rule is not None:
+        build(wish.rule, wish.f if wish.f is not None else 1)

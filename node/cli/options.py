@@ -1,0 +1,43 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+
+HomeOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--home",
+        envvar="BANYAN_HOME",
+        show_default="this user's own",
+        help="The node's state directory.",
+    ),
+]
+
+JsonOption: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+PassphraseOption: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--passphrase",
+        help="Lock the identity with a passphrase (asked for, or taken from BANYAN_PASSPHRASE).",
+    ),
+]
+
+
+def new_passphrase(wanted: bool) -> str | None:
+    """The passphrase for a new identity: from the environment, else asked for twice, else None."""
+    from banyan.node.membership import passphrase_from
+
+    found = passphrase_from()
+    if found is None and wanted:
+        found = str(typer.prompt("Passphrase for the identity", hide_input=True, confirmation_prompt=True))
+    return found
+
+
+def ask_passphrase() -> str:
+    """The passphrase of an existing identity."""
+    return str(typer.prompt("Passphrase of the identity", hide_input=True))

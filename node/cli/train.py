@@ -1,0 +1,127 @@
+"""``banyan train``: learn from this device's data, and watch it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from banyan.node.cli.options import HomeOption, JsonOption
+
+EXAMPLES = """
+Examples:
+
+    banyan train --data ~/notes.jsonl                until the branch has one more release
+
+    banyan train --data ~/notes --branch /health/first_aid --rounds 5 --steps 100
+
+    banyan train --rounds 3                          with the data and settings of last time
+
+    banyan train --forever --no-wait
+"""
+
+#: Seconds between two looks.
+INTERVAL = 0.5
+
+#: Events worth a line while one waits for a round.
+TOLD = {
+    "branch-opened",
+    "update-published",
+    "update-refused",
+    "round-waiting",
+    "round-closing",
+    "leader-changed",
+    "release-certified",
+    "certificate-accepted",
+    "node-quarantined",
+    "job-failed",
+    "worker-restarted",
+    "disk-trouble",
+    "joining",
+}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(epilog=EXAMPLES)(train)
+
+
+def train(
+    data: Annotated[
+        Path | None, typer.Option(exists=True, help="JSONL file or folder.", show_default="that of last time")
+    ] = None,
+    branch: Annotated[str | None, typer.Option(help="The branch to work on.", show_default="as set")] = None,
+    rounds: Annotated[int, typer.Option(min=1, max=1_000_000, help="Releases to take part in.")] = 1,
+    forever: Annotated[bool, typer.Option("--forever", help="Take part in every round from now on.")] = False,
+    steps: Annotated[
+        int | None, typer.Option(min=1, max=1_000_000, help="Optimiser steps a round.", show_default="as set")
+    ] = None,
+    batch: Annotated[
+        int | None, typer.Option(min=1, max=4_096, help="Rows a step.", show_default="as set")
+    ] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Peak learning rate.", show_default="as set")
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Watch until the rounds are closed.")] = True,
+    home: HomeOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Train on this device's data in the coming rounds of a branch. The data never leaves the device."""
+    from banyan.node.cli.client import Client
+    from banyan.node.home import Home
+
+    client = Client(Home.find(home))
+    seen = int(client.get("/status")["last_event"])
+    answer = client.post(
+        "/train",
+        {
+            "data": str(data.resolve()) if data is not None else None,
+            "branch": branch,
+            "rounds": None if forever else rounds,
+            "steps": steps,
+            "batch": batch,
+            "learning_rate": learning_rate,
+        },
+    )
+    if not json_:
+        until = "for ever" if answer["target"] is None else f"until release {answer['target']}"
+        print(f"Training on {answer['branch']}, now at release {answer['height']}, {until}.")
+    if wait and not forever:
+        try:
+            _watch(client, answer, seen, quiet=json_)
+        except KeyboardInterrupt:
+            print("\nNo longer watching; the node goes on. See `banyan status`.")
+            return
+    if json_:
+        import json
+
+        print(json.dumps(answer | {"releases": client.get("/log", branch=answer["branch"])["releases"]}))
+
+
+def _watch(client: Any, answer: Mapping[str, Any], seen: int, quiet: bool) -> None:
+    """Show progress until the target is reached."""
+    from rich.console import Console
+    from rich.status import Status
+
+    from banyan.node.cli.status import event_line, training_line, waits_for
+
+    console = Console(quiet=quiet)
+    with Status("starting", console=console) as line:
+        while True:
+            status = client.get("/status")
+            for event in client.get("/events", after=seen, limit=500)["events"]:
+                seen = event["position"]
+                if event["event"] in TOLD and event.get("branch") in (None, answer["branch"]):
+                    console.print(event_line(event))
+            branch = status.get("core", {}).get("branches", {}).get(answer["branch"], {})
+            if branch.get("height", -1) >= answer["target"]:
+                console.print(f"Done: {answer['branch']} has reached release {branch['height']}.")
+                return
+            training = status.get("training")
+            line.update(
+                training_line(training) if training else f"waiting for {waits_for(branch) or 'the core'}"
+            )
+            time.sleep(INTERVAL)

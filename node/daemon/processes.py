@@ -1,0 +1,98 @@
+"""The workers of a real node: a full one that trains, and a light one so that rounds go on meanwhile."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import trio
+
+from banyan.node import base_folder
+from banyan.node.daemon.events import WorkerRestarted
+from banyan.node.daemon.jobs import Lessons
+from banyan.node.learning.progress import Progress
+from banyan.node.worker.client import OWN_APP, Worker, WorkerSettings, hello_for
+from banyan.node.worker.messages import Kind
+from banyan.protocol.effects import Aggregate, Aggregated, Inspect, Inspected, Train, Trained
+
+if TYPE_CHECKING:
+    from banyan.node.daemon.service import Daemon
+
+#: A light worker needs little memory and starts fast: it may go as soon as it has rested this long (seconds).
+LIGHT_IDLE = 120.0
+
+
+class ProcessWorkers:
+    """Implements :class:`~banyan.node.daemon.jobs.Workers` with child processes, each started at its first job."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self._daemon = daemon
+        self._light = self._worker("light", None)
+        self._full = self._worker("full", None)
+        self._app: str | None = None
+
+    def _worker(self, role: Kind, app: str | None) -> Worker:
+        daemon, chosen = self._daemon, self._daemon.settings.worker
+        assert daemon.charter is not None
+        charter = daemon.charter
+        hello = hello_for(
+            role=role,
+            spec=charter.adapter,
+            codec=charter.round.codec,
+            network=charter.network_id,
+            node=daemon.identity.node_id,
+            base_model=base_folder.place(daemon.home, charter.base),
+            blobs=daemon.blobs.root,
+            app=app or OWN_APP,
+        )
+        settings = WorkerSettings(
+            threads=1 if role == "light" else chosen.threads or max(1, (os.cpu_count() or 2) // 2),
+            stall=chosen.stall,
+            idle=LIGHT_IDLE if role == "light" else chosen.idle,
+            niceness=chosen.niceness,
+            log=daemon.home.root / f"worker-{role}.log",
+        )
+        return Worker(
+            hello,
+            settings,
+            on_restart=lambda reason, attempt: daemon.emit(WorkerRestarted(worker=role, reason=reason)),
+        )
+
+    async def inspect(self, job: Inspect) -> Inspected:
+        """See :class:`~banyan.node.daemon.jobs.Workers`."""
+        return await self._light.inspect(job)
+
+    async def aggregate(self, job: Aggregate) -> Aggregated:
+        """See :class:`~banyan.node.daemon.jobs.Workers`."""
+        return await self._light.aggregate(job)
+
+    async def train(
+        self, job: Train, base: Path, lessons: Lessons, progress: Callable[[Progress], None]
+    ) -> Trained:
+        """See :class:`~banyan.node.daemon.jobs.Workers`. Another ClientApp means another process."""
+        if lessons.app != self._app:
+            await self._full.close()
+            self._full = self._worker("full", lessons.app)
+            self._app = lessons.app
+        return await self._full.train(
+            job, data=[lessons.data], settings=lessons.settings, on_progress=progress
+        )
+
+    async def run(self) -> None:
+        """End both processes when cancelled."""
+        try:
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._full.close)
+                    nursery.start_soon(self._light.close)
+
+    def status(self) -> list[dict[str, object]]:
+        """What each process is doing."""
+        return [
+            {"worker": name, "pid": worker.pid, "busy": worker.is_busy, "restarts": worker.restarts}
+            for name, worker in (("full", self._full), ("light", self._light))
+        ]
