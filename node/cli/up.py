@@ -145,7 +145,8 @@ def _start_failed(process: subprocess.Popen[bytes], said: Path, home: Home) -> E
         return BanyanError(f"The node did not answer within {STARTING:.0f} s", f"Look at {home.log}")
     if lines and lines[-1].startswith("banyan: "):
         return BanyanError(lines[-1].removeprefix("banyan: "))
-    last = lines[-1] if lines else f"exit code {process.returncode}"
+    named = [line.strip(" |") for line in lines if "Error: " in line]
+    last = named[-1] if named else f"exit code {process.returncode}"
     return BanyanError(f"The node ended at its start ({last})", f"Look at {said} and {home.log}")
 
 

@@ -39,13 +39,13 @@ def serve(
         home.create()
         _log_to(home, to_stderr)
         trio.run(_run, home, parts, dict(flags or {}), passphrase)
-    except* BanyanError as group:
-        cause = first_cause(group)
+    except (BanyanError, ExceptionGroup) as error:
+        cause = first_cause(error)
+        if not isinstance(cause, BanyanError):
+            raise
         log.error("the node ends: %s", cause)
         print(f"banyan: {cause}", file=sys.stderr)
         return 1
-    except* KeyboardInterrupt:
-        return 0
     return 0
 
 

@@ -39,7 +39,7 @@ def _transport(daemon: Daemon) -> Transport:
     return Libp2pTransport(
         daemon.identity,
         daemon.network,
-        daemon.blobs,
+        blobs=daemon.blobs,
         host=chosen.listen,
         port=daemon.port,
         announce=announce,
