@@ -87,7 +87,7 @@ class AddressBook:
             entry.places.setdefault(text, _Place())
 
     def candidates(self, peer: NodeId) -> tuple[str, ...]:
-        """The addresses of ``peer``, most promising first: fewest failures, then most recently reached."""
+        """The addresses of ``peer``, the most promising first: fewest failures, then most recently reached."""
         entry = self._entries.get(peer)
         if entry is None:
             return ()
@@ -106,19 +106,12 @@ class AddressBook:
         return min((e.due_at for peer, e in self._known() if peer not in without), default=None)
 
     def recent(self, limit: int, *, without: NodeId) -> list[Candidate]:
-        """The peers reached most recently, at the addresses that worked: what is worth telling others."""
-        reached = sorted(
-            (
-                (entry.reached, peer)
-                for peer, entry in self._entries.items()
-                if entry.reached and peer != without
-            ),
-            reverse=True,
-        )
-        return [
-            Candidate(peer, tuple(a for a, place in self._entries[peer].places.items() if place.reached))
-            for _, peer in reached[:limit]
-        ]
+        """The peers that were connected most recently, and where: what is worth telling others.
+
+        Addresses that worked come first, then those that the peer gave of itself.
+        """
+        known = [(e.reached, peer) for peer, e in self._known() if e.reached and peer != without]
+        return [Candidate(peer, self.candidates(peer)) for _, peer in sorted(known, reverse=True)[:limit]]
 
     def reached(self, peer: NodeId, address: str | None, now: int) -> None:
         """``peer`` is connected; at ``address`` if we dialled it."""

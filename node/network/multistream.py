@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Container
 from typing import Final
 
-from banyan.node.network.errors import PeerRefused, RefusedByPeer
+from banyan.node.network.errors import ConnectionLost, PeerRefused, RefusedByPeer
 from banyan.node.network.streams import BufferedStream
 
 _VERSION: Final = "/multistream/1.0.0"
@@ -37,12 +37,16 @@ async def answer(stream: BufferedStream, supported: Container[str]) -> str:
     """Agree to the first protocol proposed that we support. Raises PeerRefused if there is none."""
     await _read_version(stream)
     await stream.send_all(_message(_VERSION))  # some callers wait for it before they propose
-    for _ in range(_PROPOSAL_LIMIT):
-        protocol = await _read_text(stream)
-        if protocol in supported:
-            await stream.send_all(_message(protocol))
-            return protocol
-        await stream.send_all(_message(_NOT_AVAILABLE))
+    protocol = await _read_text(stream)
+    try:
+        for _ in range(_PROPOSAL_LIMIT):
+            if protocol in supported:
+                await stream.send_all(_message(protocol))
+                return protocol
+            await stream.send_all(_message(_NOT_AVAILABLE))
+            protocol = await _read_text(stream)
+    except (PeerRefused, ConnectionLost):
+        pass  # it sent its request together with the proposal, or hung up
     raise PeerRefused("unknown-protocol", "A peer proposed only protocols that we do not speak")
 
 

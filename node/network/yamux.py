@@ -65,7 +65,8 @@ class Yamux:
         self._streams: dict[int, YamuxStream] = {}
         self._next_id = 1 if initiator else 2
         self._inbound_parity = 0 if initiator else 1
-        self._inbound = 0  # streams the peer opened
+        self._inbound: set[int] = set()  # streams the peer opened that stand
+        self._attended: set[int] = set()  # those of them that somebody here is still busy with
         self._held = 0  # unread bytes on them
         self._control: deque[bytes] = deque()
         self._data: deque[bytes] = deque()
@@ -131,14 +132,17 @@ class Yamux:
         if stream.inbound:
             self._held -= count
 
+    def left(self, stream: YamuxStream) -> None:
+        """Its user here is done with ``stream``: it no longer takes one of the peer's places."""
+        self._attended.discard(stream.id)
+
     def forget(self, stream: YamuxStream, *, reset: bool) -> None:
         """``stream`` is over; tell the peer too if it does not know."""
         if self._streams.pop(stream.id, None) is None:
             return
-        if stream.inbound:
-            self._inbound -= 1
-        if reset:
-            self._reset(stream.id)
+        self._inbound.discard(stream.id)
+        if reset:  # in turn: what was sent before still goes before
+            self._queue(_HEADER.pack(0, _WINDOW, _RST, stream.id, 0))
 
     # ----------------------------------------------------------------------------------------- its tasks
 
@@ -240,13 +244,14 @@ class Yamux:
     def _open_inbound(self, stream_id: int) -> None:
         if stream_id == 0 or stream_id % 2 != self._inbound_parity or stream_id in self._streams:
             raise PeerRefused("yamux-malformed", "A peer opened a stream under a number that is not its own")
-        if self._inbound >= self._limits.streams_per_peer:
+        if len(self._inbound | self._attended) >= self._limits.streams_per_peer:
             self._count("streams-full")
-            self._reset(stream_id)
+            self._reply(_HEADER.pack(0, _WINDOW, _RST, stream_id, 0))
             return
         stream = YamuxStream(self, stream_id, window=INITIAL_WINDOW, inbound=True)
         self._streams[stream_id] = stream
-        self._inbound += 1
+        self._inbound.add(stream_id)
+        self._attended.add(stream_id)
         self._reply(_HEADER.pack(0, _WINDOW, _ACK, stream_id, 0))
         self._accept(stream)
 
@@ -264,13 +269,10 @@ class Yamux:
         if stream is None:
             return
         if flags & _RST:
-            stream.fail()
+            stream.fail(keep=True)
             self.forget(stream, reset=False)
         elif flags & _FIN:
             stream.end()
-
-    def _reset(self, stream_id: int) -> None:
-        self._reply(_HEADER.pack(0, _WINDOW, _RST, stream_id, 0))
 
     def _reply(self, frame: bytes) -> None:
         """Queue a frame that goes before waiting data. Bounded: `_read` stops while many are waiting."""

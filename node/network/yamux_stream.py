@@ -82,11 +82,13 @@ class YamuxStream:
         self.finish()
         self._discarding = True
         self._drop_buffer()
+        self._owner.left(self)
 
     def reset(self) -> None:
         """Forget the stream and tell the peer to. Does nothing to one that is over."""
         self.fail()
         self._owner.forget(self, reset=True)
+        self._owner.left(self)
 
     # ----------------------------------------------------------------------------------- for its Yamux
 
@@ -115,10 +117,11 @@ class YamuxStream:
         self._changed.unpark_all()
         self._forget_if_over()
 
-    def fail(self) -> None:
-        """The stream is reset, or its connection gone."""
+    def fail(self, *, keep: bool = False) -> None:
+        """The stream is reset, or its connection gone; ``keep`` what arrived before for the reader."""
         self._failed = True
-        self._drop_buffer()
+        if not keep:
+            self._drop_buffer()
         self._changed.unpark_all()
 
     # --------------------------------------------------------------------------------------------------

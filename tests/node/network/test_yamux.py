@@ -4,6 +4,7 @@ import struct
 
 import pytest
 import trio
+import trio.testing
 
 from banyan.node.network.errors import ConnectionLost, PeerRefused
 from banyan.node.network.limits import NetworkLimits
@@ -128,6 +129,8 @@ async def test_a_cancelled_write_leaves_the_connection_usable(nursery):
                 await settle()
                 scope.cancel()
         stream.reset()
+        await settle()
+        b.accepted[-1].reset()
     good = a.muxer.open_stream()
     await good.send_all(b"fine")
     await settle()
@@ -155,11 +158,41 @@ async def test_twenty_thousand_stream_opens_hold_next_to_nothing(nursery):
     nursery.start_soon(drain, raw)
     for batch in range(20):
         await raw.send(
-            b"".join(HEADER.pack(0, WINDOW, SYN, 2 * i + 1, 0) for i in range(batch * 1000, batch * 1000 + 1000))
+            b"".join(
+                HEADER.pack(0, WINDOW, SYN, 2 * i + 1, 0) for i in range(batch * 1000, batch * 1000 + 1000)
+            )
         )
     await settle()
     assert b.muxer.streams == NetworkLimits().streams_per_peer
     assert len(b.counted) == 20_000 - NetworkLimits().streams_per_peer
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_stream_reset_by_the_peer_keeps_its_place_until_whoever_answers_it_is_done(nursery):
+    raw, there = pipes()
+    b = Side(nursery, there, initiator=False, limits=NetworkLimits(streams_per_peer=2))
+    nursery.start_soon(drain, raw)
+    for i in range(5):
+        await raw.send(HEADER.pack(0, WINDOW, SYN, 2 * i + 1, 0) + HEADER.pack(0, WINDOW, RST, 2 * i + 1, 0))
+    await settle()
+    assert len(b.accepted) == 2
+    assert b.counted == ["streams-full"] * 3
+    b.accepted[0].reset()
+    await raw.send(HEADER.pack(0, WINDOW, SYN, 101, 0))
+    await settle()
+    assert len(b.accepted) == 3
+    nursery.cancel_scope.cancel()
+
+
+async def test_what_arrived_before_a_reset_can_still_be_read(nursery):
+    raw, there = pipes()
+    b = Side(nursery, there, initiator=False)
+    nursery.start_soon(drain, raw)
+    await raw.send(HEADER.pack(0, DATA, SYN, 1, 3) + b"bye" + HEADER.pack(0, WINDOW, RST, 1, 0))
+    await settle()
+    assert await b.accepted[0].receive_some(10) == b"bye"
+    with pytest.raises(ConnectionLost):
+        await b.accepted[0].receive_some(10)
     nursery.cancel_scope.cancel()
 
 
