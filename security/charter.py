@@ -19,7 +19,7 @@ from banyan.security.errors import Refused
 from banyan.security.identity import NodeId, Signer, Verifier, public_key, verify
 from banyan.security.model import AdapterSpec, BaseModel, FileEntry, TensorSpec
 from banyan.security.policy import CommitteePolicy, GossipPolicy, Limits, Preset, RoundPolicy, preset
-from banyan.security.schema import Between, Length, SchemaError, from_plain, to_plain
+from banyan.security.schema import Between, Length, Printable, SchemaError, from_plain, to_plain
 from banyan.security.scope import Path
 
 __all__ = [
@@ -53,7 +53,7 @@ class CharterRefused(Refused):
 class Charter:
     """A network's founding document. Made by :func:`found` and :meth:`decode`, which prove the signature."""
 
-    name: Annotated[str, Length(1, 64)]
+    name: Annotated[str, Length(1, 64), Printable]
     """What people call the network; not unique, unlike its id."""
 
     created: Annotated[int, Between(0, 2**53)]

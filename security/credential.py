@@ -62,8 +62,7 @@ _CENTURY: Final = 100 * 365 * 86_400_000
 
 @dataclass(frozen=True)
 class Credential:
-    """The membership of ``member`` in ``network``, under the branch ``scope``, from ``issued`` to ``expires``
-    (ms).
+    """``member`` belongs to ``network``, under the branch ``scope``, from ``issued`` to ``expires`` (ms).
 
     ``author`` signed it: the last key of ``chain``, a root (no chain), or the member itself in an open
     network. Travels as a canonical map (``schema.to_plain`` / ``from_plain``).

@@ -133,7 +133,7 @@ def open_envelope(
     if header.network != network:
         raise EnvelopeRefused("wrong-network", "A message belongs to another network")
     if not is_node_id(header.author):
-        raise EnvelopeRefused("bad-author", f"A message names no valid author: '{header.author[:60]}'")
+        raise EnvelopeRefused("bad-author", f"A message names no valid author: {header.author[:60]!r}")
     if not verify(header.author, signature, DOMAIN + signed):
         raise EnvelopeRefused("bad-signature", f"A message is not signed by its author {header.author}")
     return Envelope(

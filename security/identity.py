@@ -58,8 +58,9 @@ class BadNodeId(Refused):
     """Text that is not the node id of an Ed25519 key; reason ``bad-node-id``."""
 
     def __init__(self, node_id: str) -> None:
-        shown = f"{node_id[:60]}…" if len(node_id) > 60 else node_id
-        super().__init__("bad-node-id", f"'{shown}' is not a node id", "A node id begins with 12D3KooW")
+        super().__init__(
+            "bad-node-id", f"{node_id[:60]!r} is not a node id", "A node id begins with 12D3KooW"
+        )
         self.args = (node_id,)
 
 

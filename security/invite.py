@@ -12,27 +12,31 @@ import base64
 import hashlib
 import secrets
 from dataclasses import dataclass, field
-from typing import Annotated, Final, Self
+from typing import Annotated, Final, Self, TypeAlias
 
 from banyan.security import canonical
 from banyan.security.canonical import CanonicalError
-from banyan.security.delegation import MAX_CHAIN, Chain, CredentialRefused, Delegation, delegate
+from banyan.security.delegation import MAX_CHAIN, Chain, CredentialRefused, Delegation, check_chain, delegate
 from banyan.security.identity import Identity, Signer
-from banyan.security.schema import Digest, Length, SchemaError, from_plain, to_plain
+from banyan.security.schema import Digest, Length, Matches, SchemaError, from_plain, to_plain
 
 PREFIX: Final = "banyan1"
-MAX_CHARACTERS: Final = 4_096
+MAX_CHARACTERS: Final = 5_120  # eight long addresses and three links fit
 _BECH32: Final = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
 _BASE32: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 _CHECKSUM: Final = 5  # bytes: a random slip passes once in 10¹²
 
-Address = Annotated[str, Length(1, 200)]
+
+def _is_address(text: str) -> bool:
+    return text.startswith("/") and text.isascii() and text.isprintable() and " " not in text
+
+
+Address: TypeAlias = Annotated[str, Length(1, 200), Matches(_is_address, "a multiaddr such as /ip4/…/tcp/…")]
 
 
 @dataclass(frozen=True, slots=True)
 class Invite:
-    """The right to join ``network``, found at ``addresses`` (libp2p multiaddrs, each ending in ``/p2p/<node
-    id>``).
+    """The right to join ``network``, found at ``addresses`` (multiaddrs ending in ``/p2p/<node id>``).
 
     ``seed`` is the secret of the throw-away key that the last delegation of ``chain`` is made out to.
     """
@@ -59,11 +63,11 @@ class Invite:
         use: int = 0,
         seed: bytes | None = None,
     ) -> Self:
-        """A new invite by ``signer``: a root, or the last key of ``chain``, which then spends its grant
-        ``use``.
+        """A new invite by ``signer``: a root, or the last key of ``chain``, spending its grant ``use``.
 
         Joining is possible until ``expires`` and memberships end at ``until`` (both ms). ``seed`` is random
-        unless a test gives it. Raises :class:`banyan.security.schema.SchemaError` for a field out of bounds.
+        unless a test gives it. Raises :class:`banyan.security.schema.SchemaError` for a field out of bounds
+        and :class:`CredentialRefused` for more than ``chain`` grants.
         """
         seed = seed or secrets.token_bytes(32)
         link = delegate(
@@ -80,6 +84,7 @@ class Invite:
         )
         invite = cls(network, addresses, (*chain, link), seed)
         to_plain(invite)
+        check_chain(invite.chain, network=network, roots=None)
         return invite
 
     @property

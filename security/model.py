@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Annotated, Final, Self, TypeAlias
 
 from banyan.security import canonical
-from banyan.security.schema import Between, Digest, Length, Matches, SchemaError, to_plain
+from banyan.security.schema import Between, Digest, Length, Matches, Printable, SchemaError, to_plain
 
 _PART: Final = r"[A-Za-z0-9_][A-Za-z0-9_.+-]*"
 _FILE_NAME: Final = re.compile(rf"{_PART}(/{_PART}){{0,3}}")
@@ -41,20 +41,20 @@ class BaseModel:
     """The fingerprint of a base model. ``digest`` is the SHA-256 of the canonical list of its files, sorted
     by name, so two people have the same model if and only if they have the same digest."""
 
-    name: Annotated[str, Length(1, 128)]
+    name: Annotated[str, Length(1, 128), Printable]
     digest: Digest
     size: Size
     parameters: Annotated[int, Between(1, 2**50)]
-    architecture: Annotated[str, Length(1, 64)]
-    license: Annotated[str, Length(0, 64)]
+    architecture: Annotated[str, Length(1, 64), Printable]
+    license: Annotated[str, Length(0, 64), Printable]
     files: Annotated[tuple[FileEntry, ...], Length(1, 1_024)]
 
     def __post_init__(self) -> None:
-        _check_sorted("base.files", [entry.name for entry in self.files])
+        _check_sorted("files", [entry.name for entry in self.files])
         if self.size != sum(entry.size for entry in self.files):
-            raise SchemaError("base.size", "must be the sum of the files' sizes")
+            raise SchemaError("size", "must be the sum of the files' sizes")
         if self.digest != files_digest(self.files):
-            raise SchemaError("base.digest", "must be the digest of the list of files")
+            raise SchemaError("digest", "must be the digest of the list of files")
 
     @classmethod
     def of(
@@ -75,7 +75,7 @@ def files_digest(files: Iterable[FileEntry]) -> bytes:
 class TensorSpec:
     """One adapted matrix W of shape (rows_out, cols_in): its B is (rows_out, rank), its A (rank, cols_in)."""
 
-    name: Annotated[str, Length(1, 200)]
+    name: Annotated[str, Length(1, 200), Printable]
     rows_out: Annotated[int, Between(1, 2**24)]
     cols_in: Annotated[int, Between(1, 2**24)]
 
@@ -97,11 +97,11 @@ class AdapterSpec:
     tensors: Annotated[tuple[TensorSpec, ...], Length(1, 8_192)]
 
     def __post_init__(self) -> None:
-        _check_sorted("adapter.tensors", [tensor.name for tensor in self.tensors])
+        _check_sorted("tensors", [tensor.name for tensor in self.tensors])
         for tensor in self.tensors:
             if self.rank > tensor.cols_in:
                 problem = f"must not exceed the {tensor.cols_in} inputs of {tensor.name}"
-                raise SchemaError("adapter.rank", f"{problem}: A could not have orthonormal rows")
+                raise SchemaError("rank", f"{problem}: A could not have orthonormal rows")
 
     @cached_property
     def dimension(self) -> int:

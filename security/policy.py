@@ -7,6 +7,7 @@ the value trades for what.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal
 
@@ -25,8 +26,11 @@ Codec = Literal["float32", "bf16", "int8", "int4"]
 """How a delta's numbers travel: ``int8`` is a quarter of ``float32``, its error lost in training noise."""
 
 
+_RULE: Final = re.compile(r"[a-z0-9-]+(\+[a-z0-9-]+)*")
+
+
 def _is_rule(text: str) -> bool:
-    return all(part.isascii() and part.replace("-", "").isalnum() for part in text.split("+"))
+    return _RULE.fullmatch(text) is not None
 
 
 RuleName = Annotated[str, Length(1, 64), Matches(_is_rule, "the name of a rule such as nnm+multi-krum")]
@@ -66,7 +70,7 @@ class RoundPolicy:
     def __post_init__(self) -> None:
         if self.min_updates < 2 * self.f + 1:
             problem = f"must be at least 2 f + 1 = {2 * self.f + 1}, not {self.min_updates}"
-            raise SchemaError("round.min_updates", f"{problem}: f liars need f + 1 honest members more")
+            raise SchemaError("min_updates", f"{problem}: f liars need f + 1 honest members more")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +93,9 @@ class CommitteePolicy:
 
     def __post_init__(self) -> None:
         if len(set(self.pinned)) != len(self.pinned):
-            raise SchemaError("committee.pinned", "must not name a member twice")
+            raise SchemaError("pinned", "must not name a member twice")
         if len(self.pinned) > self.size:
-            raise SchemaError("committee.pinned", f"must not exceed the {self.size} seats")
+            raise SchemaError("pinned", f"must not exceed the {self.size} seats")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +118,7 @@ class GossipPolicy:
 
     def __post_init__(self) -> None:
         if self.presence_lifetime < 2 * self.presence_interval:
-            raise SchemaError("gossip.presence_lifetime", "must be at least twice presence_interval")
+            raise SchemaError("presence_lifetime", "must be at least twice presence_interval")
 
 
 @dataclass(frozen=True, slots=True)

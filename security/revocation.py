@@ -14,7 +14,7 @@ from banyan.security.charter import Charter
 from banyan.security.delegation import Signature, Time, signed_bytes
 from banyan.security.errors import Refused
 from banyan.security.identity import NodeId, Signer, Verifier, verify
-from banyan.security.schema import Digest, Length
+from banyan.security.schema import Digest, Length, Printable
 
 DOMAIN: Final = b"banyan/revocation/1\0"
 
@@ -30,7 +30,7 @@ class Revocation:
 
     network: Digest
     subject: NodeId
-    why: Annotated[str, Length(0, 200)]
+    why: Annotated[str, Length(0, 200), Printable]
     """For people; signed, but not judged."""
 
     time: Time

@@ -22,8 +22,9 @@ from __future__ import annotations
 
 import math
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, is_dataclass
+from itertools import repeat
 from typing import (
     Annotated,
     Any,
@@ -32,6 +33,7 @@ from typing import (
     TypeAlias,
     TypeVar,
     Union,
+    cast,
     get_args,
     get_origin,
     get_type_hints,
@@ -45,13 +47,20 @@ T = TypeVar("T")
 class SchemaError(Refused):
     """A document has a field too many, too few, of the wrong type or out of bounds; reason ``malformed``.
 
-    ``field`` is the path to it, such as ``round.deadline`` or ``files[3].size``.
+    ``field`` is the path to it, such as ``round.deadline`` or ``files[3].size``, and empty for the document as a
+    whole. A ``__post_init__`` raises it with the name of its own field.
     """
 
     def __init__(self, field: str, problem: str) -> None:
         super().__init__("malformed", f"{field or 'The document'} {problem}")
         self.args = (field, problem)
         self.field = field
+        self.problem = problem
+
+    def within(self, outer: str) -> SchemaError:
+        """The same error as seen from the document whose field ``outer`` holds this one."""
+        inner = self.field if self.field.startswith("[") or not self.field else f".{self.field}"
+        return SchemaError(outer + inner, self.problem)
 
 
 class Bound(Protocol):
@@ -107,63 +116,77 @@ class Matches:
 
 Digest: TypeAlias = Annotated[bytes, Length(32, 32)]  # a raw SHA-256
 
+Printable = Matches(str.isprintable, "printable text")
+"""For text that people will see: no line breaks, terminal escapes or reversed writing from a stranger."""
+
 
 def to_plain(document: object) -> dict[str, object]:
     """The plain map of a frozen dataclass; raises :class:`SchemaError` if a field breaks its annotation."""
-    plain = _dataclass(type(document)).write(document, "")
-    assert isinstance(plain, dict)  # for mypy: the converter of a dataclass writes maps
-    return plain
+    return cast(dict[str, object], _dataclass(type(document)).write(document))
 
 
 def from_plain(cls: type[T], plain: object) -> T:
     """The ``cls`` that ``plain`` describes; raises :class:`SchemaError` naming the first field at fault."""
-    document = _dataclass(cls).read(plain, "")
-    assert isinstance(document, cls)
-    return document
+    return cast(T, _dataclass(cls).read(plain))
 
 
 @dataclass(frozen=True, slots=True)
 class _Converter:
-    """How one annotated type is read from and written to plain values; ``where`` is the path for errors."""
+    """How one annotated type is read from plain values and written to them."""
 
-    read: Callable[[object, str], object]
-    write: Callable[[object, str], object]
+    read: Callable[[Any], Any]
+    write: Callable[[Any], Any]
 
 
 _CONVERTERS: dict[type, _Converter] = {}  # one per dataclass, made at first use
 
 
 def _dataclass(cls: type) -> _Converter:
-    if cls not in _CONVERTERS:
-        _CONVERTERS[cls] = _compile(cls)
-    return _CONVERTERS[cls]
+    converter = _CONVERTERS.get(cls)
+    if converter is None:
+        converter = _CONVERTERS[cls] = _compile(cls)
+    return converter
 
 
 def _compile(cls: type) -> _Converter:
     if not (isinstance(cls, type) and is_dataclass(cls)):
         raise TypeError(f"{cls!r} is not a dataclass")
     hints = get_type_hints(cls, include_extras=True)
-    names = [field.name for field in fields(cls)]
-    converters = {name: _converter(hints[name]) for name in names}
-    expected = frozenset(names)
+    converters = {field.name: _converter(hints[field.name]) for field in fields(cls)}
 
-    def read(plain: object, where: str) -> object:
-        if not isinstance(plain, dict):
-            raise SchemaError(where, f"must be a map, not {_kind(plain)}")
-        if plain.keys() != expected:
-            for name in plain:
-                if name not in expected:
-                    raise SchemaError(_join(where, str(name)[:64]), "is not a known field")
-            missing = next(name for name in names if name not in plain)
-            raise SchemaError(_join(where, missing), "is missing")
-        return cls(**{name: converters[name].read(plain[name], _join(where, name)) for name in names})
+    def read(plain: object) -> object:
+        if type(plain) is not dict:
+            raise SchemaError("", f"must be a map, not {_kind(plain)}")
+        if plain.keys() != converters.keys():
+            raise _wrong_fields(plain, converters)
+        values = {}
+        for name, converter in converters.items():
+            try:
+                values[name] = converter.read(plain[name])
+            except SchemaError as error:
+                raise error.within(name) from None
+        return cls(**values)
 
-    def write(value: object, where: str) -> object:
+    def write(value: object) -> object:
         if type(value) is not cls:
-            raise SchemaError(where, f"must be a {cls.__name__}, not {_kind(value)}")
-        return {name: converters[name].write(getattr(value, name), _join(where, name)) for name in names}
+            raise SchemaError("", f"must be a {cls.__name__}, not {_kind(value)}")
+        plain = {}
+        for name, converter in converters.items():
+            try:
+                plain[name] = converter.write(getattr(value, name))
+            except SchemaError as error:
+                raise error.within(name) from None
+        return plain
 
     return _Converter(read, write)
+
+
+def _wrong_fields(plain: dict[Any, Any], known: dict[str, _Converter]) -> SchemaError:
+    for name in plain:
+        if name not in known:
+            shown = str(name)[:64]
+            return SchemaError(shown if shown.isidentifier() else repr(shown), "is not a known field")
+    return SchemaError(next(name for name in known if name not in plain), "is missing")
 
 
 def _converter(hint: Any) -> _Converter:
@@ -180,48 +203,51 @@ def _converter(hint: Any) -> _Converter:
     if origin is Literal:
         choices = ", ".join(map(repr, arguments))
         return _bounded(_scalar(str), [Matches(lambda value: value in arguments, f"one of {choices}")])
-    if hint in (str, int, float, bool, bytes):
-        return _scalar(hint)
+    if hint in _NAMES:
+        return _float() if hint is float else _scalar(hint)
     if isinstance(hint, type) and is_dataclass(hint):
-        return _Converter(
-            lambda plain, where: _dataclass(hint).read(plain, where),
-            lambda value, where: _dataclass(hint).write(value, where),
-        )
+        return _dataclass(hint)
     raise TypeError(f"a field cannot be annotated with {hint!r}")
 
 
 def _scalar(kind: type) -> _Converter:
-    def read(value: object, where: str) -> object:
+    def same(value: object) -> object:
         if type(value) is not kind:
-            raise SchemaError(where, f"must be {_NAMES[kind]}, not {_kind(value)}")
-        if isinstance(value, float) and not math.isfinite(value):
-            raise SchemaError(where, f"must be a finite number, not {value}")
+            raise SchemaError("", f"must be {_NAMES[kind]}, not {_kind(value)}")
         return value
 
-    def write(value: object, where: str) -> object:
-        # A caller may write 2 for 2.0; the wire may not, or one value would have two encodings.
-        return read(float(value) if kind is float and type(value) is int else value, where)
+    return _Converter(same, same)
 
-    return _Converter(read, write)
+
+def _float() -> _Converter:
+    def read(value: object) -> float:
+        if type(value) is not float:
+            raise SchemaError("", f"must be {_NAMES[float]}, not {_kind(value)}")
+        if not math.isfinite(value):
+            raise SchemaError("", f"must be a finite number, not {value}")
+        return value
+
+    # A caller may write 2 for 2.0; the wire may not, or one value would have two encodings.
+    return _Converter(read, lambda value: read(float(value) if type(value) is int else value))
 
 
 def _bounded(inner: _Converter, bounds: list[Bound]) -> _Converter:
-    def check(value: object, where: str) -> None:
+    def check(value: object) -> None:
         for bound in bounds:
             problem = bound.problem(value)
             if problem is not None:
-                raise SchemaError(where, problem)
+                raise SchemaError("", problem)
 
-    def read(plain: object, where: str) -> object:
-        value = inner.read(plain, where)
+    def read(plain: object) -> object:
+        value = inner.read(plain)
         if value is not None:
-            check(value, where)
+            check(value)
         return value
 
-    def write(value: object, where: str) -> object:
-        plain = inner.write(value, where)
+    def write(value: object) -> object:
+        plain = inner.write(value)
         if value is not None:
-            check(value, where)
+            check(value)
         return plain
 
     return _Converter(read, write)
@@ -229,8 +255,8 @@ def _bounded(inner: _Converter, bounds: list[Bound]) -> _Converter:
 
 def _optional(inner: _Converter) -> _Converter:
     return _Converter(
-        lambda plain, where: None if plain is None else inner.read(plain, where),
-        lambda value, where: None if value is None else inner.write(value, where),
+        lambda plain: None if plain is None else inner.read(plain),
+        lambda value: None if value is None else inner.write(value),
     )
 
 
@@ -238,24 +264,35 @@ def _tuple(arguments: tuple[Any, ...]) -> _Converter:
     repeated = len(arguments) == 2 and arguments[1] is Ellipsis
     converters = [_converter(argument) for argument in (arguments[:1] if repeated else arguments)]
 
-    def each(values: Any, where: str) -> list[_Converter]:
-        if not repeated and len(values) != len(converters):
-            raise SchemaError(where, f"must have {len(converters)} items, not {len(values)}")
-        return converters * len(values) if repeated else converters
+    def each(values: Any) -> Iterable[_Converter]:
+        if repeated:
+            return repeat(converters[0], len(values))
+        if len(values) != len(converters):
+            raise SchemaError("", f"must have {len(converters)} items, not {len(values)}")
+        return converters
 
-    def read(plain: object, where: str) -> object:
-        if not isinstance(plain, list):
-            raise SchemaError(where, f"must be a list, not {_kind(plain)}")
-        pairs = zip(each(plain, where), plain, strict=True)
-        return tuple(item.read(value, f"{where}[{i}]") for i, (item, value) in enumerate(pairs))
+    def read(plain: object) -> object:
+        if type(plain) is not list:
+            raise SchemaError("", f"must be a list, not {_kind(plain)}")
+        return tuple(_numbered((item.read, value) for item, value in zip(each(plain), plain, strict=True)))
 
-    def write(value: object, where: str) -> object:
-        if not isinstance(value, tuple):
-            raise SchemaError(where, f"must be a tuple, not {_kind(value)}")
-        pairs = zip(each(value, where), value, strict=True)
-        return [item.write(part, f"{where}[{i}]") for i, (item, part) in enumerate(pairs)]
+    def write(value: object) -> object:
+        if type(value) is not tuple:
+            raise SchemaError("", f"must be a tuple, not {_kind(value)}")
+        return _numbered((item.write, part) for item, part in zip(each(value), value, strict=True))
 
     return _Converter(read, write)
+
+
+def _numbered(steps: Iterable[tuple[Callable[[Any], Any], Any]]) -> list[Any]:
+    """Every step done, in order; an error names the number of its item."""
+    done: list[Any] = []
+    for step, value in steps:
+        try:
+            done.append(step(value))
+        except SchemaError as error:
+            raise error.within(f"[{len(done)}]") from None
+    return done
 
 
 _NAMES = {
@@ -269,7 +306,3 @@ _NAMES = {
 
 def _kind(value: object) -> str:
     return _NAMES.get(type(value), "nothing" if value is None else type(value).__name__)
-
-
-def _join(where: str, name: str) -> str:
-    return f"{where}.{name}" if where else name

@@ -99,6 +99,8 @@ def test_arbitrary_bytes_are_no_charter(data: bytes) -> None:
         (lambda body: body.update(author="me"), "body"),
         (lambda body: body.update(name=""), "name"),
         (lambda body: body.update(name="n" * 65), "name"),
+        (lambda body: body.update(name="\x1b[2J"), "name"),
+        (lambda body: body.update(name="orchard\u202e"), "name"),
         (lambda body: body.update(admission="closed"), "admission"),
         (lambda body: body.update(roots=[]), "roots"),
         (lambda body: body.update(roots=body["roots"] * 2), "roots"),

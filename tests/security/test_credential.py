@@ -348,6 +348,7 @@ def test_arbitrary_letters_are_no_invite(text: str) -> None:
     refused(lambda: Invite.parse("banyan1" + text))
 
 
+@settings(max_examples=40)
 @given(st.recursive(st.none() | st.integers(0, 9) | st.binary(max_size=40) | st.text(max_size=60), st.lists))
 def test_a_payload_of_another_shape_is_refused_though_its_checksum_holds(payload: object) -> None:
     for value in (
@@ -376,5 +377,32 @@ def test_an_invite_with_terms_out_of_bounds_cannot_be_made(who: Who, charter: Ch
         invite_by(who("founder"), charter, uses=0)
     with pytest.raises(SchemaError, match="scope"):
         invite_by(who("founder"), charter, scope="en")
-    with pytest.raises(SchemaError, match="addresses"):
+    with pytest.raises(SchemaError, match="addresses must have"):
         invite_by(who("founder"), charter, addresses=ADDRESSES * 9)
+    for odd in ("example.org", "/dns4/a b", "/ip4/\x1b[2J"):
+        with pytest.raises(SchemaError, match=r"addresses\[0\] must be a multiaddr"):
+            invite_by(who("founder"), charter, addresses=(odd,))
+
+
+def test_a_member_cannot_make_an_invite_that_nobody_would_honour(
+    who: Who, charter: Charter, chained: Invite
+) -> None:
+    right = chained.chain[:1]
+    assert refused(lambda: invite_by(who("eve"), charter, chain=right, use=1, scope="/en")) == "altered"
+    assert refused(lambda: invite_by(who("ada"), charter, chain=right, use=1, scope="/sv")) == "scope"
+    assert refused(lambda: invite_by(who("ada"), charter, chain=right, use=11, scope="/en")) == "over-used"
+
+
+def test_the_largest_invite_that_can_be_made_can_be_read(who: Who, charter: Charter) -> None:
+    scope = "/" + "/".join(["s" * 32] * 8)
+    right, passed_on = (
+        delegate(
+            who(giver), network=charter.network_id, key=who(taker).node_id, issued=2**53, expires=2**53,
+            until=2**53, scope=scope, may_invite=True, uses=10_000, use=10_000,
+        )
+        for giver, taker in (("founder", "ada"), ("ada", "bob"))
+    )  # fmt: skip
+    address = "/dns4/" + "a" * 194
+    terms = {"now": 2**53, "expires": 2**53, "until": 2**53, "scope": scope, "uses": 10_000, "use": 10_000}
+    largest = invite_by(who("bob"), charter, chain=(right, passed_on), addresses=(address,) * 8, **terms)
+    assert Invite.parse(str(largest)) == largest
