@@ -165,15 +165,24 @@ def test_each_fault_of_a_blob_has_its_reason(data: bytes, reason: Reason) -> Non
     assert caught.value.reason == reason.value
 
 
-@pytest.mark.parametrize("reason", [Reason.WRONG_SPEC, Reason.NON_FINITE, Reason.MALFORMED])
-def test_a_reason_given_by_the_decoder_is_kept(reason: Reason) -> None:
+@pytest.mark.parametrize(
+    ("refusal", "reason"),
+    [
+        (Refused("wrong-spec", "It is odd"), Reason.WRONG_SPEC),
+        (Refused("non-finite", "It is odd"), Reason.NON_FINITE),
+        (Refused("a-reason-of-its-own", "It is odd"), Reason.MALFORMED),
+        (UpdateRefused(Reason.ZERO_NORM, "It is odd"), Reason.ZERO_NORM),
+        (ValueError("It is odd"), Reason.MALFORMED),
+    ],
+)
+def test_what_the_decoder_finds_becomes_the_reason(refusal: Exception, reason: Reason) -> None:
     def refuse(data: bytes, spec: Any, /) -> FakeDelta:
-        raise Refused(reason.value, "The blob is not right")
+        raise refusal
 
     with pytest.raises(UpdateRefused) as caught:
         inspect_blob(b"", spec=FakeSpec(2), expected_base=BASE, decode=refuse)
     assert caught.value.reason == reason.value
-    assert "not right" in str(caught.value)
+    assert "It is odd" in str(caught.value)
 
 
 def test_a_large_blob_is_decoded_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:

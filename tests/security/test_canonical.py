@@ -34,6 +34,12 @@ def refuses(data: bytes, **limits: int) -> CanonicalError:
 
 
 @given(values)
+@example([None] * 16)  # the lengths at which the form changes
+@example([0] * 65_536)
+@example({str(number): number for number in range(16)})
+@example({str(number): 0 for number in range(65_536)})
+@example(["x" * 31, "x" * 32, "x" * 255, "x" * 256, "x" * 65_535, "x" * 65_536])
+@example([b"x" * 255, b"x" * 256, b"x" * 65_535, b"x" * 65_536])
 def test_every_value_survives_the_round_trip(value: object) -> None:
     data = encode(value)
     assert decode(data, max_bytes=MAX, max_depth=64, floats=True) == value

@@ -123,6 +123,7 @@ def test_arbitrary_bytes_are_no_charter(data: bytes) -> None:
         (lambda body: body["limits"].update(message_bytes=2**30), "limits.message_bytes"),
         (lambda body: body["limits"].update(blob_bytes=65_600), "limits.blob_bytes"),
         (lambda body: body["limits"].pop("clock_skew"), "limits.clock_skew"),
+        (lambda body: body["adapter"].update(a_size=2**40), "limits.blob_bytes"),
         (lambda body: body["base"].update(size=1), "base.size"),
         (lambda body: body["base"].update(digest=bytes(32)), "base.digest"),
         (lambda body: body["base"]["files"].reverse(), "base.files"),

@@ -183,6 +183,18 @@ def test_a_revoked_member_invite_or_delegate_is_refused(who: Who, charter: Chart
         assert refused(lambda key=key: check_invite(chained, charter, NOW, revoked={key})) == "revoked"
 
 
+@pytest.mark.parametrize(
+    "change", [{"member": "eve"}, {"issued": NOW + 1}, {"use": 2}, {"scope": "/en/medical"}]
+)
+def test_an_altered_credential_is_refused(
+    who: Who, charter: Charter, invite: Invite, change: dict[str, Any]
+) -> None:
+    if "member" in change:
+        change = {"member": who("eve").node_id}
+    bent = replace(issue(invite, who("bob").node_id, NOW), **change)
+    assert refused(lambda: check(bent, charter, NOW)) == "altered"
+
+
 def resigned(document: Any, signer: Identity, **change: Any) -> Any:
     """``document`` with fields changed and validly signed again by ``signer``."""
     domain = credentials.DOMAIN if isinstance(document, Credential) else delegation.DOMAIN
@@ -233,6 +245,12 @@ def test_a_delegate_cannot_pass_on_more_than_it_has(
     bent = replace(chained, chain=(right, resigned(link, who("ada"), **change)))
     assert refused(lambda: check_invite(bent, charter, NOW)) == reason
     assert refused(lambda: issue(bent, who("bob").node_id, NOW)) == reason
+
+
+def test_an_invite_needs_a_chain(charter: Charter, chained: Invite) -> None:
+    for chain in ((), chained.chain * 2):
+        bent = replace(chained, chain=chain)
+        assert refused(lambda bent=bent: check_invite(bent, charter, NOW)) == "malformed"
 
 
 def test_only_a_delegate_with_the_right_can_invite(who: Who, charter: Charter, chained: Invite) -> None:
@@ -332,6 +350,14 @@ def test_any_slip_of_one_letter_is_noticed(invite: Invite) -> None:
     assert refused(lambda: Invite.parse(text[:-3])) == "altered"
     assert refused(lambda: Invite.parse(text + "q")) == "altered"
     assert refused(lambda: Invite.parse(text[:30] + "b" + text[31:])) == "altered"
+
+
+@pytest.mark.parametrize("length", range(5))
+def test_an_invite_has_one_spelling_only(who: Who, charter: Charter, length: int) -> None:
+    # Unless the bytes fill the last letter, it has spare bits, which a lax decoder would ignore.
+    text = str(invite_by(who("founder"), charter, addresses=("/dns4/" + "a" * length,)))
+    for last in set("qpzry9x8gf2tvdw0s3jn54khce6mua7l") - {text[-1]}:
+        assert refused(lambda last=last: Invite.parse(text[:-1] + last)) == "altered"
 
 
 @pytest.mark.parametrize("text", ["", "hello", "banyan2qqqq", "bc1qar0srrr7xfkvy5l643lydnw9re59gtzzwf5mdq"])

@@ -168,6 +168,14 @@ def test_what_is_wrong_with_a_key_file_is_said(tmp_path: Path, who: Who) -> None
         who("ada").save(tmp_path / "nowhere" / "key")
 
 
+@pytest.mark.parametrize("length", [0, 31, 33])
+def test_a_key_of_another_length_is_a_programming_error(length: int) -> None:
+    with pytest.raises(ValueError, match="32"):
+        node_id_of(bytes(length))
+    with pytest.raises(ValueError, match="32"):
+        Identity.from_seed(bytes(length))
+
+
 def test_the_secret_is_not_in_what_is_printed(who: Who) -> None:
     identity = who("ada")
     assert identity.seed.hex() not in repr(identity)

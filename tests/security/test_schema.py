@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal
 
 import pytest
 from hypothesis import given
@@ -112,6 +112,18 @@ def test_a_node_never_writes_what_others_would_refuse() -> None:
         to_plain(Tree("oak", 0, True, None, None, (Leaf("elder", 0.1),), (0, "")))
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"leaves": [FIG.leaves[0]]}, "leaves must be a tuple"),
+        ({"best": "a leaf"}, "best must be a Leaf, not text"),
+    ],
+)
+def test_an_object_of_the_wrong_type_is_not_written(change: dict[str, Any], words: str) -> None:
+    with pytest.raises(SchemaError, match=words):
+        to_plain(replace(FIG, **change))
+
+
 def test_an_integer_given_for_a_float_is_written_as_a_float() -> None:
     assert repr(to_plain(Leaf("a", 1))["weight"]) == "1.0"
 
@@ -123,3 +135,5 @@ def test_an_unsupported_annotation_is_a_programming_error() -> None:
 
     with pytest.raises(TypeError, match="cannot be annotated"):
         to_plain(Wrong(1))
+    with pytest.raises(TypeError, match="is not a dataclass"):
+        to_plain({"a": "map"})
