@@ -10,7 +10,7 @@ from typing import TypeAlias
 import trio
 
 from banyan.node.network import multistream
-from banyan.node.network.errors import ConnectionLost, NetworkError, PeerRefused
+from banyan.node.network.errors import ConnectionLost, CutShort, NetworkError, PeerRefused
 from banyan.node.network.frames import FrameStream
 from banyan.node.network.limits import NetworkLimits
 from banyan.node.network.noise_channel import NoiseChannel
@@ -116,6 +116,9 @@ class Connection:
             with trio.fail_after(self._limits.request_timeout):
                 protocol = await multistream.answer(buffered, self._answers)
             await self._answers[protocol](self, FrameStream(buffered))
+        except CutShort:
+            self._count("stream-cut")
+            stream.reset()
         except ConnectionLost:
             stream.reset()
         except Refused as refusal:

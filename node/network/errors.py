@@ -28,6 +28,10 @@ class ConnectionLost(NetworkError):
     """The connection to a peer ended while something was under way on it."""
 
 
+class CutShort(ConnectionLost):
+    """The other side finished where more was due."""
+
+
 class DeliveryFailed(NetworkError):
     """A peer did not acknowledge a message: it may or may not have it."""
 

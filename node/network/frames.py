@@ -13,7 +13,7 @@ from contextlib import aclosing
 from typing import Final, TypeVar
 
 from banyan.node.network import multistream
-from banyan.node.network.errors import ConnectionLost, PeerRefused
+from banyan.node.network.errors import CutShort, PeerRefused
 from banyan.node.network.streams import BufferedStream
 from banyan.security import canonical, schema
 
@@ -89,10 +89,10 @@ class FrameStream:
                 await self._stream.send_all(piece)
 
     async def receive(self, limit: int) -> bytes:
-        """The next frame. Raises PeerRefused (too long), RefusedByPeer (protocol), ConnectionLost (end)."""
+        """The next frame. Raises PeerRefused (too long), RefusedByPeer (protocol), CutShort (end)."""
         frame = await self.receive_or_end(limit)
         if frame is None:
-            raise ConnectionLost("The peer ended the stream where a frame was due")
+            raise CutShort("The peer ended the stream where a frame was due")
         return frame
 
     async def receive_or_end(self, limit: int) -> bytes | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from banyan.node.network.errors import ConnectionLost
+from banyan.node.network.errors import CutShort
 
 _READ_SIZE = 64 * 1024
 
@@ -29,12 +29,12 @@ class BufferedStream:
     async def read(self, count: int) -> bytes:
         """Exactly ``count`` bytes. The caller has checked ``count`` against a limit.
 
-        Nothing is allocated ahead of the bytes that really arrive. Raises ConnectionLost at an early end.
+        Nothing is allocated ahead of the bytes that really arrive. Raises CutShort at an early end.
         """
         while len(self._buffer) < count:
             received = await self._stream.receive_some(_READ_SIZE)
             if not received:
-                raise ConnectionLost("The other side stopped in the middle of a message")
+                raise CutShort("The other side stopped in the middle of a message")
             self._buffer += received
         data = bytes(self._buffer[:count])
         del self._buffer[:count]

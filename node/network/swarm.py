@@ -217,7 +217,7 @@ class Swarm:
             await trio.aclose_forcefully(tcp)
 
     def _greet(self, connection: Connection, address: str | None) -> None:
-        if connection.closed.is_set():
+        if connection.closed.is_set() or connection.greeted.is_set():
             return
         first = self.links.add(connection)
         connection.greet()

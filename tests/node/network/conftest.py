@@ -7,10 +7,15 @@ from types import SimpleNamespace
 import pytest
 import trio
 
+from banyan.node.network.addresses import Address
+from banyan.node.network.connection import Connection
 from banyan.node.network.libp2p_host import Libp2pTransport
 from banyan.node.network.limits import NetworkLimits
 from banyan.node.network.memory import MemoryBlobs
+from banyan.node.network.noise_channel import NoiseKey
+from banyan.node.network.throttle import TokenBucket
 from banyan.node.network.transport import MessageArrived, PeerDown, PeerUp
+from banyan.node.network.upgrade import upgrade
 from banyan.security.identity import Identity
 
 NETWORK = b"the test network"
@@ -28,6 +33,10 @@ class Node:
         self.id = self.transport.local_id
         self.messages, self.links = [], []
         self._news = trio.Event()
+
+    @property
+    def port(self):
+        return Address.parse(self.transport.addresses()[0]).port
 
     @asynccontextmanager
     async def run(self):
@@ -70,7 +79,27 @@ QUICK = NetworkLimits(
 )
 
 
+@asynccontextmanager
+async def stranger(identity, node):
+    """A proved connection to ``node`` that has not said hello, and that nobody supervises."""
+    tcp = await trio.open_tcp_stream("127.0.0.1", node.port)
+    channel = await upgrade(tcp, NoiseKey(identity), initiator=True, expected=node.id)
+    connection = Connection(
+        channel,
+        initiator=True,
+        limits=NetworkLimits(),
+        answers={},
+        count=lambda reason: None,
+        bucket=TokenBucket(1e12),
+    )
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(connection.run)
+        yield connection
+        connection.close()
+    await tcp.aclose()
+
+
 @pytest.fixture
 def loopback():
-    """The pieces: ``Node(seed, **settings)``, the network id, and limits with short times."""
-    return SimpleNamespace(Node=Node, NETWORK=NETWORK, QUICK=QUICK)
+    """The pieces: nodes, connections without manners, the network id, and limits with short times."""
+    return SimpleNamespace(Node=Node, stranger=stranger, NETWORK=NETWORK, QUICK=QUICK)

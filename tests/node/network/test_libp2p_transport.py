@@ -5,7 +5,6 @@ import random
 import signal
 import subprocess
 import sys
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +12,6 @@ import pytest
 import trio
 
 from banyan.node.network import multistream
-from banyan.node.network.addresses import Address
-from banyan.node.network.connection import Connection
 from banyan.node.network.errors import (
     BlobUnavailable,
     ConnectionLost,
@@ -25,17 +22,10 @@ from banyan.node.network.errors import (
 )
 from banyan.node.network.frames import BLOB_PROTOCOL, HELLO_PROTOCOL, MESSAGE_PROTOCOL
 from banyan.node.network.limits import NetworkLimits
-from banyan.node.network.noise_channel import NoiseKey
 from banyan.node.network.streams import BufferedStream
-from banyan.node.network.throttle import TokenBucket
 from banyan.node.network.transport import MessageArrived, PeerDown, PeerUp
-from banyan.node.network.upgrade import upgrade
 
 pytestmark = pytest.mark.network
-
-
-def port_of(node):
-    return Address.parse(node.transport.addresses()[0]).port
 
 
 # ------------------------------------------------------------------------------- connections and messages
@@ -121,7 +111,7 @@ async def test_a_stale_address_beside_a_good_one_costs_a_moment(loopback):
         silent.listen(1)  # takes connections and never says a word
         async with loopback.Node(1).run() as a, loopback.Node(2).run() as b:
             (good,) = b.transport.addresses()
-            stale = good.replace(str(port_of(b)), str(silent.getsockname()[1]))
+            stale = good.replace(str(b.port), str(silent.getsockname()[1]))
             with trio.fail_after(2):
                 assert await a.transport.dial([stale, good]) == b.id
 
@@ -135,7 +125,7 @@ async def test_nobody_at_an_address_is_reported_with_the_cause_and_a_cure(loopba
 
 async def test_a_port_in_use_is_a_clear_error_and_port_zero_finds_a_free_one(loopback):
     async with loopback.Node(1).run() as a:
-        taken = port_of(a)
+        taken = a.port
         assert taken > 0
         with pytest.raises(PortInUse, match=f"Port {taken} .* already in use.*--port {taken + 1}"):
             async with loopback.Node(2, port=taken).transport.run():
@@ -179,7 +169,7 @@ async def test_a_node_that_restarts_on_its_port_is_found_again(loopback):
     async with loopback.Node(1).run() as a:
         async with loopback.Node(2).run() as b:
             await a.transport.dial(b.transport.addresses())
-            port = port_of(b)
+            port = b.port
         await a.until(lambda: a.links[-1:] == [PeerDown(b.id)])
         async with loopback.Node(2, port=port).run() as again:
             await a.until(lambda: a.links[-1:] == [PeerUp(b.id)])
@@ -211,7 +201,7 @@ async def test_a_listener_that_breaks_comes_back_on_the_same_port(loopback):
 
 async def test_a_plaintext_dialler_is_refused_and_counted(loopback):
     async with loopback.Node(1).run() as a:
-        tcp = await trio.open_tcp_stream("127.0.0.1", port_of(a))
+        tcp = await trio.open_tcp_stream("127.0.0.1", a.port)
         stream = BufferedStream(tcp)
         await stream.send_all(multistream.proposal("/plaintext/2.0.0"))
         with pytest.raises(RefusedByPeer):
@@ -223,7 +213,7 @@ async def test_a_plaintext_dialler_is_refused_and_counted(loopback):
 async def test_sockets_that_say_nothing_do_not_keep_honest_peers_out(loopback):
     limits = replace(loopback.QUICK, handshakes=16)
     async with loopback.Node(1, limits=limits).run() as a, loopback.Node(2).run() as b:
-        idle = [await trio.open_tcp_stream("127.0.0.1", port_of(a)) for _ in range(100)]
+        idle = [await trio.open_tcp_stream("127.0.0.1", a.port) for _ in range(100)]
         for stream in idle[::2]:
             await stream.send_all(b"\x13/multi")
         with trio.fail_after(1.5):
@@ -261,7 +251,7 @@ async def test_a_stream_that_stays_silent_or_dribbles_is_ended(loopback):
 
 async def test_a_message_before_the_hello_is_not_answered(loopback):
     async with loopback.Node(1, limits=loopback.QUICK).run() as a:
-        async with raw_connection(loopback.Node(2).identity, a) as connection:
+        async with loopback.stranger(loopback.Node(2).identity, a) as connection:
             with pytest.raises(ConnectionLost):
                 await ask(connection, MESSAGE_PROTOCOL, b"let me in")
         assert a.messages == []
@@ -464,23 +454,3 @@ async def ask(connection, protocol, request):
         async with connection.exchange(protocol) as frames:
             await frames.send(request)
             return await frames.receive(1000)
-
-
-@asynccontextmanager
-async def raw_connection(identity, node):
-    """A proved connection to ``node`` that has not said hello."""
-    tcp = await trio.open_tcp_stream("127.0.0.1", port_of(node))
-    channel = await upgrade(tcp, NoiseKey(identity), initiator=True, expected=node.id)
-    connection = Connection(
-        channel,
-        initiator=True,
-        limits=NetworkLimits(),
-        answers={},
-        count=lambda reason: None,
-        bucket=TokenBucket(1e9),
-    )
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(connection.run)
-        yield connection
-        connection.close()
-    await tcp.aclose()
