@@ -65,6 +65,20 @@ class Geometry:
         """The geometry of the first n points, among which the centre is."""
         return Geometry(self.squared[:n, :n], self.inner[:n, :n], self.centre)
 
+    def _lengths(self, steps: Matrix) -> Matrix:
+        """Squared lengths (m,) of the vectors ``steps @ points``; each row of ``steps`` (m, p) sums to zero.
+
+        From distances, which are exact between near points, or from inner products, which are exact for a
+        small share of a very far one, whichever loses less to cancellation.
+        """
+        lengths, magnitude = -0.5 * _form(steps, self.squared), 0.5 * _form(np.abs(steps), self.squared)
+        doubtful = np.flatnonzero(lengths < 1e-4 * magnitude)
+        if len(doubtful):
+            some = steps[doubtful]
+            better = _form(np.abs(some), np.abs(self.inner)) < magnitude[doubtful]
+            lengths[doubtful[better]] = _form(some[better], self.inner)
+        return lengths
+
     def drawn_in(self, n: int) -> tuple[Matrix, Matrix]:
         """Squared distances (p, p) after very far points are drawn in towards the centre, and the share
         (p,) of its distance that each one keeps: 1 for all but the very far.
@@ -103,15 +117,18 @@ class Geometry:
         """
         k = len(weights)
         first, second = np.triu_indices(k, 1)
-        apart = weights[first] - weights[second]
         squared = np.zeros((k, k))
-        bowed = product(apart, self.squared) * apart
-        squared[first, second] = np.maximum(-0.5 * np.cumsum(bowed, axis=1)[:, -1], 0.0)
+        squared[first, second] = np.maximum(self._lengths(weights[first] - weights[second]), 0.0)
         squared += squared.T
         centre = medoid(squared[:n, :n])
         shift = weights - weights[centre]
         inner = product(product(shift, self.inner), np.ascontiguousarray(shift.T))
         return Geometry(squared, inner, centre)
+
+
+def _form(steps: Matrix, matrix: Matrix) -> Matrix:
+    """``sᵀ matrix s`` for each row s of ``steps`` (m, p): (m,)."""
+    return np.ascontiguousarray(np.cumsum(product(steps, matrix) * steps, axis=1)[:, -1])
 
 
 def measure(points: Sequence[Row], rows: Rows) -> Geometry:
@@ -148,9 +165,10 @@ def _lengths_from(point: Row, rows: Rows, dtype: np.dtype[Any]) -> Matrix:
         apart[stop - start : used] = 0
         middle = views[n].astype(dtype, copy=False)
         for i, view in enumerate(views[:n]):
-            np.subtract(view, middle, out=apart[: stop - start])
-            table = apart[:used].reshape(-1, piece)
-            lengths[i] += float(np.add.reduce(np.vecdot(table, table), dtype=np.float64))
+            with np.errstate(over="ignore", invalid="ignore"):  # found by the caller, who then takes float64
+                np.subtract(view, middle, out=apart[: stop - start])
+                table = apart[:used].reshape(-1, piece)
+                lengths[i] += float(np.add.reduce(np.vecdot(table, table), dtype=np.float64))
     return lengths
 
 
@@ -292,5 +310,6 @@ def _products(points: Sequence[Row], centre: int, rows: Rows, dtype: np.dtype[An
         for view, space in zip(views, apart, strict=True):
             np.subtract(view, middle, out=space[: stop - start])
         table = apart[:, :used].reshape(p, used // piece, piece).transpose(1, 0, 2)
-        inner += np.add.reduce(table @ table.swapaxes(1, 2), axis=0, dtype=np.float64)
-    return inner
+        with np.errstate(over="ignore", invalid="ignore"):  # found by the caller, who then takes float64
+            inner += np.add.reduce(table @ table.swapaxes(1, 2), axis=0, dtype=np.float64)
+    return 0.5 * (inner + inner.T)

@@ -16,7 +16,7 @@ def krum_scores(squared: Matrix, f: int) -> Matrix:
     ``squared``: (n, n) with a zero diagonal. At least one neighbour counts.
     """
     n = len(squared)
-    nearest = np.sort(squared, axis=1)[:, 1 : 1 + max(1, n - f - 2)]
+    nearest = np.sort(squared, axis=1)[:, : 1 + max(1, n - f - 2)]  # the first is its distance to itself
     scores: Matrix = np.cumsum(nearest, axis=1)[:, -1]
     return scores
 
