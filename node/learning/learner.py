@@ -67,7 +67,7 @@ class Learner:
             )
         held_out = held_out[: settings.eval_rows]
         self.model.set_vector(start)
-        metrics = {}
+        metrics: Metrics = {}
         if held_out:
             metrics["loss_before"], _ = held_out_loss(self.model, held_out, settings, pad=self._pad)
         done = train(self.model, training, settings, seed=seed, first_row=first_row, pad=self._pad)

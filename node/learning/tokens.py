@@ -122,5 +122,5 @@ def _ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
 
 
 def _plain_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """Ids of text that a person wrote."""
-    return list(tokenizer.encode(text, add_special_tokens=False))
+    """Ids of text that a person wrote: what looks like a special token in it is only text."""
+    return list(tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))

@@ -43,6 +43,7 @@ T = TypeVar("T")
 OnProgress: TypeAlias = Callable[[Progress], None]
 OnRestart: TypeAlias = Callable[[str, int], None]
 
+STARTUP = 120.0  # seconds; a worker imports little before it says that it is ready
 ATTEMPTS = 2  # a job whose worker died is tried once more; the same death twice is the job's fault
 
 
@@ -96,7 +97,6 @@ class Worker:
         self._hello = replace(
             hello,
             parent=os.getpid(),
-            threads=self.settings.threads,
             niceness=0 if hello.role == "light" else self.settings.niceness,
             idle=float(self.settings.idle),
         )
@@ -192,12 +192,12 @@ class Worker:
         try:
             if child.is_new:
                 await child.send({"kind": "hello", **to_plain(self._hello)})
-                await self._expect(child, "ready")
+                await self._expect(child, STARTUP, "ready")
             await child.send(
                 {"kind": "job", "id": number, "job": NAMES[type(order)], "order": to_plain(order)}
             )
             while True:
-                message = await self._expect(child, "progress", "done", "failed")
+                message = await self._expect(child, self.settings.stall, "progress", "done", "failed")
                 if message.get("id") != number:
                     continue
                 if message["kind"] == "failed":
@@ -224,8 +224,8 @@ class Worker:
             self._child = Child(self._hello.role, self.settings)
         return self._child
 
-    async def _expect(self, child: Child, *kinds: str) -> dict[str, object]:
-        with trio.fail_after(self.settings.stall):
+    async def _expect(self, child: Child, seconds: float, *kinds: str) -> dict[str, object]:
+        with trio.fail_after(seconds):
             message = await child.receive()
         if message["kind"] not in kinds:
             raise FrameError(f"the message {message['kind']!r} came where {' or '.join(kinds)} should")
@@ -275,7 +275,6 @@ def hello_for(
         base_model=str(base_model),
         blobs=str(blobs),
         app=app,
-        threads=0,
         niceness=0,
         idle=0.0,
     )
@@ -285,7 +284,7 @@ class Child:
     """A running worker process and the daemon's ends of its pipes."""
 
     def __init__(self, role: Kind, settings: WorkerSettings) -> None:
-        limits = {}
+        limits = {}  # torch reads them too
         if settings.threads:
             names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
             limits = dict.fromkeys(names, str(settings.threads))

@@ -25,7 +25,6 @@ class Bench:
 
     def __init__(self, hello: Hello) -> None:
         self._light = hello.role == "light"
-        self._threads = hello.threads
         self._place = Workplace(
             spec=hello.spec,
             codec=hello.codec,
@@ -57,12 +56,9 @@ class Bench:
 
     def _ready_client(self) -> LocalClient:
         if self._client is None:
-            import torch
-
+            # Flower and torch are slow to import: only a full worker pays, and only at its first job.
             from banyan.node.learning.flower import LocalClient, load_app
 
-            if self._threads:
-                torch.set_num_threads(self._threads)
             self._client = LocalClient(load_app(self._place.app), self._place)
         return self._client
 

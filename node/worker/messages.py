@@ -36,7 +36,6 @@ class Hello:
     base_model: str
     blobs: str
     app: str
-    threads: Annotated[int, Between(0, 1024)]
     niceness: Annotated[int, Between(0, 19)]
     idle: Annotated[float, Between(0, 1e9)]
 

@@ -1,0 +1,311 @@
+"""The jobs of a round: their algebra is exact."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from banyan.aggregation import TooFewInputs, encode
+from banyan.node.learning.aggregate_job import aggregate
+from banyan.node.learning.blobs import norm, read_blob, read_sum, write_float32
+from banyan.node.learning.errors import AdapterError, AppError, LearningError
+from banyan.node.learning.evaluate_job import Evaluate, evaluate
+from banyan.node.learning.inspect_job import inspect
+from banyan.node.learning.memory_blobs import MemoryBlobs
+from banyan.node.learning.settings import TrainingSettings
+from banyan.node.learning.train_job import train
+from banyan.node.learning.workplace import Workplace
+from banyan.protocol.delta import write_delta
+from banyan.protocol.effects import Aggregate, Input, Inspect, Train
+from banyan.security.model import AdapterSpec, TensorSpec
+
+SPEC = AdapterSpec(
+    2, 1.0, 0, bytes(32), 0, (TensorSpec("layers.0.a", 60, 8), TensorSpec("layers.0.b", 40, 8))
+)
+BASE = b"b" * 32
+SETTINGS = TrainingSettings(steps=2, batch=2)
+
+
+class StepClient:
+    """A fake of a client: adds a fixed step to B, and remembers what it was asked."""
+
+    def __init__(self, step: np.ndarray | None, metrics: dict[str, float] | None = None) -> None:
+        self.step = step
+        self.metrics = metrics or {}
+        self.asked: list[tuple[str, np.ndarray, dict[str, str | int | float]]] = []
+
+    def ask(
+        self,
+        kind: str,
+        vector: np.ndarray,
+        *,
+        data: Sequence[Path],
+        settings: TrainingSettings,
+        config: dict[str, str | int | float],
+    ) -> tuple[np.ndarray | None, dict[str, float]]:
+        self.asked.append((kind, vector, config))
+        return (None if self.step is None else vector + self.step), self.metrics
+
+
+def random(seed: int, size: float = 1.0) -> np.ndarray:
+    return (size * np.random.default_rng(seed).normal(size=SPEC.dimension)).astype(np.float32)
+
+
+@pytest.fixture
+def here() -> Workplace:
+    return Workplace(SPEC, "int8", b"n" * 32, "a node", Path("nowhere"), MemoryBlobs())
+
+
+def order(adapters: tuple[bytes, ...] = (), carry: tuple[bytes, ...] = (), height: int = 0) -> Train:
+    return Train("/en", height, BASE, adapters, carry)
+
+
+def run(place: Workplace, client: StepClient, job: Train):
+    return train(job, place, client, data=[], settings=SETTINGS)
+
+
+# ----------------------------------------------------------------------------------------------- train
+
+
+def test_training_starts_from_the_whole_path_plus_the_carry(here: Workplace) -> None:
+    path = [write_float32(here.blobs, random(seed), SPEC)[0] for seed in (1, 2)]
+    carry = write_float32(here.blobs, random(3, 0.01), SPEC)[0]
+    client = StepClient(random(4))
+    run(here, client, order(tuple(path), (carry,)))
+    np.testing.assert_allclose(
+        client.asked[0][1], random(1) + random(2) + random(3, 0.01), rtol=1e-5, atol=1e-6
+    )
+
+
+def test_an_update_and_its_carry_are_together_all_that_training_changed(here: Workplace) -> None:
+    head = write_float32(here.blobs, random(1), SPEC)[0]
+    done = run(here, StepClient(random(2)), order((head,)))
+    delta = read_blob(here.blobs, done.blob, SPEC)
+    assert delta.base == BASE
+    assert delta.vector.codec == "int8"
+    carry = read_blob(here.blobs, done.carry, SPEC).vector.decode()
+    changed = (random(1) + random(2)) - random(1)
+    # Sent plus kept is the change, up to the one rounding of a float32 subtraction: the parts overlap by no more.
+    np.testing.assert_allclose(delta.vector.decode() + carry, changed, rtol=0, atol=1e-6)
+    assert np.linalg.norm(carry) < 0.02 * np.linalg.norm(changed)
+
+
+def test_what_rounding_kept_back_is_sent_in_the_end(here: Workplace) -> None:
+    """Error feedback: after many rounds of a step too small to send at once, the sum of updates is the sum of steps."""
+    step = random(5, 1e-3)
+    step[0] = 1.0  # its block's scale is coarse for all the others
+    total, carry = np.zeros(SPEC.dimension, np.float32), ()
+    for height in range(50):
+        done = run(here, StepClient(step), order((), carry, height))
+        total += read_blob(here.blobs, done.blob, SPEC).vector.decode()
+        carry = () if done.carry is None else (done.carry,)
+    error = np.abs(total - 50 * step).max()
+    assert error < 1.0 / 127  # one quantum of one round, not fifty
+
+
+def test_without_rounding_there_is_no_carry(here: Workplace) -> None:
+    assert run(replace(here, codec="float32"), StepClient(random(2)), order()).carry is None
+
+
+def test_the_same_job_gives_the_same_blob(here: Workplace) -> None:
+    one, two = (run(here, StepClient(random(2)), order()) for _ in range(2))
+    assert one == two
+
+
+def test_each_node_and_branch_has_its_own_seed_and_each_round_goes_on(here: Workplace) -> None:
+    client = StepClient(random(2))
+    run(here, client, order())
+    run(here, client, order(height=3))
+    run(replace(here, node="another"), client, order())
+    first, later, other = (config for _, _, config in client.asked)
+    assert first["seed"] == later["seed"] != other["seed"]
+    assert (first["first_row"], later["first_row"]) == (0, 12)
+
+
+def test_training_that_changes_nothing_is_no_update(here: Workplace) -> None:
+    with pytest.raises(LearningError, match="changed nothing"):
+        run(here, StepClient(np.zeros(SPEC.dimension, np.float32)), order())
+
+
+def test_an_app_that_returns_no_adapter_is_named(here: Workplace) -> None:
+    with pytest.raises(AppError, match="client_app:app answered without"):
+        run(here, StepClient(None), order())
+
+
+# -------------------------------------------------------------------------------------------- evaluate
+
+
+def test_the_model_that_is_measured_is_the_sum_of_its_path(here: Workplace) -> None:
+    path = tuple(write_float32(here.blobs, random(seed), SPEC)[0] for seed in (1, 2))
+    client = StepClient(None, {"loss": 2.5, "rows": 7.0})
+    done = evaluate(Evaluate("/en", path), here, client, data=[], settings=SETTINGS)
+    assert (done.loss, done.rows) == (2.5, 7)
+    np.testing.assert_array_equal(client.asked[0][1], random(1) + random(2))
+    with pytest.raises(AppError, match="metric named loss"):
+        evaluate(Evaluate("/en", ()), here, StepClient(None), data=[], settings=SETTINGS)
+
+
+# ------------------------------------------------------------------------------------------- aggregate
+
+
+def close(blobs: MemoryBlobs, inputs: Sequence[Input], **changes: object):
+    job = Aggregate("/en", 1, b"j" * 32, tuple(inputs), "mean", 0, 3.0, None)
+    return aggregate(replace(job, **changes), blobs=blobs, spec=SPEC)
+
+
+def updates(blobs: MemoryBlobs, count: int, codec: str = "int8") -> list[Input]:
+    return [
+        Input(bytes([i]) * 32, blobs.put(write_delta(encode(random(i), codec), spec=SPEC, base=BASE)))
+        for i in range(count)
+    ]
+
+
+def adapter_of(blobs: MemoryBlobs, digest: bytes) -> np.ndarray:
+    return read_sum(blobs, [digest], SPEC)
+
+
+def test_the_new_adapter_is_the_base_plus_the_rules_result() -> None:
+    blobs = MemoryBlobs()
+    inputs = updates(blobs, 4, "float32")
+    base, _ = write_float32(blobs, random(9), SPEC)
+    done = close(blobs, inputs, base=base)
+    mean = np.mean([random(i) for i in range(4)], axis=0)
+    np.testing.assert_allclose(adapter_of(blobs, done.change), mean, atol=1e-6)
+    np.testing.assert_array_equal(adapter_of(blobs, done.adapter), random(9) + adapter_of(blobs, done.change))
+    assert done.weights == {each.key: 0.25 for each in inputs}
+    assert (done.agrees, done.clipped) == (None, ())
+    assert len(blobs.read(done.change)) == done.change_size
+
+
+@given(st.permutations(range(7)), st.sampled_from(["mean", "nnm+multi-krum", "trimmed-mean", "median"]))
+def test_the_order_of_arrival_changes_no_bit(arrival: list[int], rule: str) -> None:
+    blobs = MemoryBlobs()
+    inputs = updates(blobs, 7)
+    expected = close(blobs, inputs, rule=rule, f=1)
+    assert close(blobs, [inputs[i] for i in arrival], rule=rule, f=1) == expected
+
+
+def test_an_update_too_long_is_shortened_and_named() -> None:
+    blobs = MemoryBlobs()
+    inputs = updates(blobs, 4)
+    huge = Input(b"\xff" * 32, blobs.put(write_delta(encode(random(8, 1e4), "int8"), spec=SPEC, base=BASE)))
+    done = close(blobs, [*inputs, huge], clip=2.0)
+    assert done.clipped == (huge.key,)
+    assert norm(read_blob(blobs, done.change, SPEC).vector) < 1.5 * np.linalg.norm(random(0))
+
+
+def test_an_outlier_has_no_share_under_a_robust_rule() -> None:
+    blobs = MemoryBlobs()
+    centre = random(50)
+    inputs = [
+        Input(
+            bytes([i]) * 32,
+            blobs.put(write_delta(encode(centre + random(i, 0.1), "int8"), spec=SPEC, base=BASE)),
+        )
+        for i in range(5)
+    ]
+    attack = Input(b"\xff" * 32, blobs.put(write_delta(encode(-centre, "int8"), spec=SPEC, base=BASE)))
+    done = close(blobs, [*inputs, attack], rule="multi-krum", f=1)
+    assert done.weights[attack.key] == 0.0
+
+
+def test_two_adapters_count_as_the_change_between_them() -> None:
+    blobs = MemoryBlobs()
+    old, new = (write_float32(blobs, random(seed), SPEC)[0] for seed in (1, 2))
+    done = close(blobs, [Input(b"k" * 32, new, minus=old)])
+    np.testing.assert_array_equal(adapter_of(blobs, done.change), random(2) - random(1))
+
+
+def test_too_few_inputs_are_refused_not_degraded() -> None:
+    blobs = MemoryBlobs()
+    with pytest.raises(TooFewInputs):
+        close(blobs, updates(blobs, 4), rule="krum", f=1)
+
+
+def test_one_key_counts_once() -> None:
+    blobs = MemoryBlobs()
+    one = updates(blobs, 1)[0]
+    with pytest.raises(AdapterError, match="same key"):
+        close(blobs, [one, one])
+
+
+def test_a_change_that_differs_in_its_last_bits_is_agreed_to_and_adopted() -> None:
+    blobs = MemoryBlobs()
+    inputs = updates(blobs, 4)
+    base, _ = write_float32(blobs, random(9), SPEC)
+    mine = adapter_of(blobs, close(blobs, inputs, base=base).change)
+    theirs = np.nextafter(mine, np.float32(np.inf))
+    expected, _ = write_float32(blobs, theirs, SPEC)
+    done = close(blobs, inputs, base=base, expected=expected)
+    assert done.agrees is True
+    assert 0 < done.error <= 1e-6
+    assert done.change == expected
+    np.testing.assert_array_equal(adapter_of(blobs, done.adapter), random(9) + theirs)
+
+
+def test_a_change_that_differs_more_is_not_agreed_to() -> None:
+    blobs = MemoryBlobs()
+    inputs = updates(blobs, 4)
+    own = close(blobs, inputs)
+    mine = adapter_of(blobs, own.change)
+    expected, _ = write_float32(blobs, mine * np.float32(1 + 1e-5), SPEC)
+    done = close(blobs, inputs, expected=expected)
+    assert done.agrees is False
+    assert done.error == pytest.approx(1e-5, rel=0.05)
+    assert (done.change, done.adapter) == (own.change, own.adapter)
+
+
+# --------------------------------------------------------------------------------------------- inspect
+
+
+def test_a_sound_update_is_measured() -> None:
+    blobs = MemoryBlobs()
+    coded = encode(random(1), "int8")
+    found = inspect(Inspect(blobs.put(write_delta(coded, spec=SPEC, base=BASE))), blobs=blobs, spec=SPEC)
+    assert found.refusal is None
+    assert found.base == BASE
+    assert found.norm == pytest.approx(float(np.linalg.norm(coded.decode().astype(np.float64))))
+
+
+def test_each_unsound_update_is_refused_with_its_reason() -> None:
+    blobs = MemoryBlobs()
+    good = write_delta(encode(random(1), "float32"), spec=SPEC, base=BASE)
+    poisoned = good[:-4] + np.array([np.nan], "<f4").tobytes()
+    other = AdapterSpec(2, 1.0, 1, bytes(32), 0, SPEC.tensors)
+    silent = encode(np.zeros(SPEC.dimension, np.float32), "int8")
+    cases = {
+        "malformed": [b"", b"rubbish", good[:-1], good + b"\0", good[:20]],
+        "non-finite": [poisoned],
+        "wrong-spec": [write_delta(encode(random(1), "int8"), spec=other, base=BASE)],
+        "zero-norm": [write_delta(silent, spec=SPEC, base=BASE)],
+    }
+    for reason, datas in cases.items():
+        for data in datas:
+            found = inspect(Inspect(blobs.put(data)), blobs=blobs, spec=SPEC)
+            assert (found.refusal, bool(found.detail)) == (reason, True)
+
+
+@given(st.binary(max_size=300), st.integers(0, 300))
+def test_no_bytes_make_an_inspection_fail(noise: bytes, at: int) -> None:
+    blobs = MemoryBlobs()
+    good = write_delta(encode(random(1), "int8"), spec=SPEC, base=BASE)
+    for data in (noise, good[:at] + noise + good[at + len(noise) :]):
+        inspect(Inspect(blobs.put(data)), blobs=blobs, spec=SPEC)
+
+
+def test_aggregating_and_inspecting_need_no_torch() -> None:
+    program = (
+        "import sys, banyan.node.learning.aggregate_job, banyan.node.learning.inspect_job,"
+        " banyan.node.learning.train_job, banyan.node.worker.jobs, banyan.node.worker.client;"
+        "print(sorted({'torch', 'transformers', 'peft', 'flwr'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
