@@ -5,7 +5,7 @@ itself, or by the last key of a delegation chain that starts at one (usually the
 with which the joiner signs its own credential), or, in an ``open`` network, by the node alone, which proves
 nothing but possession of the key.
 
-What no signature can prevent without a server: two people using the same grant of one invite. Each alone is
+What no signature can prevent without a server: two people using one number of one invite. Each alone is
 valid; both together are proof (:func:`conflict`), and a node that has seen one refuses the other.
 """
 
@@ -74,7 +74,7 @@ class Credential:
     issued: Time
     expires: Time
     use: Use
-    """Which of the invite's grants it spends, from 1; 0 without an invite."""
+    """Which of the invite's numbers it spends, from 1; 0 without an invite."""
 
     chain: Chain
     author: NodeId
@@ -103,7 +103,7 @@ class Credential:
 
 
 def issue(invite: Invite, member: str, now: int, use: int = 1, *, skew: int = 0) -> Credential:
-    """The credential with which ``member`` joins, signed with the key inside ``invite`` as its grant ``use``.
+    """The credential with which ``member`` joins, signed with the key inside ``invite`` as its number ``use``.
 
     Everything that can be checked without the charter is, so that a joiner hears at once what is wrong.
     ``skew`` is the clock difference (ms) to tolerate. Raises :class:`CredentialRefused`.
@@ -162,16 +162,27 @@ def check_invite(
 
 
 def conflict(first: Credential, second: Credential) -> bool:
-    """Whether two valid credentials together prove that one grant of an invite was used for two members.
+    """Whether two valid credentials together prove that one number of an invite was given out twice.
 
-    Keep the one seen first: neither its time nor its bytes can say which is the older, since the holder of a
-    leaked invite chooses both, and a sitting member should not be ousted by a latecomer.
+    That is: where their chains part, one key gave the same number to two. Keep the one seen first: neither its
+    time nor its bytes can say which is the older, since the holder of a leaked invite chooses both, and a
+    sitting member should not be ousted by a latecomer.
     """
-    return (
-        bool(first.chain and second.chain)
-        and (first.network, first.author, first.use) == (second.network, second.author, second.use)
-        and first.member != second.member
-    )
+    way: list[Delegation | Credential] = [*first.chain, first]
+    other_way: list[Delegation | Credential] = [*second.chain, second]
+    for depth, (one, other) in enumerate(zip(way, other_way, strict=False)):
+        if one != other:
+            (taker, numbers), (other_taker, other_numbers) = _taken(one), _taken(other)
+            shared = numbers.start < other_numbers.stop and other_numbers.start < numbers.stop
+            return depth > 0 and shared and taker != other_taker  # a root's own numbers are not limited
+    return False
+
+
+def _taken(step: Delegation | Credential) -> tuple[str, range]:
+    """Whom a step of the way serves, and which of the numbers of the step before it takes."""
+    if isinstance(step, Delegation):
+        return step.key, range(step.use, step.use + step.uses)
+    return step.member, range(step.use, step.use + 1)
 
 
 def _sign(

@@ -60,10 +60,11 @@ class Delegation:
     """When memberships that come of it end at the latest; ms."""
 
     uses: Annotated[int, Between(1, MAX_USES)]
-    """How many grants, each with its own number from 1 to ``uses``, ``key`` may sign."""
+    """How many members may come of it. They are numbered 1 to ``uses``, and each number is good for one."""
 
     use: Use
-    """Which of its author's grants this is; 0 for a root, which has no limit."""
+    """The first of its author's numbers that this takes; it takes ``uses`` of them. 0 for a root, whose numbers
+    are not limited."""
 
     signature: Signature = field(repr=False)
 
@@ -138,10 +139,11 @@ def _check_narrower(granted: Delegation, link: Delegation) -> None:
     if link.expires > granted.expires or link.until > granted.until or link.issued > granted.expires:
         raise too_much("it lasts longer than the right it comes from")
     check_use(link.use, granted)
+    check_use(link.use + link.uses - 1, granted)
 
 
 def check_use(use: int, granted: Delegation) -> None:
-    """Whether grant number ``use`` is one that ``granted`` allows."""
+    """Whether the number ``use`` is one that ``granted`` gave."""
     if not 1 <= use <= granted.uses:
         times = "once" if granted.uses == 1 else f"{granted.uses} times"
         raise CredentialRefused(

@@ -63,11 +63,12 @@ class Invite:
         use: int = 0,
         seed: bytes | None = None,
     ) -> Self:
-        """A new invite by ``signer``: a root, or the last key of ``chain``, spending its grant ``use``.
+        """A new invite by ``signer``: a root, or the last key of ``chain``.
 
-        Joining is possible until ``expires`` and memberships end at ``until`` (both ms). ``seed`` is random
-        unless a test gives it. Raises :class:`banyan.security.schema.SchemaError` for a field out of bounds
-        and :class:`CredentialRefused` for more than ``chain`` grants.
+        An invite by ``chain``'s last key takes ``uses`` of its numbers, from ``use`` on. Joining is possible
+        until ``expires`` and memberships end at ``until`` (both ms). ``seed`` is random unless a test gives
+        it. Raises :class:`banyan.security.schema.SchemaError` for a field out of bounds and
+        :class:`CredentialRefused` for more than ``chain`` grants.
         """
         seed = seed or secrets.token_bytes(32)
         link = delegate(

@@ -236,6 +236,7 @@ def test_a_joiner_cannot_give_itself_more_than_the_invite_did(
         ({"issued": NOW + 31 * DAY}, "scope"),
         ({"use": 0}, "over-used"),
         ({"use": 11}, "over-used"),
+        ({"uses": 8}, "over-used"),  # numbers 4 to 11 of 10
     ],
 )
 def test_a_delegate_cannot_pass_on_more_than_it_has(
@@ -296,7 +297,28 @@ def test_no_bit_of_a_credential_can_change(
 # ------------------------------------------------------------------------------------------------ over-use
 
 
-def test_one_grant_used_for_two_members_proves_itself(who: Who, charter: Charter, invite: Invite) -> None:
+def test_a_delegate_that_gives_its_numbers_away_twice_is_proved_to(
+    who: Who, charter: Charter, chained: Invite
+) -> None:
+    right = chained.chain[0]
+
+    def member(name: str, use: int, uses: int) -> Credential:
+        seed = f"{name} {use} {uses}".encode().ljust(32)
+        made = invite_by(who("ada"), charter, chain=(right,), use=use, uses=uses, scope="/en", seed=seed)
+        credential = issue(made, who(name).node_id, NOW)
+        check(credential, charter, NOW)
+        return credential
+
+    assert conflict(member("bob", 1, 4), member("eve", 4, 2))  # both may use ada's number 4
+    assert conflict(member("eve", 4, 2), member("bob", 1, 4))
+    assert not conflict(member("bob", 1, 3), member("eve", 4, 2))
+    direct = resigned(member("dan", 1, 1), who("ada"), chain=(right,), author=who("ada").node_id, use=3)
+    check(direct, charter, NOW)
+    assert conflict(member("bob", 1, 4), direct)
+    assert not conflict(member("eve", 4, 2), direct)
+
+
+def test_one_number_used_for_two_members_proves_itself(who: Who, charter: Charter, invite: Invite) -> None:
     bob, eve = (issue(invite, who(name).node_id, NOW, use=1) for name in ("bob", "eve"))
     check(bob, charter, NOW)
     check(eve, charter, NOW)
@@ -424,11 +446,11 @@ def test_the_largest_invite_that_can_be_made_can_be_read(who: Who, charter: Char
     right, passed_on = (
         delegate(
             who(giver), network=charter.network_id, key=who(taker).node_id, issued=2**53, expires=2**53,
-            until=2**53, scope=scope, may_invite=True, uses=10_000, use=10_000,
+            until=2**53, scope=scope, may_invite=True, uses=uses, use=10_000 - uses,
         )
-        for giver, taker in (("founder", "ada"), ("ada", "bob"))
+        for giver, taker, uses in (("founder", "ada", 10_000), ("ada", "bob", 5_000))
     )  # fmt: skip
     address = "/dns4/" + "a" * 194
-    terms = {"now": 2**53, "expires": 2**53, "until": 2**53, "scope": scope, "uses": 10_000, "use": 10_000}
+    terms = {"now": 2**53, "expires": 2**53, "until": 2**53, "scope": scope, "uses": 2_500, "use": 2_500}
     largest = invite_by(who("bob"), charter, chain=(right, passed_on), addresses=(address,) * 8, **terms)
     assert Invite.parse(str(largest)) == largest
