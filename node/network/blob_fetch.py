@@ -53,10 +53,13 @@ class BlobFetch:
         self._changed = trio.lowlevel.ParkingLot()
         self._problems: dict[NodeId, str] = {}
         self._liars: set[NodeId] = set()
-        self._broken: OSError | None = None  # our own disk, not a peer's fault
+        self._broken: Exception | None = None  # what our own sink raised: no peer's fault
 
     async def run(self, sources: Sequence[NodeId]) -> FetchReport:
-        """Fill the sink. Raises BlobUnavailable after ``sink.abort()``; also aborts when cancelled."""
+        """Fill the sink. Raises BlobUnavailable, or what the sink raised, after ``sink.abort()``.
+
+        Also aborts when cancelled. An OSError of the sink is told as BlobUnavailable too.
+        """
         whole = False
         try:
             if self._size > self._limits.blob_bytes:
@@ -168,9 +171,9 @@ class BlobFetch:
         """In a thread: write one chunk, and hash it meanwhile."""
         try:
             self._sink.write_at(offset, data)
-        except OSError as error:
+        except Exception as error:
             self._broken = error
-            raise BlobUnavailable("it could not be written here") from error
+            raise BlobUnavailable("it could not be kept here") from error
         return hashlib.sha256(data).digest()
 
     async def _finish(self) -> bool:

@@ -12,10 +12,10 @@ import trio
 
 from banyan.node.network import mdns
 from banyan.node.network.address_book import AddressBook
-from banyan.node.network.addresses import Address, at
+from banyan.node.network.addresses import Address, BadAddress, at
 from banyan.node.network.blob_fetch import BlobFetch
 from banyan.node.network.blob_server import BlobServer
-from banyan.node.network.errors import DeliveryFailed, NetworkError
+from banyan.node.network.errors import DeliveryFailed, NetworkError, PeerUnreachable
 from banyan.node.network.frames import BLOB_PROTOCOL, MESSAGE_PROTOCOL, PEERS_PROTOCOL
 from banyan.node.network.hello import ADDRESSES
 from banyan.node.network.inbox import Inbox
@@ -46,6 +46,7 @@ class Libp2pTransport:
     ``book``: what is known of peers; pass one to keep it across runs (``export`` and ``restore``).
     ``local_discovery``: announce and look for nodes on the local network by multicast DNS.
     ``wanted_peers``: below this many connected peers, those we were merely told of are dialled too.
+    Raises :class:`~banyan.node.network.addresses.BadAddress` for an address in ``announce`` that is none.
     ``failed(service, error, delay)``: one of the services failed and starts again after ``delay`` seconds.
     """
 
@@ -69,7 +70,7 @@ class Libp2pTransport:
         self._network = network
         self._host = host
         self._port = port
-        self._announce = tuple(announce)
+        self._announce = tuple(str(Address.parse(text)) for text in announce)
         self._limits = limits or NetworkLimits()
         self.book = book if book is not None else AddressBook(signer.node_id)
         self._local_discovery = local_discovery
@@ -134,8 +135,15 @@ class Libp2pTransport:
         return () if self._running is None else self._running.links.peers()
 
     async def dial(self, addresses: Sequence[str]) -> NodeId:
-        parsed = [Address.parse(text) for text in addresses]
-        self.book.add(addresses, wanted=True)
+        parsed, faults = [], []
+        for text in addresses:
+            try:
+                parsed.append(Address.parse(text))
+            except BadAddress as error:
+                faults.append(error)
+        if faults and not parsed:
+            raise PeerUnreachable(faults[0].what, faults[0].cure)
+        self.book.add(map(str, parsed), wanted=True)
         return (await self._swarm.dial(parsed)).peer
 
     async def disconnect(self, peer: NodeId) -> None:

@@ -178,6 +178,7 @@ class Transport(Protocol):
         """Bring the blob of ``size`` bytes into ``sink``, from as many of ``sources`` at once as answer.
 
         Raises BlobUnavailable, after ``sink.abort()``, when no source is left. A liar costs time, not truth.
+        An error of the sink's own (a full disk) comes through as it is, an OSError as BlobUnavailable.
         """
 
     def traffic(self) -> Mapping[NodeId, Traffic]:

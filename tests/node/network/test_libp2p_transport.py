@@ -24,6 +24,7 @@ from banyan.node.network.frames import BLOB_PROTOCOL, HELLO_PROTOCOL, MESSAGE_PR
 from banyan.node.network.limits import NetworkLimits
 from banyan.node.network.streams import BufferedStream
 from banyan.node.network.transport import MessageArrived, PeerDown, PeerUp
+from banyan.security.errors import BanyanError
 
 pytestmark = pytest.mark.network
 
@@ -121,6 +122,13 @@ async def test_nobody_at_an_address_is_reported_with_the_cause_and_a_cure(loopba
         gone = f"/ip4/127.0.0.1/tcp/1/p2p/{loopback.Node(2).id}"
         with pytest.raises(PeerUnreachable, match=r"port 1: .*refused.*Check that the peer runs"):
             await a.transport.dial([gone])
+
+
+async def test_an_address_that_is_none_is_passed_over_or_told(loopback):
+    async with loopback.Node(1).run() as a, loopback.Node(2).run() as b:
+        with pytest.raises(PeerUnreachable, match="'nonsense' is not an address of a node"):
+            await a.transport.dial(["nonsense"])
+        assert await a.transport.dial(["nonsense", *b.transport.addresses()]) == b.id
 
 
 async def test_a_port_in_use_is_a_clear_error_and_port_zero_finds_a_free_one(loopback):
@@ -384,6 +392,46 @@ async def test_a_source_that_stalls_in_mid_transfer_is_passed_over(loopback):
             with trio.fail_after(10):
                 await a.transport.fetch(digest, len(blob), [victim, b.id], sink)
         assert a.blobs[digest] == blob
+
+
+async def test_a_disk_that_fails_ends_the_transfer_and_blames_nobody(loopback):
+    async with loopback.Node(1).run() as a, loopback.Node(2).run() as b:
+        digest = b.blobs.add(b"x" * 100_000)
+        await a.transport.dial(b.transport.addresses())
+        for error, expected in ((OSError(28, "No space left on device"), BlobUnavailable), (Full(), Full)):
+            sink = a.blobs.sink(digest, 100_000)
+            sink.write_at = raising(error)
+            with pytest.raises(expected, match="No space left"):
+                await a.transport.fetch(digest, 100_000, [b.id], sink)
+            assert sink.aborted
+
+
+async def test_a_cancelled_fetch_leaves_the_connection_usable(loopback):
+    async with loopback.Node(1).run() as a, loopback.Node(2).run() as b:
+        blob = random.Random(9).randbytes(20_000_000)
+        digest = b.blobs.add(blob)
+        await a.transport.dial(b.transport.addresses())
+        for delay in (0.001, 0.01, 0.03, 0.1):
+            with trio.move_on_after(delay):
+                await a.fetch(digest, len(blob), [b])
+        await a.fetch(digest, len(blob), [b])
+        await a.transport.send(b.id, b"all well")
+        assert a.links == [PeerUp(b.id)]
+        assert a.transport.refusals() == b.transport.refusals() == {}
+
+
+class Full(BanyanError):
+    """What a store of its own kind raises."""
+
+    def __init__(self):
+        super().__init__("No space left on the device")
+
+
+def raising(error):
+    def fail(*_):
+        raise error
+
+    return fail
 
 
 class KillingSink:
