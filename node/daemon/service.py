@@ -16,7 +16,7 @@ from banyan.node.daemon.eventlog import EventLog
 from banyan.node.daemon.events import NodeStopping
 from banyan.node.daemon.fetcher import Fetcher
 from banyan.node.daemon.joining import Entrance
-from banyan.node.daemon.member import Member
+from banyan.node.daemon.member import TARGET_KEY, Member
 from banyan.node.daemon.outbox import Outbox
 from banyan.node.daemon.parts import Parts
 from banyan.node.daemon.supervisor import Supervisor
@@ -97,6 +97,8 @@ class Daemon:
         self.charter: Charter | None = membership.load_charter(self.home)
         self._invite = membership.load_invite(self.home)
         self._kept_port = int(self.database.state().get(PORT_KEY, b"0"))
+        if "training.data" in self._flags:  # "from now on", whatever an earlier `train --rounds` had set
+            self.database.apply(Batch(state={TARGET_KEY: b""}))
 
     def _close(self) -> None:
         try:

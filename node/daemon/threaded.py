@@ -1,0 +1,95 @@
+"""Workers without processes: the same jobs in threads of this one. For tests, and where no torch is at hand.
+
+Inspecting and aggregating are the real thing. Training is any function from the starting adapter to the
+trained one, so that a network's behaviour can be watched without a model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import trio
+
+from banyan.aggregation.encoding import encode
+from banyan.node.daemon.jobs import Lessons
+from banyan.node.learning.aggregate_job import aggregate
+from banyan.node.learning.blobs import read_sum, write_float32
+from banyan.node.learning.inspect_job import inspect
+from banyan.node.learning.layout import Vector
+from banyan.node.learning.progress import Progress
+from banyan.node.store import BlobStore
+from banyan.protocol.delta import write_delta
+from banyan.protocol.effects import Aggregate, Aggregated, Inspect, Inspected, Train, Trained
+from banyan.security.charter import Charter
+
+#: From the starting adapter (float32, ``(dimension,)``) and the round's height to the trained one and its losses.
+Trainer: TypeAlias = Callable[[Vector, int], tuple[Vector, dict[str, float]]]
+
+
+def towards(goal: Vector, share: float = 0.5) -> Trainer:
+    """A trainer that goes ``share`` of the way to ``goal``; its loss is the distance that is left."""
+
+    def train(start: Vector, height: int) -> tuple[Vector, dict[str, float]]:
+        after = (start + np.float32(share) * (goal - start)).astype(np.float32)
+        losses = {"loss_before": _distance(goal, start), "loss_after": _distance(goal, after)}
+        return after, losses
+
+    return train
+
+
+def _distance(one: Vector, other: Vector) -> float:
+    return float(np.linalg.norm(one.astype(np.float64) - other))
+
+
+class ThreadWorkers:
+    """Implements :class:`~banyan.node.daemon.jobs.Workers` for one node."""
+
+    def __init__(self, charter: Charter, blobs: BlobStore, trainer: Trainer) -> None:
+        self._charter = charter
+        self._blobs = blobs
+        self._trainer = trainer
+        self._jobs = 0
+
+    async def inspect(self, job: Inspect) -> Inspected:
+        """See :class:`~banyan.node.daemon.jobs.Workers`."""
+        return await trio.to_thread.run_sync(
+            lambda: inspect(job, blobs=self._blobs, spec=self._charter.adapter)
+        )
+
+    async def aggregate(self, job: Aggregate) -> Aggregated:
+        """See :class:`~banyan.node.daemon.jobs.Workers`."""
+        return await trio.to_thread.run_sync(
+            lambda: aggregate(job, blobs=self._blobs, spec=self._charter.adapter)
+        )
+
+    async def train(
+        self, job: Train, base: Path, lessons: Lessons, progress: Callable[[Progress], None]
+    ) -> Trained:
+        """See :class:`~banyan.node.daemon.jobs.Workers`."""
+        progress(Progress("train", 0, lessons.settings.steps))
+        trained = await trio.to_thread.run_sync(self._train, job)
+        progress(Progress("train", lessons.settings.steps, lessons.settings.steps))
+        return trained
+
+    def _train(self, job: Train) -> Trained:
+        spec = self._charter.adapter
+        start = read_sum(self._blobs, job.adapters, spec)
+        carry = read_sum(self._blobs, job.carry, spec)
+        after, metrics = self._trainer(start, job.height)
+        exact = (after - start + carry).astype(np.float32)
+        encoded = encode(exact, self._charter.round.codec)
+        data = write_delta(encoded, spec=spec, base=job.base)
+        left, _ = write_float32(self._blobs, (exact - encoded.decode()).astype(np.float32), spec)
+        self._jobs += 1
+        return Trained(job.branch, job.height, job.base, self._blobs.put(data), len(data), left, metrics)
+
+    async def run(self) -> None:
+        """There is no process to keep."""
+        await trio.sleep_forever()
+
+    def status(self) -> list[dict[str, object]]:
+        """How many jobs of training were done."""
+        return [{"worker": "thread", "jobs": self._jobs}]
