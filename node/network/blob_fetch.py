@@ -8,7 +8,7 @@ true; then every false chunk of the first try names its liar.
 from __future__ import annotations
 
 import hashlib
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
@@ -16,7 +16,13 @@ import trio
 
 from banyan.node.network.blob_server import BlobAnswer, BlobRequest
 from banyan.node.network.connection import Connection
-from banyan.node.network.errors import BlobUnavailable, NetworkError, PeerRefused, RefusedByPeer
+from banyan.node.network.errors import (
+    BlobUnavailable,
+    ConnectionLost,
+    NetworkError,
+    PeerRefused,
+    RefusedByPeer,
+)
 from banyan.node.network.fetch_plan import Chunk, FetchPlan
 from banyan.node.network.frames import BLOB_PROTOCOL, FrameStream
 from banyan.node.network.limits import MIB, NetworkLimits
@@ -27,6 +33,9 @@ from banyan.security.errors import Refused
 LANES: Final = 4
 #: Requests under way on one stream: the next is there before the previous is answered.
 _DEPTH: Final = 2
+#: How often a peer is asked again after its connection was cut, and the pause before, in seconds.
+_CUTS: Final = 3
+_PAUSE: Final = 0.3
 _WINDOW: Final = 2 * MIB
 
 
@@ -53,6 +62,7 @@ class BlobFetch:
         self._changed = trio.lowlevel.ParkingLot()
         self._problems: dict[NodeId, str] = {}
         self._liars: set[NodeId] = set()
+        self._cuts: Counter[NodeId] = Counter()
         self._broken: Exception | None = None  # what our own sink raised: no peer's fault
 
     async def run(self, sources: Sequence[NodeId]) -> FetchReport:
@@ -107,10 +117,12 @@ class BlobFetch:
         waiting = deque(sources)
 
         async def lane() -> None:
-            while waiting and not plan.done:
-                await self._draw(plan, waiting.popleft())
-                if self._broken is not None:
-                    break
+            while waiting and not plan.done and self._broken is None:
+                peer = waiting.popleft()
+                if await self._draw(plan, peer) and self._cuts[peer] < _CUTS:
+                    self._cuts[peer] += 1
+                    await trio.sleep(_PAUSE)
+                    waiting.append(peer)
             if plan.done or self._broken is not None:
                 nursery.cancel_scope.cancel()  # whoever is still busy is busy with a duplicate
 
@@ -120,12 +132,19 @@ class BlobFetch:
         if self._broken is not None:
             raise self._broken
 
-    async def _draw(self, plan: FetchPlan, peer: NodeId) -> None:
-        """Take chunks from one peer until there are no more for it, or it fails."""
+    async def _draw(self, plan: FetchPlan, peer: NodeId) -> bool:
+        """Take chunks from one peer until there are no more for it, or it fails.
+
+        Returns whether the connection was cut under it, so that it may be asked again.
+        """
+        self._problems.pop(peer, None)
         try:
             connection = await self._connect(peer)
             async with connection.exchange(BLOB_PROTOCOL, window=_WINDOW) as frames:
                 await self._draw_chunks(plan, peer, frames)
+        except ConnectionLost as cut:
+            self._problems[peer] = cut.what
+            return True
         except PeerRefused as refusal:
             self._count(refusal.reason)
             self._problems[peer] = refusal.what
@@ -137,6 +156,7 @@ class BlobFetch:
         finally:
             plan.give_back(peer)
             self._changed.unpark_all()
+        return False
 
     async def _draw_chunks(self, plan: FetchPlan, peer: NodeId, frames: FrameStream) -> None:
         asked: deque[Chunk] = deque()

@@ -23,8 +23,8 @@ from banyan.security.schema import Between, Length
 #: The longest range anybody may ask for at once.
 RANGE_LIMIT: Final = 4 * MIB
 #: Streams on which one peer may fetch from us at once; each holds one piece in memory.
-STREAMS_PER_PEER: Final = 4
-_PIECE: Final = 256 * 1024
+STREAMS_PER_PEER: Final = 8
+_PIECE: Final = 128 * 1024
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,7 @@ class Connection:
         self._count = count
         self._scope = trio.CancelScope()
         self._nursery: trio.Nursery | None = None
+        self._places = trio.Semaphore(max(1, limits.streams_per_peer * 3 // 4))
         self._muxer = Yamux(
             channel,
             initiator=initiator,
@@ -94,14 +95,19 @@ class Connection:
 
     @asynccontextmanager
     async def exchange(self, protocol: str, *, window: int = INITIAL_WINDOW) -> AsyncIterator[FrameStream]:
-        """A stream on which the peer answers ``protocol``; closed on leaving, reset on an exception."""
-        stream = self._muxer.open_stream(window)
-        try:
-            yield FrameStream(BufferedStream(stream), protocol)
-        except BaseException:
-            stream.reset()
-            raise
-        stream.close()
+        """A stream on which the peer answers ``protocol``; closed on leaving, reset on an exception.
+
+        Waits while as many are open as the peer surely allows: it has the same limits, and may not yet be
+        done with some that we have closed.
+        """
+        async with self._places:
+            stream = self._muxer.open_stream(window)
+            try:
+                yield FrameStream(BufferedStream(stream), protocol)
+            except BaseException:
+                stream.reset()
+                raise
+            stream.close()
 
     def _accept(self, stream: YamuxStream) -> None:
         if self._nursery is None:  # cannot be: streams arrive only while the muxer runs

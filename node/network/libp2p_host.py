@@ -235,16 +235,21 @@ class Libp2pTransport:
         if self._announce:
             return self._announce[:ADDRESSES]
         hosts = [self._host]
-        if self._host in ("0.0.0.0", "::", ""):
-            hosts = [_outward_host(), "127.0.0.1"]
+        if self._host == "0.0.0.0":
+            hosts = [_outward_host(socket.AF_INET, "192.0.2.1"), "127.0.0.1"]
+        elif self._host == "::":
+            hosts = [_outward_host(socket.AF_INET6, "2001:db8::1"), "::1"]
         return tuple(dict.fromkeys(str(at(host, self._port, self.local_id)) for host in hosts))
 
 
-def _outward_host() -> str:
-    """The address that packets to the world would carry; no packet is sent to find out."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+def _outward_host(family: socket.AddressFamily, anywhere: str) -> str:
+    """The address that packets to the world would carry, or loopback; no packet is sent to find out.
+
+    ``anywhere`` is a documentation address, never a real machine (RFC 5737, RFC 3849).
+    """
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:
-            probe.connect(("192.0.2.1", 9))  # a documentation address: never a real machine
+            probe.connect((anywhere, 9))
         except OSError:
-            return "127.0.0.1"
+            return "127.0.0.1" if family == socket.AF_INET else "::1"
         return str(probe.getsockname()[0])

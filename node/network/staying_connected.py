@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 
 import trio
@@ -15,7 +15,7 @@ from banyan.node.network.swarm import Swarm
 from banyan.node.network.transport import NodeId
 from banyan.security.errors import Refused
 
-#: Attempts at once, and peers asked for more peers at once.
+#: Attempts at once.
 _AT_ONCE = 4
 #: How often more peers are looked for while there are too few, in seconds.
 _LOOK_AGAIN = 30.0
@@ -39,6 +39,8 @@ class StayingConnected:
         self._wanted_peers = wanted_peers
         self._clock = clock
         self._woken = trio.Event()
+        self._places = trio.CapacityLimiter(_AT_ONCE)
+        self._dialling: set[NodeId] = set()
         self._asked: set[NodeId] = set()
 
     def wake(self) -> None:
@@ -46,28 +48,40 @@ class StayingConnected:
 
     async def run(self) -> None:
         """Dial whoever is due, ask new peers for more, sleep until the next is due."""
-        while True:
-            self._woken = trio.Event()
-            connected = set(self._swarm.links.peers())
-            await self._together(self._ask, sorted(connected - self._asked))
-            self._asked = connected
-            due = self._book.due(self._clock())
-            if len(connected) < self._wanted_peers:
-                due += self._book.strangers(self._clock())[:_AT_ONCE]
-            await self._together(self._dial, [peer for peer in due if peer not in connected])
-            with trio.move_on_after(self._idle_time()):
-                await self._woken.wait()
+        async with trio.open_nursery() as nursery:
+            while True:
+                self._woken = trio.Event()
+                connected = set(self._swarm.links.peers())
+                for peer in sorted(connected - self._asked):
+                    nursery.start_soon(self._ask, peer)
+                self._asked = connected
+                for peer in self._due(connected):
+                    self._dialling.add(peer)
+                    nursery.start_soon(self._dial, peer)
+                with trio.move_on_after(self._idle_time(connected)):
+                    await self._woken.wait()
 
-    def _idle_time(self) -> float:
+    def _due(self, connected: set[NodeId]) -> list[NodeId]:
+        now = self._clock()
+        due = self._book.due(now)
+        if len(connected) < self._wanted_peers:
+            due += self._book.strangers(now)[:_AT_ONCE]
+        return [peer for peer in due if peer not in connected and peer not in self._dialling]
+
+    def _idle_time(self, connected: set[NodeId]) -> float:
         """Seconds until there is something to do of its own accord."""
-        connected = self._swarm.links.peers()
-        due_at = self._book.next_due(without=connected)
+        due_at = self._book.next_due(without=connected | self._dialling)
         wait = math.inf if due_at is None else max(0.05, (due_at - self._clock()) / 1000)
         return min(wait, _LOOK_AGAIN) if len(connected) < self._wanted_peers else wait
 
     async def _dial(self, peer: NodeId) -> None:
-        with suppress(NetworkError, Refused):  # the book knows, and says when to try again
-            await self._swarm.connect(peer)
+        try:
+            async with self._places:
+                with suppress(NetworkError, Refused):  # the book knows, and says when to try again
+                    await self._swarm.connect(peer)
+        finally:
+            self._dialling.discard(peer)
+            self.wake()
 
     async def _ask(self, peer: NodeId) -> None:
         connection = self._swarm.links.best(peer)
@@ -75,15 +89,4 @@ class StayingConnected:
             return
         with suppress(NetworkError, Refused, trio.TooSlowError):  # it is a courtesy
             await self._exchange.ask(connection)
-
-    async def _together(self, do: Callable[[NodeId], Awaitable[None]], peers: list[NodeId]) -> None:
-        """``do`` for each of ``peers``, a few at once."""
-        limit = trio.CapacityLimiter(_AT_ONCE)
-
-        async def one(peer: NodeId) -> None:
-            async with limit:
-                await do(peer)
-
-        async with trio.open_nursery() as nursery:
-            for peer in peers:
-                nursery.start_soon(one, peer)
+            self.wake()

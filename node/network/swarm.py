@@ -17,7 +17,7 @@ from banyan.node.network.address_book import AddressBook
 from banyan.node.network.addresses import Address, BadAddress
 from banyan.node.network.connection import Answers, Connection
 from banyan.node.network.dialler import race
-from banyan.node.network.errors import NetworkError, PeerRefused, PeerUnreachable
+from banyan.node.network.errors import ConnectionLost, NetworkError, PeerRefused, PeerUnreachable
 from banyan.node.network.frames import HELLO_PROTOCOL, FrameStream
 from banyan.node.network.hello import CONNECTIONS_FULL, WRONG_NETWORK, Hello, Welcome, refused_by
 from banyan.node.network.ledger import Ledger
@@ -187,6 +187,8 @@ class Swarm:
             raise
         self._note(address.peer, welcome.addresses)
         self._greet(connection, str(address))
+        if not connection.greeted.is_set():
+            raise ConnectionLost("The peer hung up right after its welcome")
         return connection
 
     # ------------------------------------------------------------------------------------------- both ways

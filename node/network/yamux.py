@@ -31,6 +31,10 @@ _SYN, _ACK, _FIN, _RST = 1, 2, 4, 8
 MAX_DATA: Final = 65_519 - _HEADER.size
 #: Unread bytes of all streams that the peer opened.
 HELD_LIMIT: Final = 1024 * 1024
+#: What handling a frame, and opening a stream, costs us, as bytes of the peer's allowance: without it a
+#: peer could keep this node busy with a flood of tiny frames that stays far below its rate in bytes.
+_FRAME_COST: Final = 512
+_OPEN_COST: Final = 16 * 1024
 #: Bytes waiting to be written before writers have to wait.
 _QUEUE_LIMIT: Final = 256 * 1024
 _CONTROL_LIMIT: Final = 64 * 1024
@@ -71,6 +75,7 @@ class Yamux:
         self._control: deque[bytes] = deque()
         self._data: deque[bytes] = deque()
         self._control_bytes = self._data_bytes = 0
+        self._cost = 0  # of the frames in the message being read
         self._work = trio.Event()
         self._room = trio.lowlevel.ParkingLot()
         self._heard = trio.current_time()
@@ -192,9 +197,9 @@ class Yamux:
         while True:
             data = await self._channel.receive()
             self._heard = trio.current_time()
-            await self._throttle(len(data))
             pending += data
             position = 0
+            self._cost = len(data)
             while True:
                 if remaining:
                     part = bytes(pending[position : position + remaining])
@@ -212,6 +217,7 @@ class Yamux:
                 else:
                     break
             del pending[:position]
+            await self._throttle(self._cost)
             while self._control_bytes > _CONTROL_LIMIT:  # a peer that only makes us answer has to read first
                 await self._room.park()
 
@@ -219,6 +225,7 @@ class Yamux:
         self, version: int, kind: int, flags: int, stream_id: int, length: int
     ) -> tuple[YamuxStream | None, int, int]:
         """Act on a header; returns the stream, length and flags of the data that follows it, if any."""
+        self._cost += _FRAME_COST
         if version != 0 or kind > _GO_AWAY:
             raise PeerRefused("yamux-malformed", "A peer sent a frame of no known kind")
         if kind == _GO_AWAY:
@@ -242,6 +249,7 @@ class Yamux:
         return stream, length, flags
 
     def _open_inbound(self, stream_id: int) -> None:
+        self._cost += _OPEN_COST
         if stream_id == 0 or stream_id % 2 != self._inbound_parity or stream_id in self._streams:
             raise PeerRefused("yamux-malformed", "A peer opened a stream under a number that is not its own")
         if len(self._inbound | self._attended) >= self._limits.streams_per_peer:

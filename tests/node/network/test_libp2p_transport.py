@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -61,14 +62,8 @@ async def test_many_messages_at_once_all_arrive(loopback):
         await a.transport.dial(b.transport.addresses())
         sent = {i.to_bytes(4, "big") for i in range(200)}
         async with trio.open_nursery() as nursery:
-            limit = trio.CapacityLimiter(20)
-
-            async def send(data):
-                async with limit:
-                    await a.transport.send(b.id, data)
-
             for data in sent:
-                nursery.start_soon(send, data)
+                nursery.start_soon(a.transport.send, b.id, data)
         await b.until(lambda: len(b.messages) == 200)
         assert {message.data for message in b.messages} == sent
 
@@ -372,12 +367,30 @@ async def test_a_source_killed_in_mid_transfer_is_replaced_by_another(loopback):
             digest = b.blobs.add(blob)
             victim = await a.transport.dial([address])
             await a.transport.dial(b.transport.addresses())
-            sink = KillingSink(a.blobs.sink(digest, len(blob)), process, after=2_000_000)
+            sink = ActingSink(a.blobs.sink(digest, len(blob)), 2_000_000, None, process.kill)
             report = await a.transport.fetch(digest, len(blob), [victim, b.id], sink)
         assert a.blobs[digest] == blob
-        assert sink.killed
+        assert sink.acted
         assert report.received[b.id] > 0
         assert report.liars == ()
+
+
+async def test_a_transfer_goes_on_after_its_only_connection_was_cut(loopback):
+    limits = replace(loopback.QUICK, chunk_bytes=64 * 1024)
+    blob = random.Random(3).randbytes(8_000_000)
+    async with loopback.Node(1, limits=limits).run() as a, loopback.Node(2).run() as b:
+        digest = b.blobs.add(blob)
+        await a.transport.dial(b.transport.addresses())
+
+        def cut():
+            for connection in b.transport._swarm.links.of(a.id):
+                connection.close()
+
+        sink = ActingSink(a.blobs.sink(digest, len(blob)), 3_000_000, trio.lowlevel.current_trio_token(), cut)
+        report = await a.transport.fetch(digest, len(blob), [b.id], sink)
+        assert sink.acted
+        assert report.received == {b.id: len(blob)}
+        assert a.blobs[digest] == blob
 
 
 async def test_a_source_that_stalls_in_mid_transfer_is_passed_over(loopback):
@@ -388,7 +401,8 @@ async def test_a_source_that_stalls_in_mid_transfer_is_passed_over(loopback):
             digest = b.blobs.add(blob)
             victim = await a.transport.dial([address])
             await a.transport.dial(b.transport.addresses())
-            sink = KillingSink(a.blobs.sink(digest, len(blob)), process, 500_000, signal.SIGSTOP)
+            stop = partial(process.send_signal, signal.SIGSTOP)
+            sink = ActingSink(a.blobs.sink(digest, len(blob)), 500_000, None, stop)
             with trio.fail_after(10):
                 await a.transport.fetch(digest, len(blob), [victim, b.id], sink)
         assert a.blobs[digest] == blob
@@ -434,20 +448,23 @@ def raising(error):
     return fail
 
 
-class KillingSink:
-    """A sink that sends a signal to a process once ``after`` bytes have arrived."""
+class ActingSink:
+    """A sink that does something once ``after`` bytes have arrived: in its thread, or in trio by ``token``."""
 
-    def __init__(self, sink, process, after, number=signal.SIGKILL):
-        self._sink, self._process, self._after, self._number = sink, process, after, number
-        self.killed = False
+    def __init__(self, sink, after, token, act):
+        self._sink, self._after, self._token, self._act = sink, after, token, act
+        self.acted = False
         self.present, self.finish, self.abort = sink.present, sink.finish, sink.abort
 
     def write_at(self, offset, data):
         self._sink.write_at(offset, data)
         self._after -= len(data)
-        if self._after <= 0 and not self.killed:
-            self.killed = True
-            os.kill(self._process.pid, self._number)
+        if self._after <= 0 and not self.acted:
+            self.acted = True
+            if self._token is None:
+                self._act()
+            else:
+                self._token.run_sync_soon(self._act)
 
 
 # -------------------------------------------------------------------------------------------- scaffolding
