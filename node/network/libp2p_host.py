@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
 import trio
 
@@ -111,7 +112,7 @@ class Libp2pTransport:
                     "listener": self._listen,
                     "inbox": self._inbox.run,
                     "staying-connected": staying.run,
-                    "local-discovery": self._discover,
+                    "local-discovery": partial(self._discover, staying.wake),
                 }
                 for name, service in services.items():
                     nursery.start_soon(supervise, service, self._reporter(name))
@@ -218,9 +219,13 @@ class Libp2pTransport:
             self._listener.socket.close()
             self._listener = None
 
-    async def _discover(self) -> None:
+    async def _discover(self, wake: Callable[[], None]) -> None:
+        def found(addresses: Sequence[str]) -> None:
+            self.book.add(addresses)
+            wake()
+
         if self._local_discovery:
-            await mdns.discover([Address.parse(a) for a in self._reachable], self._network, self.book.add)
+            await mdns.discover([Address.parse(a) for a in self._reachable], self._network, found)
 
     def _reporter(self, service: str) -> Callable[[Exception, float], None]:
         def report(error: Exception, delay: float) -> None:
@@ -236,9 +241,9 @@ class Libp2pTransport:
             return self._announce[:ADDRESSES]
         hosts = [self._host]
         if self._host == "0.0.0.0":
-            hosts = [_outward_host(socket.AF_INET, "192.0.2.1"), "127.0.0.1"]
+            hosts = [_outward_host(socket.AF_INET, "192.0.2.1")]
         elif self._host == "::":
-            hosts = [_outward_host(socket.AF_INET6, "2001:db8::1"), "::1"]
+            hosts = [_outward_host(socket.AF_INET6, "2001:db8::1")]
         return tuple(dict.fromkeys(str(at(host, self._port, self.local_id)) for host in hosts))
 
 

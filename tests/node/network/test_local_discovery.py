@@ -50,6 +50,22 @@ async def test_a_node_runs_whether_or_not_there_is_multicast():
         await mdns.discover(own, b"network", lambda addresses: None)
 
 
+@pytest.mark.network
+async def test_nodes_of_one_network_find_each_other_and_leave_others_alone(loopback):
+    settings = {"host": "0.0.0.0", "local_discovery": True}
+    async with (
+        loopback.Node(1, **settings).run() as a,
+        loopback.Node(2, **settings).run() as b,
+        loopback.Node(3, network=b"another network", **settings).run() as c,
+    ):
+        try:
+            await a.until(lambda: a.transport.peers() == (b.id,), within=8)
+        except trio.TooSlowError:
+            pytest.skip("multicast does not reach this machine itself")
+        assert c.transport.peers() == ()
+        assert c.transport.refusals() == a.transport.refusals() == {}
+
+
 async def test_no_multicast_is_no_failure(monkeypatch):
     import zeroconf
 
