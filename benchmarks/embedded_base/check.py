@@ -1,7 +1,7 @@
 """What the embedded base model and corpora are for: does a small network learn on them, and does an attack show?
 
     python -m benchmarks.embedded_base.check                        # every leaf, the demo's settings
-    python -m benchmarks.embedded_base.check --leaf health/first_aid --steps 20 --rate 0.01 0.02
+    python -m benchmarks.embedded_base.check --leaf health/first_aid --steps 20 --rate 0.003 0.01
 
 For each leaf: every owner of the leaf is one node. They train B for some rounds by the plain mean (federated), each
 alone for the same number of steps, and once more with one of them replaced by an attacker whose update is the
@@ -127,11 +127,11 @@ def main() -> None:
     parser.add_argument("--leaf", nargs="*", help="as domain/subdomain (default: all)")
     parser.add_argument("--owners", type=int, default=5, help="honest nodes")
     parser.add_argument("--rounds", type=int, default=4)
-    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rank", type=int, default=16)
     parser.add_argument("--scale", type=float, default=1.0)
-    parser.add_argument("--rate", type=float, nargs="*", default=[0.01])
+    parser.add_argument("--rate", type=float, nargs="*", default=[0.004])
     parser.add_argument(
         "--flip", type=float, nargs="*", default=[1.0, 5.0], help="factors of the sign-flip attack"
     )
