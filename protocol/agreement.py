@@ -40,7 +40,8 @@ def quorum_of(members: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Propose:
-    """We lead this view: propose ``value`` (an earlier valid one), or a new one if it is None."""
+    """We lead this view: propose ``value``, backed by a quorum of prevotes in ``valid_view``, whose signatures must
+    go with it; or a new one if it is None."""
 
     view: int
     value: bytes | None
@@ -114,7 +115,7 @@ class Agreement:
     _proposals: dict[int, tuple[bytes, int]] = field(default_factory=dict)
     _verdicts: dict[bytes, str] = field(default_factory=dict)
     _asked: set[bytes] = field(default_factory=set)
-    _votes: dict[tuple[Phase, int], dict[str, bytes]] = field(default_factory=dict)
+    _votes: dict[tuple[Phase, int], dict[bytes, dict[str, None]]] = field(default_factory=dict)
     _armed: set[tuple[Step, int]] = field(default_factory=set)
     _extended: dict[int, int] = field(default_factory=dict)
 
@@ -139,9 +140,13 @@ class Agreement:
         return self._advance()
 
     def vote(self, phase: Phase, view: int, member: str, value: bytes) -> list[Move]:
-        """``member`` voted. Strangers' votes and second votes are ignored (the latter are evidence elsewhere)."""
+        """``member`` voted; strangers' votes are ignored.
+
+        A liar that votes for two values counts for both, as in the paper: were only its first vote counted, it
+        could show each of us another, and nobody would accept the proof of anybody's lock.
+        """
         if member in self.committee:
-            self._votes.setdefault((phase, view), {}).setdefault(member, value)
+            self._votes.setdefault((phase, view), {}).setdefault(value, {})[member] = None
         return self._advance()
 
     def timed_out(self, view: int, step: str) -> list[Move]:
@@ -161,7 +166,7 @@ class Agreement:
 
     def recall(self, phase: Phase, view: int, value: bytes) -> None:
         """After a restart: we had already cast this vote. Call for every own vote, in the order they were cast."""
-        self._votes.setdefault((phase, view), {})[self.me] = value
+        self._votes.setdefault((phase, view), {}).setdefault(value, {})[self.me] = None
         if view >= self.view:
             self.view, self.step = view, phase
         if phase == "precommit" and value != NOTHING and view > self._locked[0]:
@@ -180,7 +185,7 @@ class Agreement:
 
     def voted(self, phase: Phase, view: int, value: bytes) -> list[str]:
         """Who cast ``phase`` for ``value`` in ``view``."""
-        return [member for member, cast in self._votes.get((phase, view), {}).items() if cast == value]
+        return list(self._votes.get((phase, view), {}).get(value, ()))
 
     @property
     def quorum(self) -> int:
@@ -233,9 +238,9 @@ class Agreement:
             if len(self.voted("prevote", view, NOTHING)) >= self.quorum:  # 44
                 yield from self._cast("precommit", NOTHING, "no quorum for the proposal")
                 return
-            if self._cast_by("prevote", view) >= self.quorum:  # 34
+            if len(self._voters("prevote", view)) >= self.quorum:  # 34
                 yield from self._arm(view, "prevote")
-        if self._cast_by("precommit", view) >= self.quorum:  # 47
+        if len(self._voters("precommit", view)) >= self.quorum:  # 47
             yield from self._arm(view, "precommit")
 
     def _may_prevote(self, value: bytes, valid_view: int) -> bool:
@@ -251,20 +256,24 @@ class Agreement:
 
     def _decision(self) -> Decided | None:
         for (phase, view), votes in self._votes.items():
-            if phase == "precommit" and len(votes) >= self.quorum:
-                for value in {value for value in votes.values() if value != NOTHING}:
-                    if len(self.voted("precommit", view, value)) >= self.quorum:
+            if phase == "precommit":
+                for value, members in votes.items():
+                    if value != NOTHING and len(members) >= self.quorum:
                         return Decided(view, value)
         return None
 
     def _view_of_the_others(self) -> int:
         """The newest view in which more members vote than could all be faulty."""
         active: dict[int, set[str]] = {}
-        for (_, view), votes in self._votes.items():
+        for phase, view in self._votes:
             if view > self.view:
-                active.setdefault(view, set()).update(votes)
+                active.setdefault(view, set()).update(self._voters(phase, view))
         reached = [view for view, members in active.items() if len(members) > faults_of(len(self.committee))]
         return max(reached, default=-1)
+
+    def _voters(self, phase: Phase, view: int) -> set[str]:
+        """Who cast this vote, for whatever value."""
+        return {member for members in self._votes.get((phase, view), {}).values() for member in members}
 
     # ------------------------------------------------------------------------------------------ the moves
 
@@ -281,10 +290,9 @@ class Agreement:
         self.step = phase
         if self.me not in self.committee:
             return []
-        own = self._votes.setdefault((phase, self.view), {})
-        if self.me in own:  # never sign two values for one view, whatever happened since
-            return []
-        own[self.me] = value
+        if self.me in self._voters(phase, self.view):
+            return []  # never sign two values for one view, whatever happened since
+        self._votes.setdefault((phase, self.view), {}).setdefault(value, {})[self.me] = None
         return [Cast(phase, self.view, value, reason)]
 
     def _arm(self, view: int, step: Step) -> list[Move]:
@@ -292,9 +300,6 @@ class Agreement:
             return []
         self._armed.add((step, view))
         return [TimeOut(view, step, self._delay(view))]
-
-    def _cast_by(self, phase: Phase, view: int) -> int:
-        return len(self._votes.get((phase, view), {}))
 
     def _judging(self, view: int) -> bool:
         proposal = self._proposals.get(view)

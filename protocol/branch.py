@@ -28,7 +28,7 @@ from banyan.protocol.events import (
     UpdateLeftOut,
 )
 from banyan.protocol.judgement import Open, Problem, child_head, inputs_of, job_of, judge
-from banyan.protocol.messages import CertifiedRelease, Opening, Proposal, Update, Vote
+from banyan.protocol.messages import CertifiedRelease, Opening, Proposal, Update, Vote, read_body
 from banyan.protocol.records import Record, Records, committee_topic
 from banyan.protocol.release import Release, committee_of, next_children, next_roster
 from banyan.protocol.round import Candidate, Child, Round, Status
@@ -481,18 +481,34 @@ class Branch:
         assert self.round is not None and self.agreement is not None
         if view != self.agreement.view or self._proposal(view) is not None:
             return  # our turn has passed
-        message = Proposal(self.path, self.round.height, view, valid_view, release)
+        proof = self._votes("prevote", valid_view, release.digest) if valid_view >= 0 else ()
+        message = Proposal(self.path, self.round.height, view, valid_view, proof, release)
         self._on_proposal(self._host.publish(message), message)
 
     def _on_proposal(self, record: Record, proposal: Proposal) -> None:
         assert self.round is not None and self.agreement is not None
         digest = proposal.release.digest
         self._proposed[digest] = proposal.release
+        for data in proposal.proof:
+            vote = self._backing(data, proposal)
+            if vote is not None:
+                self._perform(self.agreement.vote("prevote", proposal.valid_view, vote, digest))
         self._proposers.setdefault(digest, set()).add(record.envelope.author)
         if self.agreement.decided == digest:
             self._certify(proposal.view, digest)
         else:
             self._perform(self.agreement.proposal(proposal.view, digest, proposal.valid_view))
+
+    def _backing(self, data: bytes, proposal: Proposal) -> str | None:
+        """Who signed the prevote in ``data``, if it is one for what is proposed."""
+        try:
+            envelope = self._host.open_envelope(data)
+            vote = read_body(envelope, Vote)
+        except Refused:
+            return None
+        backed = (proposal.branch, proposal.height, proposal.valid_view, "prevote", proposal.release.digest)
+        same = (vote.branch, vote.height, vote.view, vote.phase, vote.release) == backed
+        return envelope.author if same and envelope.kind == "vote" else None
 
     def _judge(self, digest: bytes) -> None:
         """Judge a proposal as far as it can be judged now; it stays in ``_judging`` until it is settled."""
@@ -568,6 +584,17 @@ class Branch:
         )
         self._host.publish(certified)
         self._on_certified(certified)
+
+    def _votes(self, phase: moves.Phase, view: int, digest: bytes) -> tuple[bytes, ...]:
+        """The envelopes of a quorum of votes for ``digest``, or of fewer if there are no more."""
+        assert self.round is not None and self.agreement is not None
+        voters = sorted(self.agreement.voted(phase, view, digest))
+        slots = (("vote", self.path, self.round.height, view, phase, voter) for voter in voters)
+        records = (self._host.records.at(*slot) for slot in slots)
+        found = [
+            r.envelope.data for r in records if r and isinstance(r.body, Vote) and r.body.release == digest
+        ]
+        return tuple(found[: self.agreement.quorum])
 
     def _on_certified(self, certified: CertifiedRelease) -> None:
         self.chain.append(certified)

@@ -54,7 +54,7 @@ Mark = Annotated[bytes, Length(12, 12)]
 
 @dataclass(frozen=True, slots=True)
 class Presence:
-    """ "I am here": a node's credential, where to reach it, and the branch it works on. Renewed periodically."""
+    """A sign of life: a node's credential, where to reach it, and the branch it works on. Renewed periodically."""
 
     branch: Branch
     credential: Credential
@@ -85,13 +85,14 @@ class Opening:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """A leader's release for one view of a round. ``valid_view`` is the earlier view in which a quorum
-    already found this same release good, or -1."""
+    """A leader's release for one view of a round. ``valid_view`` is the earlier view in which a quorum already found
+    this same release good, or -1, and ``proof`` that quorum's prevote envelopes."""
 
     branch: Branch
     height: Height
     view: Annotated[int, Between(0, 2**20)]
     valid_view: View
+    proof: Annotated[tuple[Annotated[bytes, Length(1, 1024)], ...], Length(0, 64)]
     release: Release
 
 
@@ -143,7 +144,7 @@ class TopicSummary:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """ "This is what I have": the start of anti-entropy."""
+    """What the sender has, in short: the start of anti-entropy."""
 
     topics: Annotated[tuple[TopicSummary, ...], Length(0, 256)]
 

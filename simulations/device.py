@@ -36,9 +36,11 @@ from banyan.protocol.effects import (
 )
 from banyan.protocol.events import Event
 from banyan.protocol.peer import Peer, PeerSettings
+from banyan.security.errors import Refused
 from banyan.security.identity import Signer
 
 if TYPE_CHECKING:
+    from banyan.simulations.attacks import Attack
     from banyan.simulations.world import World
 
 __all__ = ["Device"]
@@ -47,8 +49,7 @@ __all__ = ["Device"]
 class Device:
     """A device in a :class:`~banyan.simulations.world.World`. Its disk survives a crash, its memory does not.
 
-    An attacker is a device with another ``tamper`` (what it makes of its own training) or ``lie`` (what it makes of
-    the effects of its core before they are performed).
+    An attacker is a device with an :class:`~banyan.simulations.attacks.Attack`.
     """
 
     def __init__(self, world: World, signer: Signer, settings: PeerSettings) -> None:
@@ -61,8 +62,7 @@ class Device:
         self.state: dict[str, bytes] = {}
         self.events: list[Event] = []
         self.train_time = 1_000
-        self.tamper: Callable[[np.ndarray], np.ndarray] | None = None
-        self.lie: Callable[[list[Effect]], list[Effect]] | None = None
+        self.attack: Attack | None = None
         self.peer: Peer | None = None
         self._life = 0
         self._timers: dict[str, int] = {}
@@ -91,10 +91,12 @@ class Device:
         """Feed the core and perform what it says."""
         if self.peer is None:
             return
+        if self.attack is not None:
+            event = self.attack.twist(event)
         effects = self.peer.handle(event, self.world.clock.now)
         self.world.trace(self.name, event, effects)
-        if self.lie is not None:
-            effects = self.lie(effects)
+        if self.attack is not None:
+            effects = self.attack.lie(effects)
         for effect in effects:  # the rule of order: first what must be durable
             self._persist(effect)
         for effect in effects:
@@ -176,17 +178,21 @@ class Device:
     def _aggregate(self, job: Aggregate) -> InputEvent:
         try:
             return aggregate(job, blobs=self.blobs, spec=self.world.spec)
-        except (ValueError, KeyError) as error:
+        except (ValueError, KeyError, Refused) as error:
             return JobFailed("aggregate", job.branch, job.height, str(error), job.job)
 
     def _train(self, job: Train) -> InputEvent:
+        try:
+            return self._trained(job)
+        except (ValueError, KeyError, Refused) as error:
+            return JobFailed("train", job.branch, job.height, str(error))
+
+    def _trained(self, job: Train) -> Trained:
         task, spec = self.world.task, self.world.spec
         above = read_sum(self.blobs, job.adapters, spec)
         start = above + read_sum(self.blobs, job.carry, spec)
         trained = task.train(self.name, start, job.height)
         change = trained - above
-        if self.tamper is not None:
-            change = self.tamper(change).astype(np.float32)
         coded = encode(change, self.world.charter.round.codec)
         data = write_delta(coded, spec=spec, base=job.base)
         blob = self.blobs.put(data)

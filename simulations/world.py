@@ -7,12 +7,13 @@ import random
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from banyan.protocol.effects import Effect, InputEvent
+from banyan.protocol.effects import Effect, InputEvent, PeerConnected
 from banyan.protocol.events import Event
 from banyan.protocol.peer import PeerSettings
 from banyan.security.charter import BaseModel, Charter, FileEntry, Preset, found, preset
 from banyan.security.credential import root_credential
 from banyan.security.identity import Identity, verify
+from banyan.simulations.attacks import attack
 from banyan.simulations.clock import Clock
 from banyan.simulations.device import Device
 from banyan.simulations.network import Conditions, Network
@@ -95,8 +96,6 @@ class World:
 
     def connect(self, a: str, b: str) -> None:
         """A connection between two devices stands."""
-        from banyan.protocol.effects import PeerConnected
-
         if a != b and self.network.reaches(a, b):
             self.devices[a].handle(PeerConnected(b))
             self.devices[b].handle(PeerConnected(a))
@@ -108,6 +107,11 @@ class World:
             if not self.clock.step(end):
                 return until()
         return True
+
+    def corrupt(self, device: Device, name: str) -> None:
+        """Make ``device`` an attacker."""
+        make = attack(name)
+        device.attack = make(self.charter, device.signer, device.blobs, self.seed, self.verifier)
 
     # ------------------------------------------------------------------------------------ between devices
 
