@@ -54,15 +54,18 @@ class Fetcher:
 
         Asks ``sources`` first and whoever else is connected after them. Never raises but for cancellation.
         """
-        while (other := self._running.get(digest)) is not None:
-            await other.wait()
-            if (failure := self._failures.get(digest)) is not None:
-                return failure
-        if await trio.to_thread.run_sync(self._blobs.__contains__, digest):
-            return None
+        while True:
+            while (other := self._running.get(digest)) is not None:
+                await other.wait()
+                if (failure := self._failures.get(digest)) is not None:
+                    return failure
+            if await trio.to_thread.run_sync(self._blobs.__contains__, digest):
+                return None
+            if digest not in self._running:  # nobody began while we looked
+                break
         done = self._running[digest] = trio.Event()
         self._failures.pop(digest, None)
-        failure: str | None = "The transfer was cut short."
+        failure = "The transfer was cut short."
         try:
             async with self._limit:
                 failure = await self._with_retries(digest, size, sources)
