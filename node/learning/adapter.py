@@ -6,6 +6,7 @@ what a PEFT user would train with a frozen A.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -56,7 +57,11 @@ class AdaptedModel:
             bias="none",
             task_type="CAUSAL_LM",
         )
-        self.peft: PeftModel = get_peft_model(model, config)
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore", FutureWarning
+            )  # between the two libraries; nothing a user could do
+            self.peft: PeftModel = get_peft_model(model, config)
         layers = {name: self.peft.base_model.model.get_submodule(name) for name in names}
         self._b: dict[str, TorchTensor] = {}
         with torch.no_grad():

@@ -124,6 +124,7 @@ def load(folder: Path, device: str = "auto") -> LoadedModel:
     from transformers import AutoModelForCausalLM, AutoTokenizer, logging
 
     logging.disable_progress_bar()
+    logging.set_verbosity_error()
     place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
     half = place.type == "cuda" and torch.cuda.is_bf16_supported()
     safely: dict[str, Any] = {"trust_remote_code": False}

@@ -42,6 +42,9 @@ class Learner:
         self.tokenizer = base.tokenizer
         self.model = AdaptedModel(base.model, rank=rank, scale=scale, tensors=tensors, shared_a=shared_a)
         self._pad = int(self.tokenizer.pad_token_id or self.tokenizer.eos_token_id or 0)
+        self._context = int(
+            getattr(base.model.config, "max_position_embeddings", 1 << 20)
+        )  # more would be noise to it
         self._data_key: object = None
         self._data: tuple[list[Example], list[Example]] = ([], [])
 
@@ -57,7 +60,8 @@ class Learner:
         """B after one round from ``start`` (float32, Layout order), and what was measured.
 
         ``loss_before`` and ``loss_after`` are held-out losses (absent where no row is held out). The same inputs
-        give the same B on one machine. Raises :class:`DataError` and what :func:`train` raises.
+        give the same B on one processor; a GPU may sum in another order each time. Raises :class:`DataError` and
+        what :func:`train` raises.
         """
         begin = time.perf_counter()
         training, held_out = self._read(data, settings)
@@ -120,7 +124,7 @@ class Learner:
         if key != self._data_key:
             report(Progress("read data"))
             rows = load_dataset(data, use_pretrain_rows=settings.use_pretrain_rows)
-            length = settings.max_length
+            length = min(settings.max_length, self._context)
             training = examples(rows.training, self.tokenizer, length)
             self._data = (training, examples(rows.held_out, self.tokenizer, length))
             self._data_key = key

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Annotated, Literal, TypeAlias, cast
+from typing import Annotated, Any, Literal, TypeAlias, cast
 
 from banyan.aggregation.encoding import Codec
 from banyan.node.learning.evaluate_job import Evaluate, Evaluated
 from banyan.node.learning.generate_job import Generate
 from banyan.node.learning.progress import Progress
 from banyan.node.learning.settings import TrainingSettings
+from banyan.node.worker.frames import FrameError
 from banyan.protocol.effects import Aggregate, Aggregated, Inspect, Inspected, Train, Trained
 from banyan.security.model import AdapterSpec
 from banyan.security.schema import Between, Digest, Length, from_plain
@@ -94,13 +95,17 @@ def write_result(result: Result) -> dict[str, object]:
 
 
 def read_result(order: Order, plain: object) -> Result:
-    """The result of ``order`` from its plain map. Raises TypeError or ValueError where it is none.
+    """The result of ``order`` from its plain map. Raises :class:`FrameError` where it is none.
 
     The worker is our own program, so this trusts the values and checks only that the shape is the one expected.
     """
-    if not isinstance(plain, dict):
-        raise TypeError("a result is a map")
-    values = dict(plain)
+    try:
+        return _result(order, dict(cast(dict[str, Any], plain)))
+    except (TypeError, ValueError, KeyError) as error:
+        raise FrameError(f"A result of the wrong shape came ({error})") from error
+
+
+def _result(order: Order, values: dict[str, Any]) -> Result:
     match order:
         case TrainOrder():
             return Trained(**values)
@@ -123,5 +128,8 @@ def write_progress(progress: Progress) -> dict[str, object]:
 
 
 def read_progress(plain: object) -> Progress:
-    """Progress from its plain map. Raises TypeError where it is none."""
-    return Progress(**cast(dict[str, object], plain))  # type: ignore[arg-type]
+    """Progress from its plain map. Raises :class:`FrameError` where it is none."""
+    try:
+        return Progress(**cast(dict[str, Any], plain))
+    except TypeError as error:
+        raise FrameError(f"Progress of the wrong shape came ({error})") from error

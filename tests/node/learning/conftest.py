@@ -15,6 +15,14 @@ from banyan.node.learning.workplace import Workplace
 from banyan.security.model import AdapterSpec
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Threads that wait for each other on a busy machine make tiny models slow."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_model(tmp_path_factory.mktemp("tiny-chat"))

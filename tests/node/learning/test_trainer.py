@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -92,6 +93,14 @@ def test_a_loss_that_is_not_finite_ends_training_with_advice(
 ) -> None:
     with pytest.raises(LearningError, match="Lower the learning rate"):
         learner.train(np.full_like(zero, 1e30), [some_rows], SETTINGS, seed=1)
+
+
+def test_rows_longer_than_the_models_context_are_cut_to_it(
+    learner: Learner, zero: np.ndarray, write_rows: Callable[..., Path]
+) -> None:
+    data = write_rows([{"prompt": f"{i}", "response": "a" * 1000} for i in range(3)])
+    measured = learner.evaluate(zero, [data], replace(SETTINGS, max_length=500))
+    assert measured["tokens"] < 128
 
 
 def test_changed_data_is_read_again(learner: Learner, zero: np.ndarray, some_rows: Path) -> None:

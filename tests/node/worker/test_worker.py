@@ -130,6 +130,19 @@ async def test_a_withdrawn_job_stops_and_the_worker_goes_on(make_worker: MakeWor
         assert worker.pid == first
 
 
+async def test_a_listener_that_fails_withdraws_its_job(make_worker: MakeWorker, mark: Path) -> None:
+    def fail(progress: Progress) -> None:
+        raise ValueError("the listener's own fault")
+
+    async with make_worker("waiting", grace=30.0) as worker:
+        with pytest.raises(ValueError, match="own fault"):
+            await run(worker, mark, fail)
+        first = worker.pid
+        mark.touch()
+        await run(worker, mark)
+        assert (worker.pid, worker.restarts) == (first, 0)
+
+
 async def test_a_withdrawn_job_that_does_not_listen_is_killed(make_worker: MakeWorker, mark: Path) -> None:
     async with make_worker("deaf", grace=0.2) as worker:
         with trio.CancelScope() as scope:
