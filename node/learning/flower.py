@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import math
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -148,7 +149,7 @@ class LocalClient:
             name.replace("-", "_"): float(value)
             for record in reply.content.metric_records.values()
             for name, value in record.items()
-            if isinstance(value, int | float)
+            if isinstance(value, int | float) and math.isfinite(value)
         }
         records = list(reply.content.array_records.values())
         if not records:

@@ -9,8 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
+from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from transformers import AutoModelForCausalLM
 
 from banyan.node.learning.errors import AppError, DataError, LearningError
 from banyan.node.learning.flower import LocalClient, load_app
@@ -89,6 +92,33 @@ def test_a_users_app_gets_the_adapter_under_pefts_names_and_its_settings(place: 
     assert (seen["lr"], seen["data"], seen["count"]) == (0.05, '["d"]', 2)
     np.testing.assert_array_equal(vector, np.ones_like(zero))
     assert metrics == {"train_loss": 1.5}
+
+
+def test_an_ordinary_flower_lora_app_runs_as_it_is_once_it_freezes_a(place: Workplace) -> None:
+    """Written as Flower's own examples are: PEFT's state dict in, PEFT's state dict out."""
+
+    def fine_tune(message: Message, context: Context) -> RecordDict:
+        model = AutoModelForCausalLM.from_pretrained(context.node_config["base_model"])
+        config = LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM")
+        model = get_peft_model(model, config)
+        set_peft_model_state_dict(model, message.content["arrays"].to_torch_state_dict())
+        for name, parameter in model.named_parameters():
+            if "lora_A" in name:
+                parameter.requires_grad_(False)
+        trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        optimiser = torch.optim.AdamW(trainable, lr=message.content["config"]["lr"])
+        ids = torch.arange(5, 21).reshape(2, 8)
+        loss = model(input_ids=ids, labels=ids).loss
+        loss.backward()
+        optimiser.step()
+        metrics = MetricRecord({"train_loss": loss.item(), "val_loss": float("nan"), "num-examples": 2})
+        arrays = ArrayRecord(get_peft_model_state_dict(model))
+        return RecordDict({"arrays": arrays, "metrics": metrics})
+
+    vector, metrics = ask(place, app_that(fine_tune))
+    assert vector is not None
+    assert np.abs(vector).max() == pytest.approx(SETTINGS.learning_rate, rel=0.01)  # one step of Adam
+    assert set(metrics) == {"train_loss", "num_examples"}
 
 
 def test_an_app_that_trains_a_is_told_what_to_freeze(place: Workplace) -> None:
