@@ -36,7 +36,7 @@ _DEPTH: Final = 2
 #: How often a peer is asked again after its connection was cut, and the pause before, in seconds.
 _CUTS: Final = 3
 _PAUSE: Final = 0.3
-_WINDOW: Final = 2 * MIB
+_WINDOW: Final = 1 * MIB
 
 
 class BlobFetch:

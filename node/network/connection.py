@@ -29,8 +29,8 @@ Answers: TypeAlias = Mapping[str, Callable[["Connection", FrameStream], Awaitabl
 class Connection:
     """Runs in one task (:meth:`run`); anybody may open streams on it meanwhile.
 
-    ``answers`` says what this end speaks. ``greeted`` is set once the peer has proved to be on our network;
-    until then only what ``answers`` names as open to strangers is answered, which the owner sees to.
+    ``answers`` says what this end speaks. ``greeted`` is set, by :meth:`greet`, once the peer has proved to
+    be on our network; which protocols are answered before is up to ``answers``.
     """
 
     def __init__(
@@ -87,11 +87,6 @@ class Connection:
     def close(self) -> None:
         """End the connection and everything on it, soon."""
         self._scope.cancel()
-
-    @property
-    def streams(self) -> int:
-        """How many streams are open, both ways."""
-        return self._muxer.streams
 
     @asynccontextmanager
     async def exchange(self, protocol: str, *, window: int = INITIAL_WINDOW) -> AsyncIterator[FrameStream]:

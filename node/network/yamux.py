@@ -97,7 +97,7 @@ class Yamux:
         finally:
             self._closed = True
             for stream in list(self._streams.values()):
-                stream.fail()
+                stream.fail(keep=True)
             self._streams.clear()
             self._room.unpark_all()
 

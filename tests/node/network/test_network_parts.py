@@ -1,5 +1,8 @@
 """The small parts: inbox, allowance, dialling race, supervision, strangers, ledger."""
 
+import subprocess
+import sys
+
 import pytest
 import trio
 import trio.testing
@@ -189,3 +192,20 @@ async def test_strangers_have_little_time_and_the_oldest_gives_way(autojump_cloc
         assert len(strangers) == 2
     assert ended == [("a", pytest.approx(2)), ("b", pytest.approx(11)), ("c", pytest.approx(12))]
     assert counted == ["handshakes-full", "handshake-slow", "handshake-slow"]
+
+
+# ------------------------------------------------------------------------------------------------ weight
+
+
+@pytest.mark.parametrize(
+    ("module", "unwanted"),
+    [
+        ("banyan.node.network", {"trio", "cryptography", "noise", "libp2p"}),
+        ("banyan.node.network.transport", {"cryptography", "noise", "libp2p", "torch"}),
+        ("banyan.node.network.libp2p_host", {"libp2p", "zeroconf", "numpy", "torch", "aioquic", "multiaddr"}),
+    ],
+)
+def test_importing_costs_only_what_is_needed(module, unwanted):
+    code = f"import sys, {module}; print(*sorted({unwanted!r} & set(sys.modules)))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert loaded.split() == []
