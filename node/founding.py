@@ -19,7 +19,7 @@ SCALE = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Founding:
-    """What the founder decides for the whole network; None takes the preset's value."""
+    """What the founder decides for the whole network; None takes the preset's value. Times are milliseconds."""
 
     name: str
     base: Path
@@ -36,6 +36,7 @@ class Founding:
     deadline: int | None = None
     codec: Literal["float32", "bf16", "int8", "int4"] | None = None
     committee: int | None = None
+    leader_timeout: int | None = None
 
 
 def found_network(
@@ -89,8 +90,9 @@ def found_network(
     if "f" in chosen and "min_updates" not in chosen:
         chosen["min_updates"] = _least(str(chosen.get("rule", policies.round.rule)), int(chosen["f"]))
     policies = replace(policies, round=replace(policies.round, **chosen))
-    if wish.committee is not None:
-        policies = replace(policies, committee=replace(policies.committee, size=wish.committee))
+    seats = {"size": wish.committee, "leader_timeout": wish.leader_timeout}
+    seats = {name: value for name, value in seats.items() if value is not None}
+    policies = replace(policies, committee=replace(policies.committee, **seats))
     charter = found(
         identity,
         name=wish.name,

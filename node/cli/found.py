@@ -64,6 +64,9 @@ def found(
     committee: Annotated[
         int | None, typer.Option(help="Members that co-sign each release.", show_default="7")
     ] = None,
+    leader_timeout: Annotated[
+        float | None, typer.Option(help="Seconds a leader may be silent.", show_default="by preset")
+    ] = None,
     codec: Annotated[
         str | None, typer.Option(help="float32, bf16, int8 or int4.", show_default="int8")
     ] = None,
@@ -90,6 +93,7 @@ def found(
         deadline=None if deadline is None else round(deadline * 1000),
         codec=None if codec is None else choice("--codec", codec, ("float32", "bf16", "int8", "int4")),
         committee=committee,
+        leader_timeout=None if leader_timeout is None else round(leader_timeout * 1000),
     )
     _check_rule(wish)
     say = (lambda step: None) if json_ else (lambda step: print(f"  {step} …"))

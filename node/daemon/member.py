@@ -284,8 +284,9 @@ class Member:
                 f"The network {self.charter.name} has no branch {path}",
                 f"Choose one of {', '.join(self.charter.branches)}",
             )
-        releases = self.driver.peer.history(path) if self.driver.peer is not None else []
-        return {"branch": path, "releases": releases}
+        if self.driver.peer is None:
+            raise BadRequest("The node is just starting", "Ask again in a moment")
+        return {"branch": path, "releases": self.driver.peer.history(path)}
 
     def status(self) -> dict[str, object]:
         """The member's part of the status, JSON-ready."""

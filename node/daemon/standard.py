@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def standard_parts() -> Parts:
     """What ``banyan up`` runs."""
-    return Parts(transport=_transport, workers=_workers)
+    return Parts(transport=libp2p_transport, workers=_workers)
 
 
 def _workers(daemon: Daemon) -> Workers:
@@ -26,7 +26,8 @@ def _workers(daemon: Daemon) -> Workers:
     return ProcessWorkers(daemon)
 
 
-def _transport(daemon: Daemon) -> Transport:
+def libp2p_transport(daemon: Daemon) -> Transport:
+    """A node's transport over libp2p's wire, with the owner's settings and the charter's limits."""
     from banyan.node.network.libp2p_host import Libp2pTransport
 
     chosen = daemon.settings.network

@@ -53,7 +53,7 @@ def test_an_unknown_key_says_where_it_stands(path):
     path.write_text("[network]\nprot = 1\n")
     with pytest.raises(SettingsError, match=r"settings\.toml sets network\.prot"):
         load(path, None, {})
-    with pytest.raises(SettingsError, match="The environment sets network.prot"):
+    with pytest.raises(SettingsError, match=r"The environment sets network\.prot"):
         load(path.with_name("none"), None, {"BANYAN_NETWORK_PROT": "1"})
 
 

@@ -1,0 +1,70 @@
+"""The command line stays light: no torch where nothing is computed, and help at once."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+HEAVY = ("torch", "transformers", "flwr", "libp2p", "peft", "scipy", "sklearn", "matplotlib")
+
+PROBE = """
+import sys
+{statement}
+heavy = [name for name in {heavy!r} if name in sys.modules]
+print(",".join(heavy), file=sys.stderr)
+sys.exit(9 if heavy else 0)
+"""
+
+
+def probe(statement, *extra, home):
+    code = PROBE.format(statement=statement, heavy=(*HEAVY, *extra))
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={"BANYAN_HOME": str(home), "PATH": ""},
+    )
+
+
+def run(*arguments):
+    return f"from banyan.node.cli.main import run\nrun({list(arguments)!r})"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import banyan.protocol.peer",
+        "import banyan.security.credential",
+        "import banyan.node.cli",
+        "import banyan.node.daemon.service",
+        "import banyan.node.daemon.standard; import banyan.node.network.libp2p_host",
+        run("found", "--help"),
+        run("log"),
+    ],
+)
+def test_nothing_heavy_is_imported(statement, tmp_path):
+    result = probe(statement, home=tmp_path)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("status",), ("status", "--json"), ("down",)])
+def test_help_and_status_do_not_even_import_the_daemon(arguments, tmp_path):
+    result = probe(run(*arguments), "pydantic", "numpy", "trio", "starlette", "hypercorn", home=tmp_path)
+    assert result.returncode == 0, result.stderr
+
+
+def test_help_answers_within_half_a_second(tmp_path):
+    def once():
+        began = time.perf_counter()
+        subprocess.run(
+            [sys.executable, "-c", "from banyan.node.cli import main; main(['--help'])"],
+            capture_output=True,
+            check=True,
+            timeout=60,
+        )
+        return time.perf_counter() - began
+
+    assert min(once() for _ in range(3)) < 0.5
