@@ -24,7 +24,7 @@ import numpy as np
 
 from .arithmetic import Matrix, total
 from .errors import AggregationError
-from .geometry import Geometry, medoid
+from .geometry import around_medoid
 from .points import Points
 from .rows import Float32s, Rows
 from .rule import Rule
@@ -99,12 +99,10 @@ def aggregate_products(rule: Rule, adapters: Sequence[Adapter], rank: int) -> Pr
     rule.check(rows.n)
     ordered = [adapters[i] for i in rows.order]
     squared = product_distances(ordered)
-    centre = medoid(squared[:-1, :-1])
-    inner = 0.5 * ((squared[centre][:, None] + squared[centre][None, :]) - squared)
-    shares, scores = rule.decide(Points.measured(rows, Geometry(squared, inner, centre)))
+    shares, scores = rule.decide(Points.measured(rows, around_medoid(squared, rows.n)))
     used, kept, whole = {}, 0.0, 0.0
     for name in names:
-        factors, lengths = _Cores([adapter[name] for adapter in ordered]).combined(shares[:-1], rank)
+        factors, lengths = _Cores([adapter[name] for adapter in ordered]).combined(shares[: rows.n], rank)
         used[name] = factors
         whole += total(lengths**2)
         kept += total(lengths[:rank] ** 2)

@@ -14,8 +14,8 @@ from typing import Any, ClassVar, Final
 import numpy as np
 
 from .arithmetic import Matrix, total
+from .distances import lengths_from
 from .errors import AggregationError, TooFewInputs
-from .geometry import lengths_from
 from .points import Points
 from .rows import Float32s, Rows, origin, reference
 

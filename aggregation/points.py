@@ -18,7 +18,10 @@ from functools import cached_property
 import numpy as np
 
 from .arithmetic import Matrix, product
-from .geometry import SMALL_PRODUCT, Geometry, lengths_from, measure
+from .distances import lengths_from, measure
+from .encoding import EncodedVector
+from .geometry import Geometry
+from .inner_products import SMALL_PRODUCT
 from .rows import Float32s, Row, Rows, finite, origin, read
 
 _COLUMNS = 1 << 16
@@ -92,7 +95,9 @@ class Points:
         return Points(self.rows, self.around, mix, self.base)
 
     def shares(self, weights: Matrix) -> Matrix:
-        """Weights (n,) or (n + references,) over the points as weights (p,) over the base rows."""
+        """Weights (n,) or (n + references,) over the points as weights over the base rows (or the first)."""
+        if self.mix is None:
+            return weights
         used = self.coordinates()[: len(weights)]
         return product(np.ascontiguousarray(used.T), weights)
 
@@ -132,33 +137,45 @@ class Points:
         are summed first and multiplied once. Where that leaves float32's range it is done in float64.
         """
         used = np.flatnonzero(shares)
-        vector = np.zeros(self.rows.d, np.float32)
-        chosen = [self.base_rows[i] for i in used]
+        if not len(used):
+            return np.zeros(self.rows.d, np.float32)
+        base = self.rows.rows if len(shares) == self.rows.n else self.base_rows
+        chosen = [base[i] for i in used]
         factors = shares[used].astype(np.float32)
-        equal = bool(np.all(factors == factors[:1]))
-        width = 2 * _COLUMNS
-        term, decoded = np.empty((2, min(width, self.rows.d)), np.float32)
+        step = _add_up if np.all(factors == factors[0]) else _weigh_and_add_up
+        vector = np.empty(self.rows.d, np.float32)
+        width = min(2 * _COLUMNS, self.rows.d)
+        coded = any(isinstance(row, EncodedVector) for row in chosen)
+        decoded = np.empty(width if coded else 0, np.float32)
         for start, stop in self.rows.spans(width, chosen):
-            out = vector[start:stop]
-            for i, row in enumerate(chosen):
-                view = read(row, start, stop, decoded)
-                if equal:
-                    _set_or_add(out, view, first=i == 0)
-                else:
-                    _set_or_add(out, np.multiply(view, factors[i], out=term[: stop - start]), first=i == 0)
-            if equal:
-                out *= factors[0]
-            if not finite(out):
+            views = (read(row, start, stop, decoded) for row in chosen)
+            step(views, factors, vector[start:stop])
+            if not finite(vector[start:stop]):
                 self.rows.refuse_nonfinite()
-                out[:] = sum(
-                    read(row, start, stop, decoded).astype(np.float64) * share
-                    for row, share in zip(chosen, shares[used], strict=True)
-                )
+                views = (read(row, start, stop, decoded) for row in chosen)
+                _add_up_wide(views, shares[used], vector[start:stop])
         return vector
 
 
-def _set_or_add(out: Float32s, term: Float32s, first: bool) -> None:
-    if first:
-        out[:] = term
-    else:
+def _add_up(views: Iterator[Float32s], factors: Float32s, out: Float32s) -> None:
+    """The sum of the rows times the one factor they share."""
+    np.copyto(out, next(views))
+    for view in views:
+        np.add(out, view, out=out)
+    np.multiply(out, factors[0], out=out)
+
+
+def _weigh_and_add_up(views: Iterator[Float32s], factors: Float32s, out: Float32s) -> None:
+    np.multiply(next(views), factors[0], out=out)
+    term = np.empty_like(out)
+    for view, factor in zip(views, factors[1:], strict=True):
+        np.multiply(view, factor, out=term)
         np.add(out, term, out=out)
+
+
+def _add_up_wide(views: Iterator[Float32s], factors: Matrix, out: Float32s) -> None:
+    """In float64, where the sum left float32's range, which the result need not."""
+    whole = np.zeros(len(out))
+    for view, factor in zip(views, factors, strict=True):
+        whole += view.astype(np.float64) * factor
+    out[:] = whole

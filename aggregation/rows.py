@@ -10,6 +10,7 @@ depends on the order in which inputs arrived, not even in its last bit.
 
 from __future__ import annotations
 
+import math
 import mmap
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, TypeAlias
@@ -37,7 +38,7 @@ class Rows:
     """
 
     def __init__(self, updates: Any) -> None:
-        given = [_row(row, i) for i, row in enumerate(_split(updates))]
+        given = _checked(updates)
         if not given:
             raise AggregationError("there is nothing to aggregate: pass at least one input")
         sizes = [len(row) for row in given]
@@ -115,8 +116,7 @@ def read(row: Row, start: int, stop: int, scratch: Float32s) -> Float32s:
 
 def finite(values: Float32s) -> bool:
     """Whether all values are finite: one product over them where they are, which is the common case."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        return bool(np.isfinite(np.vdot(values, values)) or np.isfinite(values).all())
+    return math.isfinite(np.vdot(values, values)) or bool(np.isfinite(values).all())
 
 
 def origin(like: Rows) -> Row:
@@ -141,8 +141,8 @@ def reference(vector: Any, like: Rows, name: str) -> Row:
     return row
 
 
-def _split(updates: Any) -> Sequence[Any]:
-    """The rows of an (n, d) array, of a tensor, or of a sequence of rows."""
+def _checked(updates: Any) -> list[Row]:
+    """The rows of an (n, d) array, of a tensor, or of a sequence of rows, each checked."""
     if _is_tensor(updates):
         updates = _tensor(updates, "the tensor of inputs")
     if isinstance(updates, EncodedVector):
@@ -152,12 +152,13 @@ def _split(updates: Any) -> Sequence[Any]:
             raise AggregationError(
                 f"inputs are an array (n, d) or a sequence of rows, not shape {updates.shape}"
             )
-        return list(updates)
-    if isinstance(updates, (str, bytes)) or not isinstance(updates, Sequence):
+        if updates.dtype == np.float32:
+            return list(updates)
+    elif isinstance(updates, (str, bytes)) or not isinstance(updates, Sequence):
         raise AggregationError(
             f"inputs are an array (n, d) or a sequence of rows, not {type(updates).__name__}"
         )
-    return updates
+    return [_row(row, i) for i, row in enumerate(updates)]
 
 
 def _row(row: Any, index: int) -> Row:
@@ -216,12 +217,11 @@ def _canonical_order(rows: Sequence[Row], d: int) -> tuple[list[int], list[int]]
 
     Reads only as many columns as it takes to tell the rows apart, 64 of them for rows without duplicates.
     """
-    groups = [list(range(len(rows)))]
-    start, width = 0, 64
-    while start < d and any(len(group) > 1 for group in groups):
-        stop = min(d, start + width)
-        groups = [part for group in groups for part in _split_group(rows, group, start, stop)]
-        start, width = stop, min(8 * width, 1 << 16)
+    groups = _split([list(range(len(rows)))], rows, 0, min(d, 64))
+    start = 64
+    while start < d and len(groups) < len(rows):
+        groups = _split(groups, rows, start, min(d, 8 * start, start + (1 << 16)))
+        start = min(8 * start, start + (1 << 16))
     order = [i for group in groups for i in group]
     twin: list[int] = []
     for group in groups:
@@ -229,13 +229,17 @@ def _canonical_order(rows: Sequence[Row], d: int) -> tuple[list[int], list[int]]
     return order, twin
 
 
-def _split_group(rows: Sequence[Row], group: list[int], start: int, stop: int) -> list[list[int]]:
-    """Split rows that agree before ``start`` by their bits in [start, stop), in the order of those bits."""
-    if len(group) == 1:
-        return [group]
-    keys: dict[bytes, list[int]] = {}
-    for i in group:
-        row = rows[i]
-        piece = row.decode(start, stop) if isinstance(row, EncodedVector) else row[start:stop]
-        keys.setdefault(piece.tobytes(), []).append(i)
-    return [keys[key] for key in sorted(keys)]
+def _split(groups: list[list[int]], rows: Sequence[Row], start: int, stop: int) -> list[list[int]]:
+    """Split groups of rows that agree before ``start`` by their bits in [start, stop), in their order."""
+    parts = []
+    for group in groups:
+        if len(group) == 1:
+            parts.append(group)
+            continue
+        keys: dict[bytes, list[int]] = {}
+        for i in group:
+            row = rows[i]
+            piece = row.decode(start, stop) if isinstance(row, EncodedVector) else row[start:stop]
+            keys.setdefault(piece.tobytes(), []).append(i)
+        parts += [keys[key] for key in sorted(keys)]
+    return parts

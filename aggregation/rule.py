@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final, NamedTuple, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from .arithmetic import Matrix
 from .errors import AggregationError, TooFewInputs
@@ -101,7 +100,7 @@ class Rule(ABC):
         rows = Rows(updates)
         self.check(rows.n)
         points = Points(rows, None if around is None else reference(around, rows, "the centre"))
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):  # looked for in the results, which costs less
             result = self.aggregate(points)
         return _in_input_order(result, rows)
 
@@ -233,12 +232,13 @@ def _in_input_order(result: Aggregate, rows: Rows) -> Aggregate:
     def back(values: Matrix | None) -> Matrix | None:
         if values is None:
             return None
-        placed: npt.NDArray[np.float64] = np.empty(rows.n)
+        placed = np.empty(rows.n)
         placed[rows.order] = values[: rows.n]
         return placed
 
     weights = back(result.weights)
-    left_out = tuple(sorted(rows.order[i] for i in result.left_out))
-    if weights is not None:
-        left_out = tuple(np.flatnonzero(weights == 0).tolist())
-    return Aggregate(result.vector, weights, left_out, back(result.scores))
+    if weights is None:
+        left_out = sorted(rows.order[i] for i in result.left_out)
+    else:
+        left_out = np.flatnonzero(weights == 0).tolist()
+    return Aggregate(result.vector, weights, tuple(left_out), back(result.scores))
