@@ -23,7 +23,7 @@ from banyan.security.schema import Between, Length
 #: The longest range anybody may ask for at once.
 RANGE_LIMIT: Final = 4 * MIB
 #: Streams on which one peer may fetch from us at once; each holds one piece in memory.
-STREAMS_PER_PEER: Final = 8
+STREAMS_PER_PEER: Final = 6
 _PIECE: Final = 128 * 1024
 
 

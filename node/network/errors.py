@@ -16,7 +16,7 @@ class PortInUse(NetworkError):
         super().__init__(
             f"Port {port} on {host} is already in use, by another program or another Banyan node",
             f"Stop the other one (`banyan down` if it is a node), or choose another port: "
-            f"`banyan up --port {port + 1}`; port 0 takes any free one",
+            f"`banyan up --port {port % 65_535 + 1}`; port 0 takes any free one",
         )
 
 
