@@ -98,6 +98,7 @@ def held_out_loss(
     """
     model.peft.eval()
     total, count = 0.0, 0
+    report(Progress("evaluate", 0, len(examples)))
     ordered = sorted(examples, key=lambda example: len(example.ids))
     for at in range(0, len(ordered), settings.batch):
         chosen = ordered[at : at + settings.batch]
