@@ -59,6 +59,7 @@ class Host(Protocol):
     def tell(self, event: Event) -> None: ...
     def publish(self, message: object) -> Record: ...
     def ask_for(self, topic: str, record_ids: Iterable[bytes], of: str) -> None: ...
+    def has_blob(self, digest: bytes) -> bool: ...
     def check_member(self, node: str, branch: str, credential: Credential) -> None: ...
     def quarantine(self, node: str, why: Reason, evidence: bytes) -> None: ...
     def open_envelope(self, data: bytes) -> Envelope: ...
@@ -80,6 +81,8 @@ class Branch:
         self._proposers: dict[bytes, set[str]] = {}
         self._building: tuple[int, Release] | None = None
         self._judging: dict[bytes, Release] = {}
+        self._comparing: dict[bytes, bytes] = {}  # proposals whose sums are not ours, and the blob of theirs
+        self._summing: set[tuple[bytes, bytes | None]] = set()  # computations under way
         self._sums: dict[bytes, Aggregated] = {}
 
     # --------------------------------------------------------------------------------- where we stand
@@ -272,11 +275,12 @@ class Branch:
                 self._refuse(candidate, Reason(error))
             else:
                 candidate.reason = Reason.UNAVAILABLE
-        for digest, release in list(self._judging.items()):
-            if release.change == blob and error is None:
-                self._sum_up(release, expected=blob)
-            elif release.change == blob:
+        for digest in [digest for digest, theirs in self._comparing.items() if theirs == blob]:
+            if error is None:
+                self._sum_up(self._judging[digest], expected=blob)
+            else:
                 self._verdict(digest, Problem("unavailable", "The proposed change could not be fetched"))
+        self._progress()
 
     def inspected(self, result: Inspected) -> None:
         """A candidate's blob has been decoded and measured."""
@@ -302,20 +306,52 @@ class Branch:
     # ------------------------------------------------------------------------------- closing the round
 
     def child_moved(self, release: Release) -> None:
-        """A direct child has a new head: its change is a contribution here."""
-        policy = self._charter.committee
-        if release.height == 0:
-            return
-        child = Child(child_head(release), committee_of(release, policy))
-        self._children[release.digest] = child
-        if self.round is not None:
-            self.round.children[release.branch] = child
+        """A direct child has a new head: once its adapter is here, its change is a contribution."""
+        if release.height > 0:
+            child = Child(child_head(release), committee_of(release, self._charter.committee))
+            self._children[release.digest] = child
+            self._fetch_child(child)
             self._progress()
+
+    def _fetch_child(self, child: Child) -> None:
+        """Bring what the child's change is computed from: its adapter now, and when it was last counted."""
+        if self.round is not None:
+            sources = tuple(
+                node for node in (*child.delegates, *self.chain.committee) if node != self._host.me
+            )
+            for digest, size in self._adapters_of(child):
+                if not self._host.has_blob(digest):
+                    self._host.do(FetchBlob(digest, size, sources))
+
+    def _adapters_of(self, child: Child) -> list[tuple[bytes, int]]:
+        counted = self.chain.head.children if self.chain.head else ()
+        before = [(each.adapter, each.size) for each in counted if each.branch == child.head.branch]
+        return [(child.head.adapter, child.head.size), *before]
+
+    def _child(self, digest: bytes) -> Child | None:
+        """The child release with this digest, if this node could add its change up."""
+        child = self._children.get(digest)
+        if child is None or not all(self._host.has_blob(blob) for blob, _ in self._adapters_of(child)):
+            return None
+        return child
+
+    def retry(self) -> None:
+        """Ask again for what could not be fetched: every sync interval."""
+        if self.round is not None:
+            for candidate in self.round.candidates.values():
+                if candidate.reason is Reason.UNAVAILABLE:
+                    self._fetch(candidate)
+            for child in self._children.values():
+                self._fetch_child(child)
 
     def _progress(self) -> None:
         """Look again at the round after anything changed."""
         if self.round is None or self.agreement is None:
             return
+        for digest in sorted(self._children, key=lambda digest: self._children[digest].head.height):
+            child = self._child(digest)
+            if child is not None:
+                self.round.children[child.head.branch] = child
         now, quarantined = self._host.now, self._host.quarantined
         if self.round.opened is None and self.round.contributions(quarantined):
             self.round.opened = now
@@ -336,9 +372,6 @@ class Branch:
             self._perform(self.agreement.timed_out(int(arguments[1]), arguments[2]))
         elif name == "round":
             self._progress()
-            for candidate in self.round.candidates.values():
-                if candidate.reason is Reason.UNAVAILABLE:
-                    self._fetch(candidate)
             if self.agreement.view < 0:
                 self._report_waiting()
             self._set_timer("round", self._host.now + max(1000, self._charter.round.deadline // 4))
@@ -440,6 +473,9 @@ class Branch:
         if known is not None and expected is None:
             self.aggregated(known)
             return
+        if (job, expected) in self._summing:
+            return
+        self._summing.add((job, expected))
         self._host.do(
             Aggregate(
                 branch=self.path,
@@ -458,6 +494,7 @@ class Branch:
         """A computation came to its end: ours to propose, or ours to compare with a leader's."""
         if self.round is None or result.height != self.round.height:
             return
+        self._summing = {each for each in self._summing if each[0] != result.job}
         if result.agrees is None:
             self._sums[result.job] = result
         if self._building is not None and job_of(self._building[1], self.round.base) == result.job:
@@ -471,6 +508,7 @@ class Branch:
         """The worker could not do the sum. A leader lets its turn pass; a judge does not sign what it cannot check."""
         if self.round is None:
             return
+        self._summing = {each for each in self._summing if each[0] != job}
         if self._building is not None and job_of(self._building[1], self.round.base) == job:
             self._building = None
         for digest, release in list(self._judging.items()):
@@ -513,10 +551,10 @@ class Branch:
     def _judge(self, digest: bytes) -> None:
         """Judge a proposal as far as it can be judged now; it stays in ``_judging`` until it is settled."""
         release = self._judging.get(digest)
-        if release is None or self.round is None:
+        if release is None or self.round is None or digest in self._comparing:
             return
         verdict = judge(
-            release, self.round, self._charter, self._host.quarantined, self._children.get, self._host.now
+            release, self.round, self._charter, self._host.quarantined, self._child, self._host.now
         )
         if isinstance(verdict, Open):
             for leader in sorted(self._proposers.get(digest, ())):
@@ -545,6 +583,7 @@ class Branch:
                 self._verdict(digest, Problem("false-release", "The proposed change has an impossible size"))
                 return
             leaders = tuple(sorted(self._proposers.get(digest, ())))
+            self._comparing[digest] = release.change
             self._host.do(FetchBlob(release.change, release.change_size, leaders))
         else:
             self._verdict(
@@ -554,6 +593,7 @@ class Branch:
     def _verdict(self, digest: bytes, problem: Problem | None) -> None:
         assert self.round is not None and self.agreement is not None
         self._judging.pop(digest, None)
+        self._comparing.pop(digest, None)
         if problem is not None:
             view, leader = self.agreement.view, self.agreement.leader(max(0, self.agreement.view))
             self._host.tell(
@@ -617,6 +657,8 @@ class Branch:
         self._proposed.clear()
         self._proposers.clear()
         self._judging.clear()
+        self._comparing.clear()
+        self._summing.clear()
         self._sums.clear()
         self._building = None
         counted = {child.branch: child.height for child in head.children}
@@ -631,8 +673,8 @@ class Branch:
             self.agreement = Agreement(
                 self.chain.committee, self._host.me, self._charter.committee.leader_timeout
             )
-            for child in sorted(self._children.values(), key=lambda child: child.head.height):
-                self.round.children[child.head.branch] = child
+            for child in self._children.values():
+                self._fetch_child(child)
         self._host.head_moved(head)
         self._progress()
 

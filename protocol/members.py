@@ -52,7 +52,7 @@ class Members:
         if not credential.reaches(branch):
             raise CredentialRefused("scope", f"The membership is for {credential.scope} and not for {branch}")
         valid_until = self._checked.get(credential, -1)
-        if now > valid_until or node in self.revoked:
+        if now > valid_until or not credential.keys.isdisjoint(self.revoked):
             check(credential, self._charter, now, self.revoked, verify=self._verify)
             self._take_use(credential)
             if len(self._checked) >= 4096:

@@ -230,6 +230,8 @@ class Peer:
                 self._job_failed(event)
             case PeerConnected():
                 self._connected.add(event.peer)
+                if self.records.at("presence", self._settings.branch, self.me) is not None:
+                    self._say(self._presence(), event.peer)  # members answer members only
                 self._compare_with(event.peer)
             case PeerLost():
                 self._connected.discard(event.peer)
@@ -251,6 +253,9 @@ class Peer:
 
     def tell(self, event: Event) -> None:
         self._out.append(Emit(event))
+
+    def has_blob(self, digest: Digest) -> bool:
+        return digest in self._blobs
 
     def check_member(self, node: str, branch: str, credential: Credential) -> None:
         self.members.check_credential(node, branch, credential, self.now)
@@ -332,6 +337,8 @@ class Peer:
         self.tell(MessageRefused(sender, refusal.reason, refusal.what))
 
     def _control(self, sender: NodeId, envelope: Envelope) -> None:
+        if not self._is_known(sender):
+            raise Refused("stranger", "The node has not shown a credential yet")
         match body := read_body(envelope, KINDS[envelope.kind]):
             case Bundle():
                 self._unpack(sender, body)
@@ -341,6 +348,13 @@ class Peer:
                 self._say_all(self._sync.on_inventory(body), sender)
             case Want():
                 self._say_all(self._sync.on_want(body), sender)
+
+    def _is_known(self, node: NodeId) -> bool:
+        """Whether ``node`` has shown itself to be a member, or a certified roster says so."""
+        heads = (branch.chain.head for branch in self.branches.values())
+        return self.members.get(node) is not None or any(
+            seat.member == node for head in heads if head is not None for seat in head.roster
+        )
 
     def _unpack(self, sender: NodeId, bundle: Bundle) -> None:
         heights = {path: branch.chain.height for path, branch in self.branches.items()}
@@ -480,7 +494,7 @@ class Peer:
         )
 
     def _say(self, message: object, *to: NodeId) -> None:
-        """Sign a control message to ``to``."""
+        """Sign a message to ``to`` alone."""
         self.do(Send(tuple(to), self._seal(message).data))
 
     def _say_all(self, messages: Iterable[object], to: NodeId) -> None:
@@ -490,6 +504,8 @@ class Peer:
     def _compare_with(self, peer: NodeId) -> None:
         """Start anti-entropy with ``peer``, at most twice a sync interval."""
         pause = self.charter.gossip.sync_interval // 2
+        if len(self._asked_lately) > 4096:
+            self._asked_lately.clear()
         if self.now - self._asked_lately.get(peer, -pause) >= pause:
             self._asked_lately[peer] = self.now
             self._say(self._sync.summary(), peer)
@@ -563,11 +579,11 @@ class Peer:
         if everyone:
             self._compare_with(self._rng.choice(everyone))
         own = self._own_update()
-        branch = self.branches[self._settings.branch]
-        if own is not None and not branch.on_committee:
+        if own is not None and not self.branches[self._settings.branch].on_committee:
             self._push(own, but=())
-        for path in self.branches:
+        for path, branch in self.branches.items():
             self.records.drop_where(path, self._is_forgotten)
+            branch.retry()
         for path in path_to(self._settings.branch):
             head = self.branches[path].chain.head
             if head is not None and head.adapter not in self._blobs:

@@ -100,7 +100,7 @@ class World:
             self.devices[a].handle(PeerConnected(b))
             self.devices[b].handle(PeerConnected(a))
 
-    def run(self, until: Callable[[], bool] = lambda: False, limit: int = 600_000) -> bool:
+    def run(self, until: Callable[[], bool] = lambda: False, limit: int = 200_000) -> bool:
         """Let time pass until ``until`` holds, at most ``limit`` virtual ms; whether it came to hold."""
         end = self.clock.now + limit
         while not until():

@@ -7,14 +7,9 @@ from collections.abc import Callable
 from functools import cache
 
 import pytest
-from hypothesis import settings
 
 from banyan.security.charter import AdapterSpec, BaseModel, Charter, FileEntry, TensorSpec, found, preset
 from banyan.security.identity import Identity
-
-# The same examples on every run, and no time limit for one: the machine may be busy.
-settings.register_profile("security", derandomize=True, deadline=None)
-settings.load_profile("security")
 
 NOW = 1_800_000_000_000  # ms; every test's "now"
 DAY = 86_400_000

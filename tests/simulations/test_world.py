@@ -228,7 +228,7 @@ def test_late_updates_are_refused_with_a_reason_and_kept_for_the_next_round() ->
     slow = list(world.devices.values())[-1]
     slow.train_time = 30_000
     world.start()
-    assert world.run(until=lambda: world.agreed("/", 3), limit=900_000)
+    assert world.run(until=lambda: world.agreed("/", 3))
     left_out = {reason for event in watch.releases.values() for author, reason in event.left_out if author == slow.name}
     assert left_out <= {"missing"}
     late = [event for _, event in watch.of(UpdateLeftOut)]
