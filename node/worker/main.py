@@ -1,6 +1,6 @@
 """The child process: reads orders from standard input, answers on standard output, dies with its parent.
 
-Before anything else runs, the two pipes move to private descriptors; descriptor 0 becomes empty and descriptor 1 the
+Before any job runs, the two pipes move to private descriptors; descriptor 0 becomes empty and descriptor 1 the
 error output, so that nothing a library or a user's ClientApp prints can end up between two frames.
 """
 

@@ -58,6 +58,16 @@ def test_the_same_seed_gives_the_same_b_to_the_last_bit(
     assert not np.array_equal(one, other)
 
 
+def test_mixed_precision_trains_as_well_and_keeps_b_in_float32(
+    learner: Learner, zero: np.ndarray, some_rows: Path
+) -> None:
+    _, full = learner.train(zero, [some_rows], SETTINGS, seed=1)
+    _, mixed = learner.train(zero, [some_rows], replace(SETTINGS, precision="bfloat16"), seed=1)
+    assert mixed["loss_after"] == pytest.approx(full["loss_after"], rel=0.05)
+    assert mixed["loss_after"] != full["loss_after"]
+    assert all(b.dtype == torch.float32 for b in learner.model.trainable())
+
+
 def test_a_stays_what_the_network_shares(learner: Learner, zero: np.ndarray, some_rows: Path) -> None:
     def all_a() -> list[np.ndarray]:
         return [p.numpy().copy() for name, p in learner.model.peft.named_parameters() if "lora_A" in name]

@@ -19,6 +19,8 @@ from banyan.node.store.blobs import BlobStore
 from banyan.node.worker.client import JobError, Worker, WorkerLost, job_failed
 from banyan.protocol.effects import Aggregate, Input, Inspect, JobFailed, Train
 
+linux = pytest.mark.skipif(sys.platform != "linux", reason="watches processes as Linux lets one")
+
 MakeWorker = Callable[..., Worker]
 
 JOB = Train("/en", 0, b"b" * 32, (), ())
@@ -151,6 +153,7 @@ async def test_a_withdrawn_job_that_does_not_listen_is_killed(make_worker: MakeW
         assert worker.pid is None
 
 
+@linux
 async def test_an_idle_worker_gives_its_memory_back_and_starts_again_when_needed(
     make_worker: MakeWorker, put_update: Callable[[int], bytes]
 ) -> None:
@@ -181,6 +184,7 @@ async def test_jobs_wait_for_each_other_in_order(
     assert done == [0, 1, 2, 3, 4]
 
 
+@linux
 async def test_a_light_worker_closes_rounds_without_torch_while_the_full_one_trains(
     make_worker: MakeWorker, mark: Path, put_update: Callable[[int], bytes]
 ) -> None:
@@ -218,6 +222,7 @@ async def test_too_few_updates_are_a_sentence_for_the_core(
     assert job_failed(job, caught.value).job == b"j" * 32
 
 
+@linux
 @pytest.mark.parametrize("app", ["waiting", "holding"])
 async def test_a_worker_dies_with_its_daemon(
     app: str, mark: Path, make_worker: MakeWorker, tmp_path: Path
