@@ -118,7 +118,7 @@ class Member:
             trains=self._daemon.settings.training.data is not None,
             target_height=self._target,
         )
-        return Peer(self.charter, self._daemon.identity, settings, self._rng)
+        return self._daemon.parts.core(self._daemon, settings, self._rng)
 
     async def _receive(self) -> None:
         """Hand what arrives to the core; knocks of newcomers to the lobby."""
