@@ -29,6 +29,7 @@ from banyan.protocol.effects import (
     InputEvent,
     Inspect,
     MessageReceived,
+    PeerConnected,
     PutRecord,
     PutState,
     Send,
@@ -82,8 +83,11 @@ class Driver:
         hands: Hands,
         events: EventLog,
         clock: Clock,
+        connected: Callable[[], Iterable[str]] = lambda: (),
     ) -> None:
+        """``build`` makes a core that has no past yet, in a thread; ``connected`` names the peers of this moment."""
         self._build = build
+        self._connected = connected
         self._database = database
         self._hands = hands
         self._events = events
@@ -122,7 +126,7 @@ class Driver:
     async def _serve(self) -> None:
         self.timers.clear()
         self.peer = await trio.to_thread.run_sync(self._restored)
-        await self._turn([Started()])
+        await self._turn([Started(), *map(PeerConnected, self._connected())])
         while True:
             inputs = [await self._inputs.receive()]
             while len(inputs) < MAX_BATCH:

@@ -54,21 +54,19 @@ class Fetcher:
 
         Asks ``sources`` first and whoever else is connected after them. Never raises but for cancellation.
         """
-        while True:
-            while (other := self._running.get(digest)) is not None:
-                await other.wait()
-                if (failure := self._failures.get(digest)) is not None:
-                    return failure
-            if await trio.to_thread.run_sync(self._blobs.__contains__, digest):
-                return None
-            if digest not in self._running:  # nobody began while we looked
-                break
+        while (other := self._running.get(digest)) is not None:
+            await other.wait()
+            if (failure := self._failures.get(digest)) is not None:
+                return failure
         done = self._running[digest] = trio.Event()
         self._failures.pop(digest, None)
         failure = "The transfer was cut short."
         try:
-            async with self._limit:
-                failure = await self._with_retries(digest, size, sources)
+            if await trio.to_thread.run_sync(self._blobs.__contains__, digest):
+                failure = None
+            else:
+                async with self._limit:
+                    failure = await self._with_retries(digest, size, sources)
         finally:
             del self._running[digest]
             if failure is not None:

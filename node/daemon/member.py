@@ -66,7 +66,14 @@ class Member:
         self.workers = daemon.parts.workers(daemon)
         self.jobs = Jobs(self.workers, self.provisions, self.lessons, self._give, daemon.emit)
         self.hands = NodeHands(daemon.outbox, daemon.fetcher, self.jobs, self._give)
-        self.driver = Driver(self._build, daemon.database, self.hands, daemon.events, daemon.parts.clock)
+        self.driver = Driver(
+            self._build,
+            daemon.database,
+            self.hands,
+            daemon.events,
+            daemon.parts.clock,
+            daemon.transport.peers,
+        )
         self.lobby = Lobby(
             daemon.identity, charter.network_id, len(charter.encode()), self._credentials, daemon.parts.clock
         )
@@ -123,8 +130,6 @@ class Member:
     async def _receive(self) -> None:
         """Hand what arrives to the core; knocks of newcomers to the lobby."""
         daemon = self._daemon
-        for peer in daemon.transport.peers():  # who came while nobody listened here
-            await self.driver.give(PeerConnected(peer))
         async for arrival in daemon.transport.arrivals:
             match arrival:
                 case MessageArrived(peer, data):

@@ -102,7 +102,7 @@ def wait_for(question, patience=PATIENCE):
 @pytest.fixture
 def nodes(tmp_path):
     homes = [Home(tmp_path / f"node{number}") for number in range(3)]
-    quick = {"deadline": 1_500, "leader_timeout": 1_000}
+    quick = {"deadline": 800, "leader_timeout": 500}
     wish = Founding(
         "garden", base_model_path(), preset="local", rank=1, rule="mean", f=0, min_updates=2, **quick
     )

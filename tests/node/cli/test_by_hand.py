@@ -1,0 +1,64 @@
+"""Two terminals, by hand: found, up, invite, join, up, train, status, log, down. Real processes, real training."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from banyan.node.assets import corpora_path
+
+pytestmark = pytest.mark.network
+
+
+@pytest.fixture
+def banyan(tmp_path):
+    """Run one command line in a process of its own, as a person would; gives its output."""
+    homes = {}
+
+    def call(who, *arguments, timeout=120):
+        homes[who] = tmp_path / who
+        command = [sys.executable, "-c", "from banyan.node.cli import main; main()", *map(str, arguments)]
+        result = subprocess.run(
+            [*command, "--home", str(homes[who])],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        assert result.returncode == 0, result.stderr + result.stdout
+        return result.stdout
+
+    yield call
+    for who in list(homes):
+        call(who, "down")
+
+
+def test_two_people_found_join_and_learn_together(banyan):
+    banyan("ada", "found", "garden", "--preset", "local", "--rank", 2, "--rule", "mean", "--f", 0)
+    assert "is up" in banyan("ada", "up")
+    assert "already runs" in banyan("ada", "up")
+    invite = banyan("ada", "invite").strip()
+    assert "Next: banyan up" in banyan("ben", "join", invite)
+    banyan("ben", "up")
+
+    rows = corpora_path() / "health" / "first_aid.jsonl"
+    small = ["--data", rows, "--rounds", 1, "--steps", 2, "--batch", 2]
+    banyan("ada", "train", *small, "--no-wait")
+    done = banyan("ben", "train", *small)
+    assert "Done: / has reached release 1" in done
+
+    status = json.loads(banyan("ben", "status", "--json"))
+    assert status["phase"] == "running"
+    assert len(status["peers"]) == 1
+    assert status["core"]["branches"]["/"]["height"] == 1
+    log = json.loads(banyan("ben", "log", "--json"))["releases"]
+    assert len(log[1]["used"]) == 2
+    assert log[1]["left_out"] == []
+    assert "garden" in banyan("ada", "status")
+    assert "✓ peers: 1 connected" in banyan("ada", "doctor")
+    assert "Stopped." in banyan("ben", "down")
+    assert "No node is running" in banyan("ben", "down")
+    assert "is up" in banyan("ben", "up")
+    again = json.loads(banyan("ben", "log", "--json"))["releases"]
+    assert [each["release"] for each in again] == [each["release"] for each in log]

@@ -1,0 +1,103 @@
+"""Heavy work is queued, answered whatever happens, and replaced when the head has moved."""
+
+from pathlib import Path
+
+import pytest
+import trio
+
+from banyan.node.daemon.jobs import Jobs, Lessons
+from banyan.node.learning.progress import Progress
+from banyan.node.learning.settings import TrainingSettings
+from banyan.protocol.effects import Inspect, Inspected, JobFailed, Train, Trained
+from banyan.security.errors import BanyanError
+
+
+class Workers:
+    """Workers whose jobs take a second each; some fail."""
+
+    def __init__(self):
+        self.begun, self.fail = [], None
+
+    async def inspect(self, job):
+        if self.fail:
+            raise self.fail
+        return Inspected(job.digest, None, 1.0)
+
+    async def train(self, job, base, lessons, progress):
+        self.begun.append(job.height)
+        progress(Progress("train", 1, 10, 2.5, seconds_left=9.0))
+        await trio.sleep(1)
+        if self.fail:
+            raise self.fail
+        return Trained(job.branch, job.height, job.base, b"d" * 32, 10, None, {"loss_after": 2.0})
+
+
+class Provisions:
+    async def base_folder(self):
+        await trio.lowlevel.checkpoint()
+        return Path("/model")
+
+    def progress(self):
+        return None
+
+
+class World:
+    def __init__(self):
+        self.workers, self.answers, self.reports = Workers(), [], []
+        self.lessons = Lessons(Path("/data"), TrainingSettings())
+        self.jobs = Jobs(self.workers, Provisions(), lambda: self.lessons, self.deliver, self.reports.append)
+
+    async def deliver(self, answer):
+        self.answers.append(answer)
+
+    async def run(self, seconds=10):
+        with trio.move_on_after(seconds):
+            await self.jobs.run()
+
+
+@pytest.fixture
+def world():
+    return World()
+
+
+def train(height):
+    return Train("/", height, b"b" * 32, (), ())
+
+
+async def test_a_job_is_answered_and_reported(world, autojump_clock):
+    world.jobs.start(train(1))
+    world.jobs.start(Inspect(b"x" * 32))
+    await world.run()
+    assert {type(answer) for answer in world.answers} == {Trained, Inspected}
+    assert [type(report).__name__ for report in world.reports] == ["TrainingStarted", "TrainingFinished"]
+
+
+async def test_a_newer_round_ends_the_training_of_an_older_one(world, autojump_clock):
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(world.run)
+        world.jobs.start(train(1))
+        await trio.sleep(0.5)
+        assert world.jobs.status()["loss"] == 2.5
+        world.jobs.start(train(2))
+        world.jobs.start(train(3))
+    assert world.workers.begun == [1, 3]
+    assert [answer.height for answer in world.answers] == [3]
+    assert world.jobs.status() is None
+
+
+async def test_a_failed_job_is_told_to_the_core_in_words(world, autojump_clock):
+    world.workers.fail = BanyanError("The worker died", "Choose a smaller batch")
+    world.jobs.start(train(1))
+    world.jobs.start(Inspect(b"x" * 32))
+    await world.run()
+    inspected, failed = world.answers
+    assert inspected.refusal == "unavailable"
+    assert failed == JobFailed("train", "/", 1, "The worker died. Choose a smaller batch.")
+
+
+async def test_without_data_training_is_refused(world, autojump_clock):
+    world.lessons = None
+    world.jobs.start(train(1))
+    await world.run()
+    assert isinstance(world.answers[0], JobFailed)
+    assert "no data" in world.answers[0].reason
