@@ -60,6 +60,7 @@ class Host(Protocol):
     def publish(self, message: object) -> Record: ...
     def ask_for(self, topic: str, record_ids: Iterable[bytes], of: str) -> None: ...
     def has_blob(self, digest: bytes) -> bool: ...
+    def compare_with(self, peer: str) -> None: ...
     def check_member(self, node: str, branch: str, credential: Credential) -> None: ...
     def quarantine(self, node: str, why: Reason, evidence: bytes) -> None: ...
     def open_envelope(self, data: bytes) -> Envelope: ...
@@ -88,10 +89,9 @@ class Branch:
     # --------------------------------------------------------------------------------- where we stand
 
     def status(self) -> dict[str, object]:
-        """Where the branch stands, JSON-ready."""
+        """Where an open branch stands, JSON-ready."""
         head, round_, agreement = self.chain.head, self.round, self.agreement
-        if head is None:
-            return {"height": -1, "waits_for": "the charter's first root to open the branch"}
+        assert head is not None
         status: dict[str, object] = {
             "height": head.height,
             "head": head.digest.hex(),
@@ -559,6 +559,7 @@ class Branch:
         if isinstance(verdict, Open):
             for leader in sorted(self._proposers.get(digest, ())):
                 self._host.ask_for(committee_topic(self.path), verdict.wanted, leader)
+                self._host.compare_with(leader)
         elif isinstance(verdict, Problem):
             self._verdict(digest, verdict)
         else:

@@ -20,6 +20,7 @@ __all__ = [
     "MessageRefused",
     "NodeQuarantined",
     "ProposalRefused",
+    "ReleaseAudited",
     "ReleaseCertified",
     "RoundClosing",
     "RoundWaiting",
@@ -142,6 +143,17 @@ class ReleaseCertified(Event):
     cosigners: tuple[str, ...]
     used: tuple[str, ...]
     left_out: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseAudited(Event):
+    """This node did a certified release over from its signed inputs; ``problem`` is empty if it is right."""
+
+    branch: str
+    height: int
+    release: str
+    problem: str
+    weights: tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from banyan.protocol.audit import Audit
 from banyan.protocol.branch import Branch, NotNow
 from banyan.protocol.effects import (
     Aggregated,
@@ -47,6 +48,7 @@ from banyan.protocol.events import (
     MemberJoined,
     MessageRefused,
     NodeQuarantined,
+    ReleaseAudited,
     UpdatePublished,
 )
 from banyan.protocol.members import Members
@@ -167,6 +169,7 @@ class Peer:
         self._trains = settings.trains
         self._target = settings.target_height
         self._last_newcomer = 0
+        self._audits: dict[Digest, Audit] = {}
         self._restoring = False
         for path in self._followed_branches():
             self.branches[path] = Branch(path, self)
@@ -223,6 +226,7 @@ class Peer:
                     branch.inspected(event)
             case Aggregated():
                 self._blobs |= {event.change, event.adapter}
+                self._audited(event)
                 self.branches[event.branch].aggregated(event)
             case Trained():
                 self._trained(event)
@@ -232,13 +236,15 @@ class Peer:
                 self._connected.add(event.peer)
                 if self.records.at("presence", self._settings.branch, self.me) is not None:
                     self._say(self._presence(), event.peer)  # members answer members only
-                self._compare_with(event.peer)
+                self.compare_with(event.peer)
             case PeerLost():
                 self._connected.discard(event.peer)
             case Command():
                 self._command(event)
             case Started():
                 self._start()
+        for audit in list(self._audits.values()):
+            self._go_on_with(audit)
         out, self._out = self._out, []
         return out
 
@@ -272,10 +278,10 @@ class Peer:
         return record
 
     def ask_for(self, topic: str, record_ids: Iterable[bytes], of: str) -> None:
-        """Ask one peer for records by their ids."""
+        """Ask one peer for records by their ids; nothing is asked of ourselves, or for nothing."""
         marks = tuple(sorted(record_id[:MARK_BYTES] for record_id in record_ids))
-        if of != self.me:
-            self._say(Want(topic, marks, NO_RELEASES), of) if marks else self._compare_with(of)
+        if of != self.me and marks:
+            self._say(Want(topic, marks, NO_RELEASES), of)
 
     def quarantine(self, node: str, why: Reason, evidence: bytes) -> None:
         """Shut ``node`` out: the caller holds proof, or has seen it with its own sums."""
@@ -328,7 +334,7 @@ class Peer:
             else:
                 self._offer(envelope, sender)
         except NotNow:
-            self._compare_with(sender)
+            self.compare_with(sender)
         except Refused as refusal:
             self._refused(sender, refusal)
 
@@ -372,7 +378,7 @@ class Peer:
             if gained > 1:
                 self.tell(CaughtUp(path, self.branches[path].chain.height, gained))
         if not_now or any(self.branches[path].chain.height > height for path, height in heights.items()):
-            self._compare_with(sender)  # there may be more
+            self.compare_with(sender)  # there may be more
 
     def _offer(self, envelope: Envelope, sender: NodeId) -> None:
         """Check a record, keep it, act on it, pass it on. Raises ``Refused`` or NotNow."""
@@ -382,6 +388,9 @@ class Peer:
         if envelope.time > self.now + self.charter.limits.clock_skew:
             raise Refused("future", "The message is from the future: check the clocks")
         record = record_of(envelope, read_body(envelope, kind))
+        if any(record.id in audit.wanted for audit in self._audits.values()):
+            self._found_for_audit(record)
+            return
         if record.topic != NETWORK_TOPIC and record.topic.removesuffix("#") not in self.branches:
             return  # of no concern to us
         if self.records.marked(record.topic, record.mark) is not None:
@@ -474,6 +483,54 @@ class Peer:
         if culprit != accusation.culprit:
             raise Refused("false-accusation", "The evidence is against another node")
 
+    # ============================================================================= audits
+
+    def _audit(self, path: str, height: int) -> None:
+        """Do a certified release over; ends in a ReleaseAudited event."""
+        chain = self.branches[path].chain
+        release, base = chain.at(height), chain.at(height - 1)
+        if release is None or base is None:
+            raise Refused("unknown-release", f"{path} has no release {height} that could be audited")
+        audit = Audit(release, base, self.charter, self.check_member)
+        self._audits[release.digest] = audit
+        for key in audit.wanted:
+            record = self.records.get(key)
+            if record is not None:
+                self._found_for_audit(record)
+        committee = [*committee_of(base, self.charter.committee), *chain.committee]
+        for node in sorted({*committee, *self._connected} - {self.me}):
+            self.ask_for(archive_topic(path), audit.wanted, node)
+            self.ask_for(committee_topic(path), audit.wanted, node)
+        for blob, size in audit.blobs:
+            if not self.has_blob(blob):
+                self.do(FetchBlob(blob, size, tuple(node for node in committee if node != self.me)))
+
+    def _found_for_audit(self, record: Record) -> None:
+        for audit in self._audits.values():
+            if record.id in audit.wanted:
+                try:
+                    audit.take(record)
+                except Refused as refusal:
+                    self._end_audit(audit, refusal.what)
+                    return
+
+    def _go_on_with(self, audit: Audit) -> None:
+        if not audit.computing and not audit.wanted and all(self.has_blob(blob) for blob, _ in audit.blobs):
+            audit.computing = True
+            self.do(audit.job())
+
+    def _audited(self, result: Aggregated) -> None:
+        for audit in list(self._audits.values()):
+            if audit.computing and audit.job().job == result.job and result.agrees is not None:
+                sources = {each.key: each.source for each in audit.release.used}
+                weights = {sources[key]: share for key, share in (result.weights or {}).items()}
+                self._end_audit(audit, audit.problem(result), tuple(sorted(weights.items())))
+
+    def _end_audit(self, audit: Audit, problem: str, weights: tuple[tuple[str, float], ...] = ()) -> None:
+        release = audit.release
+        self._audits.pop(release.digest, None)
+        self.tell(ReleaseAudited(release.branch, release.height, release.digest.hex(), problem, weights))
+
     # ============================================================================= speaking
 
     def _seal(self, message: object) -> Envelope:
@@ -501,12 +558,12 @@ class Peer:
         for message in messages:
             self._say(message, to)
 
-    def _compare_with(self, peer: NodeId) -> None:
+    def compare_with(self, peer: NodeId) -> None:
         """Start anti-entropy with ``peer``, at most twice a sync interval."""
         pause = self.charter.gossip.sync_interval // 2
         if len(self._asked_lately) > 4096:
             self._asked_lately.clear()
-        if self.now - self._asked_lately.get(peer, -pause) >= pause:
+        if peer != self.me and self.now - self._asked_lately.get(peer, -pause) >= pause:
             self._asked_lately[peer] = self.now
             self._say(self._sync.summary(), peer)
 
@@ -577,7 +634,7 @@ class Peer:
         gossip = self.charter.gossip
         everyone = sorted({*self._neighbours(NETWORK_TOPIC), *self._neighbours(self._settings.branch)})
         if everyone:
-            self._compare_with(self._rng.choice(everyone))
+            self.compare_with(self._rng.choice(everyone))
         own = self._own_update()
         if own is not None and not self.branches[self._settings.branch].on_committee:
             self._push(own, but=())
@@ -684,8 +741,12 @@ class Peer:
             self.branches[event.branch].aggregation_failed(event.job, event.reason)
 
     def _command(self, command: Command) -> None:
-        """``train`` (rounds), ``target`` (height), ``pause``, ``addresses`` (comma-separated), ``revoke`` (subject,
-        why), ``leave``. Raises ``Refused`` or ValueError for a wish that cannot be granted."""
+        """Carry out a wish of the owner: ``train`` (rounds), ``target`` (height), ``pause``, ``addresses``
+        (comma-separated), ``revoke`` (subject, why), ``audit`` (branch, height), ``leave``.
+
+        Raises:
+            Refused, ValueError: it cannot be granted.
+        """
         arguments = command.arguments
         if command.name == "train":
             height = max(0, self.branches[self._settings.branch].chain.height)
@@ -707,6 +768,8 @@ class Peer:
             subject, why = str(arguments["subject"]), str(arguments.get("why") or "")
             signed = revoke(self._signer, self.charter, subject=subject, why=why, now=self.now)
             self._take(self.publish(signed))
+        elif command.name == "audit":
+            self._audit(str(arguments["branch"]), int(arguments["height"] or 0))
         elif command.name == "leave":
             self.publish(replace(self._presence(), left=True))
         else:
@@ -769,7 +832,18 @@ class Peer:
             "connected": sorted(self._connected),
             "quarantined": {node: reason.value for node, reason in sorted(self.quarantined.items())},
             "refusals": dict(sorted(self.refusals.items())),
-            "branches": {path: branch.status() for path, branch in sorted(self.branches.items())},
+            "branches": {path: self._branch_status(path) for path in sorted(self.branches)},
+        }
+
+    def _branch_status(self, path: str) -> dict[str, object]:
+        branch = self.branches[path]
+        if branch.chain.head is not None:
+            return branch.status()
+        here = len(self.members.live(self.now, path))
+        missing = f"members: {here} of the {branch.need} it needs are here"
+        return {
+            "height": -1,
+            "waits_for": missing if here < branch.need else "the charter's first root to open it",
         }
 
     def history(self, path: str) -> list[dict[str, object]]:
@@ -780,6 +854,7 @@ class Peer:
     def keep(self) -> set[Digest]:
         """Blobs that must stay in the store: heads, the running round's and archived updates, what we carry."""
         kept = {*self._carry, *self._pending_carry}
+        kept |= {blob for audit in self._audits.values() for blob, _ in audit.blobs}
         for branch in self.branches.values():
             kept |= branch.keep()
         for record in self.records.all():

@@ -16,6 +16,7 @@ from banyan.protocol.events import (
     LeaderChanged,
     NodeQuarantined,
     ProposalRefused,
+    ReleaseAudited,
     ReleaseCertified,
     RoundWaiting,
     UpdateLeftOut,
@@ -86,7 +87,9 @@ def test_an_inadmissible_update_is_left_out_and_the_release_says_why(name: str, 
     world.corrupt(bad, name)
     world.start()
     assert world.run(until=lambda: all(device.height("/") >= 4 for device in honest(world)))
-    reasons = [why for event in watch.releases.values() for author, why in event.left_out if author == bad.name]
+    reasons = [
+        why for event in watch.releases.values() for author, why in event.left_out if author == bad.name
+    ]
     assert set(reasons) == {reason.value}
     assert distance_to_optimum(world) < 0.08
 
@@ -127,8 +130,10 @@ def test_a_lying_leader_gets_no_certificate_is_named_and_the_next_takes_over() -
     world.corrupt(bad, "lying-leader")
     world.start()
     assert world.run(
-        until=lambda: any(event.member == bad.name for _, event in watch.of(NodeQuarantined))  # type: ignore[attr-defined]
-        and all(device.height("/") >= 8 for device in honest(world))
+        until=lambda: (
+            any(event.member == bad.name for _, event in watch.of(NodeQuarantined))  # type: ignore[attr-defined]
+            and all(device.height("/") >= 8 for device in honest(world))
+        )
     )
     refusals = [event for _, event in watch.of(ProposalRefused)]
     assert {(event.leader, event.reason) for event in refusals} == {(bad.name, "false-release")}  # type: ignore[attr-defined]
@@ -166,7 +171,7 @@ def test_a_round_without_its_quorum_waits_and_says_for_whom() -> None:
 
 
 def test_two_sides_of_a_cut_end_with_the_same_heads_once_it_heals() -> None:
-    world, watch = watched()
+    world, _ = watched()
     world.start()
     assert world.run(until=lambda: world.agreed("/", 1))
     names = list(world.devices)
@@ -210,6 +215,21 @@ def test_a_childs_certified_change_is_its_update_at_the_parent() -> None:
     assert delegates <= {device.name for device in world.devices.values() if device.settings.branch == "/en"}
 
 
+def test_any_member_can_do_a_release_over_from_its_signed_updates() -> None:
+    world, watch = watched()
+    bad = list(world.devices.values())[-1]
+    world.corrupt(bad, "noise")
+    world.start()
+    assert world.run(until=lambda: world.agreed("/", 2))
+    auditor = list(world.devices.values())[2]
+    auditor.handle(Command("audit", {"branch": "/", "height": 2}))
+    assert world.run(until=lambda: bool(watch.of(ReleaseAudited)), limit=20_000)
+    ((who, event),) = watch.of(ReleaseAudited)
+    assert isinstance(event, ReleaseAudited)
+    assert (who, event.height, event.problem) == (auditor.name, 2, "")
+    assert dict(event.weights)[bad.name] == 0
+
+
 def test_a_revoked_member_is_left_out_by_everybody() -> None:
     world, watch = watched()
     world.start()
@@ -229,7 +249,12 @@ def test_late_updates_are_refused_with_a_reason_and_kept_for_the_next_round() ->
     slow.train_time = 30_000
     world.start()
     assert world.run(until=lambda: world.agreed("/", 3))
-    left_out = {reason for event in watch.releases.values() for author, reason in event.left_out if author == slow.name}
+    left_out = {
+        reason
+        for event in watch.releases.values()
+        for author, reason in event.left_out
+        if author == slow.name
+    }
     assert left_out <= {"missing"}
     late = [event for _, event in watch.of(UpdateLeftOut)]
     assert {event.reason for event in late} <= {"round-closed"}  # type: ignore[attr-defined]
@@ -263,7 +288,9 @@ def chaos(seed: int) -> tuple[World, Watch]:
 def test_crashes_loss_and_cuts_never_fork_a_branch_or_lose_what_was_certified(seed: int) -> None:
     world, watch = chaos(seed)
     reached = max((height for _, height in watch.releases), default=0)
-    assert world.run(until=lambda: len(world.live()) == 6 and world.agreed("/", max(2, reached + 1)), limit=300_000)
+    assert world.run(
+        until=lambda: len(world.live()) == 6 and world.agreed("/", max(2, reached + 1)), limit=300_000
+    )
     for device in world.live():
         assert device.peer is not None
         history = {page["height"]: page["release"] for page in device.peer.history("/")}
