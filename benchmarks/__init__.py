@@ -1,0 +1,1 @@
+"""Slow proofs of what the README claims. ``make bench`` runs them all; results stand in ``benchmarks/results``."""

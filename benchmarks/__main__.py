@@ -1,0 +1,33 @@
+"""``python -m benchmarks [NAME …]``: run the named benchmarks, or all, one after the other."""
+
+from __future__ import annotations
+
+import argparse
+import runpy
+import sys
+
+BENCHMARKS = {
+    "daemon": ("benchmarks.daemon_footprint", "memory, idle processor time and start of a daemon, against its limits"),
+    "training": ("benchmarks.training_overhead", "local training against a bare PEFT + PyTorch loop"),
+    "aggregation": ("benchmarks.aggregation", "every rule against ByzFL and Flower: time and memory"),
+}
+
+
+def main() -> None:
+    listing = "\n".join(f"  {name:12} {what}" for name, (_, what) in BENCHMARKS.items())
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=f"Run benchmarks:\n{listing}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("name", nargs="*", choices=[[], *BENCHMARKS], help="which; all if none is named")
+    chosen = parser.parse_args().name or list(BENCHMARKS)
+    for name in chosen:
+        module, what = BENCHMARKS[name]
+        print(f"\n== {name}: {what}", flush=True)
+        sys.argv = [module]
+        runpy.run_module(module, run_name="__main__")
+
+
+if __name__ == "__main__":
+    main()
