@@ -1,0 +1,105 @@
+"""Whatever a peer sends, the core neither raises nor forgets to count."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from banyan.protocol.effects import Effect, Emit, MessageReceived, Send
+from banyan.protocol.events import MessageRefused
+from banyan.protocol.messages import Bundle, Inventory, Summary, Want, body_of
+from banyan.protocol.peer import Peer
+from banyan.security.envelope import seal
+from banyan.security.identity import Identity
+from banyan.simulations.device import Device
+from banyan.simulations.world import World
+
+STRANGER = Identity.from_seed(b"s" * 32)
+
+
+@pytest.fixture(scope="module")
+def overheard() -> tuple[World, Device, list[bytes]]:
+    """A member of a running network, and everything that was said in it."""
+    world = World(11, {"/": 6})
+    heard: list[bytes] = []
+    deliver = world.deliver
+    world.deliver = lambda a, b, data: (heard.append(data), deliver(a, b, data))[1]  # type: ignore[method-assign]
+    world.start()
+    assert world.run(until=lambda: world.agreed("/", 2))
+    return world, next(iter(world.devices.values())), heard
+
+
+def feed(device: Device, sender: str, data: bytes, now: int) -> list[Effect]:
+    peer = device.peer
+    assert peer is not None
+    return peer.handle(MessageReceived(sender, data), now)
+
+
+def refusals(peer: Peer) -> int:
+    return sum(peer.refusals.values())
+
+
+def test_random_truncated_and_mutated_messages_are_refused_and_counted(
+    overheard: tuple[World, Device, list[bytes]],
+) -> None:
+    world, device, heard = overheard
+    assert device.peer is not None
+    rng = random.Random(1)
+    height = device.height("/")
+    for number in range(2_000):
+        data = bytearray(rng.choice(heard))
+        if number % 3 == 0:
+            data = bytearray(rng.randbytes(rng.randrange(300)))
+        elif number % 3 == 1:
+            del data[rng.randrange(len(data)) :]
+        else:
+            data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+        before = refusals(device.peer)
+        effects = feed(device, STRANGER.node_id, bytes(data), world.clock.now)
+        assert refusals(device.peer) == before + 1
+        assert [e for e in effects if isinstance(e, Emit) and isinstance(e.event, MessageRefused)]
+        assert not [e for e in effects if isinstance(e, Send)]
+    assert device.height("/") == height
+
+
+def test_messages_heard_before_change_nothing(overheard: tuple[World, Device, list[bytes]]) -> None:
+    world, device, heard = overheard
+    assert device.peer is not None
+    head = device.head("/")
+    for data in heard:
+        feed(device, STRANGER.node_id, data, world.clock.now)
+    assert device.head("/") == head
+    assert not device.peer.quarantined
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Summary(()),
+        Inventory("/", 0, 255, ()),
+        Want("/", (), 0),
+        Bundle((b"x",)),
+    ],
+)
+def test_a_stranger_gets_no_answer(overheard: tuple[World, Device, list[bytes]], message: object) -> None:
+    world, device, _ = overheard
+    assert device.peer is not None
+    kind, body = body_of(message)
+    network = world.charter.network_id
+    now = world.clock.now
+    data = seal(STRANGER, network=network, kind=kind, seq=now, time=now, body=body).data
+    effects = feed(device, STRANGER.node_id, data, now)
+    assert not [e for e in effects if isinstance(e, Send)]
+    assert device.peer.refusals["stranger"]
+
+
+def test_a_forwarded_control_message_is_refused(overheard: tuple[World, Device, list[bytes]]) -> None:
+    world, device, _ = overheard
+    assert device.peer is not None
+    other = list(world.devices.values())[1]
+    kind, body = body_of(Summary(()))
+    now = world.clock.now
+    data = seal(other.signer, network=world.charter.network_id, kind=kind, seq=now, time=now, body=body).data
+    feed(device, STRANGER.node_id, data, now)
+    assert device.peer.refusals["forwarded"]
