@@ -37,6 +37,7 @@ class Founding:
     codec: Literal["float32", "bf16", "int8", "int4"] | None = None
     committee: int | None = None
     leader_timeout: int | None = None
+    memory: int | None = None
     pinned: tuple[str, ...] | None = None
 
 
@@ -91,7 +92,12 @@ def found_network(
     if "f" in chosen and "min_updates" not in chosen:
         chosen["min_updates"] = _least(str(chosen.get("rule", policies.round.rule)), int(chosen["f"]))
     policies = replace(policies, round=replace(policies.round, **chosen))
-    seats = {"size": wish.committee, "leader_timeout": wish.leader_timeout, "pinned": wish.pinned}
+    seats = {
+        "size": wish.committee,
+        "leader_timeout": wish.leader_timeout,
+        "memory": wish.memory,
+        "pinned": wish.pinned,
+    }
     seats = {name: value for name, value in seats.items() if value is not None}
     policies = replace(policies, committee=replace(policies.committee, **seats))
     charter = found(

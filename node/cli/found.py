@@ -67,6 +67,9 @@ def found(
     leader_timeout: Annotated[
         float | None, typer.Option(help="Seconds a leader may be silent.", show_default="by preset")
     ] = None,
+    memory: Annotated[
+        int | None, typer.Option(help="Rounds a silent member stays on the roster.", show_default="3")
+    ] = None,
     codec: Annotated[
         str | None, typer.Option(help="float32, bf16, int8 or int4.", show_default="int8")
     ] = None,
@@ -93,6 +96,7 @@ def found(
         deadline=None if deadline is None else round(deadline * 1000),
         codec=None if codec is None else choice("--codec", codec, ("float32", "bf16", "int8", "int4")),
         committee=committee,
+        memory=memory,
         leader_timeout=None if leader_timeout is None else round(leader_timeout * 1000),
     )
     _check_rule(wish)
