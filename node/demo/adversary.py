@@ -1,0 +1,78 @@
+"""The malicious member: the real daemon, with an attack between its core and everything else.
+
+    python -m banyan.node.demo.adversary --home DIR --attack sign-flip
+
+It holds a valid credential and its own share of the data. What it is told (its own training's result) is twisted
+before its core hears of it, and what its core wants said is retold. This is the one module of the node that
+imports the simulations.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from banyan.node.daemon.process import serve
+from banyan.node.daemon.standard import standard_parts
+from banyan.node.home import Home
+from banyan.protocol.effects import Effect, InputEvent
+from banyan.protocol.peer import Peer, PeerSettings
+from banyan.security.charter import Charter
+from banyan.security.identity import Signer
+from banyan.simulations.attacks import Attack, Blobs, SignFlip
+from banyan.simulations.attacks import attack as attack_called
+
+if TYPE_CHECKING:
+    from banyan.node.daemon.service import Daemon
+
+#: How many times its own lesson a sign-flipper sends, turned round. Among n honest nodes that learn the same, n
+#: cancels the plain mean exactly; three times n drives it backwards from the first round on, as the page shows.
+FLIP: Final[float] = 15.0
+
+
+def make(name: str, charter: Charter, signer: Signer, blobs: Blobs, seed: int) -> Attack:
+    """The attack called ``name``, ready to tamper. Raises ValueError naming them all."""
+    made = attack_called(name)(charter, signer, blobs, seed)
+    if isinstance(made, SignFlip):
+        made.strength = FLIP
+    return made
+
+
+class TwoFaced(Peer):
+    """A core that hears and speaks through an attack."""
+
+    attack: Attack
+
+    def handle(self, event: InputEvent, now: int) -> list[Effect]:
+        """See :meth:`Peer.handle`."""
+        return self.attack.lie(super().handle(self.attack.twist(event), now))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one malicious node until it is told to stop."""
+    parser = argparse.ArgumentParser(prog="banyan-adversary")
+    parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("--attack", required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    chosen = parser.parse_args(arguments)
+    made: dict[str, Attack] = {}  # one for the process's life: a core that is rebuilt goes on with it
+
+    def core(daemon: Daemon, settings: PeerSettings, rng: random.Random) -> Peer:
+        assert daemon.charter is not None
+        if "attack" not in made:
+            made["attack"] = make(chosen.attack, daemon.charter, daemon.identity, daemon.blobs, chosen.seed)
+        peer = TwoFaced(daemon.charter, daemon.identity, settings, rng)
+        peer.attack = made["attack"]
+        return peer
+
+    flags: Mapping[str, object] = {}
+    return serve(Home(chosen.home), flags, parts=replace(standard_parts(), core=core))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+def save_loss_png(s,p): pass
