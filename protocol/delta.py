@@ -77,9 +77,11 @@ def read_delta(data: bytes | memoryview, spec: AdapterSpec) -> Delta:
     (length,) = _LENGTH.unpack(view[len(MAGIC) : _PREFIX])
     if length > MAX_HEADER or _PREFIX + length > len(view):
         raise DeltaRefused("malformed", "The delta's header is too long")
-    header = from_plain(
-        _Header, canonical.decode(bytes(view[_PREFIX : _PREFIX + length]), max_bytes=MAX_HEADER, max_depth=1)
-    )
+    packed = bytes(view[_PREFIX : _PREFIX + length])
+    try:
+        header = from_plain(_Header, canonical.decode(packed, max_bytes=MAX_HEADER, max_depth=1))
+    except Refused as error:
+        raise DeltaRefused("malformed", f"The delta's header is wrong: {error.what}") from error
     if header.spec != spec.digest or header.size != spec.dimension:
         raise DeltaRefused("wrong-spec", "The delta was made for another adapter")
     body = view[_PREFIX + length :]

@@ -217,12 +217,12 @@ def inspect_blob(
         )
     if expected_base is not None and delta.base != expected_base:
         raise UpdateRefused(Reason.WRONG_BASE)
-    norm = _norm(delta.vector)
-    if not math.isfinite(norm):
+    length = norm(delta.vector)
+    if not math.isfinite(length):
         raise UpdateRefused(Reason.NON_FINITE)
-    if norm == 0.0:
+    if length == 0.0:
         raise UpdateRefused(Reason.ZERO_NORM)
-    return Measurement(norm, delta.base, len(data))
+    return Measurement(length, delta.base, len(data))
 
 
 def _decoded(data: bytes, spec: Spec, decode: Decode) -> Delta:
@@ -237,7 +237,7 @@ def _decoded(data: bytes, spec: Spec, decode: Decode) -> Delta:
         raise UpdateRefused(Reason.MALFORMED, str(error)) from error
 
 
-def _norm(vector: Vector) -> float:
+def norm(vector: Vector) -> float:
     """The Euclidean norm in float64, the same on every machine; NaN or infinite if any number is.
 
     Squares of float32 cannot overflow float64. ``np.add.reduce`` sums in an order of its own that hangs on

@@ -74,7 +74,9 @@ class Attack:
 
     def _retell(self, effect: Effect) -> list[Effect]:
         if isinstance(effect, Train):
-            return [replace(effect, carry=())]  # a poisoned update that was left out must not poison its author
+            return [
+                replace(effect, carry=())
+            ]  # a poisoned update that was left out must not poison its author
         if not isinstance(effect, Send):
             return [effect]
         envelope = open_envelope(effect.data, network=self.charter.network_id, verify=self.verifier)

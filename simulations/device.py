@@ -79,6 +79,7 @@ class Device:
         self.peer = Peer(self.world.charter, self.signer, self.settings, rng, self.world.verifier)
         self.peer.restore(list(self.records.values()), dict(self.state))
         self.handle(Started())
+        self.world.clock.after(100, lambda: self.world.introduce(self))
 
     def crash(self) -> None:
         """Power cut: everything but the disk is gone, and so are the jobs under way."""

@@ -88,17 +88,29 @@ class World:
     # ------------------------------------------------------------------------------------ running
 
     def start(self, devices: Iterable[Device] | None = None) -> None:
-        """Switch devices on within the first virtual second, and let each know the first root, as an invite does."""
-        root = self.charter.roots[0]
+        """Switch devices on within the first virtual second."""
         for device in devices if devices is not None else self.devices.values():
             self.clock.after(self.rng.randrange(1_000), device.start)
-            self.clock.after(1_100, lambda device=device: self.connect(device.name, root))  # type: ignore[misc]
+
+    def introduce(self, device: Device) -> None:
+        """Connect a device that has just started, to the first root as an invite does, or to whom it can reach; try
+        again until somebody answers."""
+        root = self.charter.roots[0]
+        others = [
+            name for name in self.devices if name != device.name and self.devices[name].peer is not None
+        ]
+        reachable = [name for name in others if self.network.reaches(device.name, name)]
+        if device.peer is None or len(self.devices) == 1:
+            return
+        if reachable:
+            self.connect(device.name, root if root in reachable else self.rng.choice(reachable))
+        else:
+            self.clock.after(1_000, lambda: self.introduce(device))
 
     def connect(self, a: str, b: str) -> None:
         """A connection between two devices stands."""
-        if a != b and self.network.reaches(a, b):
-            self.devices[a].handle(PeerConnected(b))
-            self.devices[b].handle(PeerConnected(a))
+        self.devices[a].handle(PeerConnected(b))
+        self.devices[b].handle(PeerConnected(a))
 
     def run(self, until: Callable[[], bool] = lambda: False, limit: int = 200_000) -> bool:
         """Let time pass until ``until`` holds, at most ``limit`` virtual ms; whether it came to hold."""

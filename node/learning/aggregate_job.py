@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from banyan.aggregation import EncodedVector, build, encode
-from banyan.node.learning.blobs import Blobs, norm, read_blob, write_float32
+from banyan.node.learning.blobs import Blobs, read_blob, write_float32
 from banyan.node.learning.errors import AdapterError
 from banyan.node.learning.layout import Vector
 from banyan.protocol.effects import Aggregate, Aggregated, Input
-from banyan.security.admission import clip_factors
+from banyan.security.admission import clip_factors, norm
 from banyan.security.model import AdapterSpec
 
 AGREEMENT = 1e-6

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import Protocol
 
 import numpy as np
 
-from banyan.aggregation.encoding import EncodedVector, encode
+from banyan.aggregation.encoding import encode
 from banyan.node.learning.layout import Vector
 from banyan.protocol.delta import Delta, read_delta, write_delta
 from banyan.security.model import AdapterSpec
@@ -39,12 +38,3 @@ def write_float32(blobs: Blobs, vector: Vector, spec: AdapterSpec, base: bytes =
     """Store ``vector`` unrounded; returns the blob's digest and size."""
     data = write_delta(encode(vector, "float32"), spec=spec, base=base)
     return blobs.put(data), len(data)
-
-
-def norm(vector: EncodedVector, piece: int = 1 << 20) -> float:
-    """The float64 Euclidean norm, in an order of summation that no BLAS and no thread count changes."""
-    sums = []
-    for start in range(0, vector.size, piece):
-        values = vector.decode(start, min(start + piece, vector.size)).astype(np.float64)
-        sums.append(float(np.add.reduce(np.square(values, out=values))))
-    return math.sqrt(math.fsum(sums))

@@ -42,9 +42,7 @@ def verdict(
 ) -> Problem | Open | None:
     _, peer, branch, honest = situation
     assert branch.round is not None
-    return judge(
-        change(honest), branch.round, peer.charter, quarantined or {}, lambda digest: None, peer.now
-    )
+    return judge(change(honest), branch.round, peer.charter, quarantined or {}, lambda digest: None, peer.now)
 
 
 Situation = tuple[World, Peer, Branch, Release]
@@ -68,14 +66,14 @@ CHANGES: dict[str, Callable[[Release], Release]] = {
     "wrong-roster": lambda r: replace(r, roster=(*r.roster, Seat("stranger", r.height, "/"))),
     "misquoted": lambda r: replace(r, used=(replace(r.used[0], blob=bytes(32)), *r.used[1:])),
     "contradiction": lambda r: replace(r, left_out=(LeftOut(r.used[0].source, "missing"),)),
-    "unknown-reason": lambda r: replace(
-        drop_first(r), left_out=(LeftOut(r.used[0].source, "dislike"),)
-    ),
+    "unknown-reason": lambda r: replace(drop_first(r), left_out=(LeftOut(r.used[0].source, "dislike"),)),
 }
 
 
 @pytest.mark.parametrize("reason", CHANGES)
-def test_a_proposal_that_breaks_a_rule_is_refused_with_its_reason(before_closing: Situation, reason: str) -> None:
+def test_a_proposal_that_breaks_a_rule_is_refused_with_its_reason(
+    before_closing: Situation, reason: str
+) -> None:
     found = verdict(before_closing, CHANGES[reason])
     assert isinstance(found, Problem)
     assert found.reason == reason

@@ -63,7 +63,9 @@ def exchange(a: Node, b: Node) -> int:
 
 @given(st.sets(st.integers(0, 59)), st.sets(st.integers(0, 59)), st.sampled_from([4096, 65_536]))
 @settings(max_examples=60)
-def test_one_comparison_makes_any_two_sets_equal(first: set[int], second: set[int], message_bytes: int) -> None:
+def test_one_comparison_makes_any_two_sets_equal(
+    first: set[int], second: set[int], message_bytes: int
+) -> None:
     a, b = Node(first, message_bytes), Node(second, message_bytes)
     exchange(a, b)
     assert a.records.marks(TOPIC) == b.records.marks(TOPIC)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from banyan.aggregation import TooFewInputs, encode
 from banyan.node.learning.aggregate_job import aggregate
-from banyan.node.learning.blobs import norm, read_blob, read_sum, write_float32
+from banyan.node.learning.blobs import read_blob, read_sum, write_float32
 from banyan.node.learning.errors import AdapterError, AppError, LearningError
 from banyan.node.learning.evaluate_job import Evaluate, evaluate
 from banyan.node.learning.inspect_job import inspect
@@ -25,6 +25,7 @@ from banyan.node.learning.train_job import train
 from banyan.node.learning.workplace import Workplace
 from banyan.protocol.delta import write_delta
 from banyan.protocol.effects import Aggregate, Input, Inspect, Train
+from banyan.security.admission import norm
 from banyan.security.model import AdapterSpec, TensorSpec
 
 SPEC = AdapterSpec(
