@@ -93,19 +93,15 @@ class World:
             self.clock.after(self.rng.randrange(1_000), device.start)
 
     def introduce(self, device: Device) -> None:
-        """Connect a device that has just started, to the first root as an invite does, or to whom it can reach; try
-        again until somebody answers."""
+        """Connect a device that has just started to the first root, as its invite says; meanwhile to anybody."""
         root = self.charter.roots[0]
-        others = [
-            name for name in self.devices if name != device.name and self.devices[name].peer is not None
-        ]
-        reachable = [name for name in others if self.network.reaches(device.name, name)]
-        if device.peer is None or len(self.devices) == 1:
+        others = [d.name for d in self.live() if d is not device and self.network.reaches(device.name, d.name)]
+        if device.peer is None or device.name == root:
             return
-        if reachable:
-            self.connect(device.name, root if root in reachable else self.rng.choice(reachable))
-        else:
-            self.clock.after(1_000, lambda: self.introduce(device))
+        if others:
+            self.connect(device.name, root if root in others else self.rng.choice(others))
+        if root not in others:
+            self.clock.after(5_000, lambda: self.introduce(device))
 
     def connect(self, a: str, b: str) -> None:
         """A connection between two devices stands."""
