@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from banyan.node.home import Home, HomeError, write_durably
 from banyan.node.membership import create_identity, save_credential
@@ -92,7 +92,7 @@ def found_network(
     if "f" in chosen and "min_updates" not in chosen:
         chosen["min_updates"] = _least(str(chosen.get("rule", policies.round.rule)), int(chosen["f"]))
     policies = replace(policies, round=replace(policies.round, **chosen))
-    seats = {
+    seats: dict[str, Any] = {
         "size": wish.committee,
         "leader_timeout": wish.leader_timeout,
         "memory": wish.memory,

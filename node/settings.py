@@ -219,11 +219,11 @@ class Settings(Section):
         description="local: all on one machine. lan: one network, found by mDNS. wan: over the internet, "
         "patient.",
     )
-    network: Network = Network()
-    training: Training = Training()
-    worker: Worker = Worker()
-    api: Api = Api()
-    store: Store = Store()
+    network: Network = Field(default_factory=Network)
+    training: Training = Field(default_factory=Training)
+    worker: Worker = Field(default_factory=Worker)
+    api: Api = Field(default_factory=Api)
+    store: Store = Field(default_factory=Store)
 
 
 #: What each preset changes from the defaults above.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from banyan.node.daemon.jobs import Workers
@@ -52,19 +53,20 @@ def libp2p_transport(daemon: Daemon) -> Transport:
 
 def _limits(charter: Limits | None, timeout: float, connections: int) -> NetworkLimits:
     """The charter's limits where it is known, this node's own time-outs."""
-    patience = {
-        "handshake_timeout": timeout,
-        "dial_timeout": max(1.0, timeout / 2),
-        "request_timeout": timeout * 1.5,
-        "chunk_timeout": timeout * 2,
-        "write_timeout": timeout * 2,
-    }
+    own = NetworkLimits(
+        connections=connections,
+        handshake_timeout=timeout,
+        dial_timeout=max(1.0, timeout / 2),
+        request_timeout=timeout * 1.5,
+        chunk_timeout=timeout * 2,
+        write_timeout=timeout * 2,
+    )
     if charter is None:
-        return NetworkLimits(connections=connections, **patience)
-    return NetworkLimits(
+        return own
+    return replace(
+        own,
         connections=min(connections, charter.connections),
         streams_per_peer=charter.streams_per_peer,
         bytes_per_second_per_peer=charter.bytes_per_second_per_peer,
         message_bytes=charter.message_bytes,
-        **patience,
     )

@@ -75,7 +75,7 @@ class PartialBlob:
         os.ftruncate(self._file, self.size)
         with open(self._file, "rb", closefd=False) as reader:
             reader.seek(0)
-            found = hashlib.file_digest(reader, "sha256").digest()  # type: ignore[arg-type]
+            found = hashlib.file_digest(reader, "sha256").digest()
         if self.received != self.size or found != self.digest:
             os.ftruncate(self._file, 0)
             os.ftruncate(self._journal, 0)
