@@ -121,4 +121,6 @@ def accept_invite(home: Home, text: str, passphrase: str | None = None) -> Invit
         )
     create_identity(home, passphrase)
     write_durably(home.invite, str(invite).encode("ascii"))
+    if before is not None and str(before) != str(invite):
+        home.credential.unlink(missing_ok=True)  # the next start takes a new one
     return invite

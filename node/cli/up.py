@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from banyan.node.home import Home
 
 #: Seconds that a node may take to answer after its start, and to end after it was asked to.
-STARTING, STOPPING = 30.0, 20.0
+STARTING, STOPPING = 60.0, 30.0
 
 UP_EXAMPLES = """
 Examples:

@@ -142,7 +142,7 @@ class Daemon:
 
     async def _live(self) -> None:
         """Join if need be, then be a member."""
-        if self.charter is None:
+        if self.charter is None or not self.home.credential.exists():
             self.phase = "joining"
             await self.supervisor.keep("joining", self._join, fatal=(Refused,))
         assert self.charter is not None

@@ -1,8 +1,8 @@
 """The command line stays light: no torch where nothing is computed, and help at once."""
 
+import resource
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -56,15 +56,16 @@ def test_help_and_status_do_not_even_import_the_daemon(arguments, tmp_path):
     assert result.returncode == 0, result.stderr
 
 
-def test_help_answers_within_half_a_second(tmp_path):
-    def once():
-        began = time.perf_counter()
+def test_help_answers_within_half_a_second_of_work():
+    def once():  # a watch would measure what else this machine does
+        began = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run(
             [sys.executable, "-c", "from banyan.node.cli import main; main(['--help'])"],
             capture_output=True,
             check=True,
             timeout=60,
         )
-        return time.perf_counter() - began
+        ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return ended.ru_utime + ended.ru_stime - began.ru_utime - began.ru_stime
 
     assert min(once() for _ in range(3)) < 0.5

@@ -7,6 +7,9 @@ from banyan.node.daemon.control import BadRequest, TrainRequest
 from banyan.node.store import HomeInUse
 from banyan.security.credential import CredentialRefused
 
+DAY = 86_400_000
+START = 1_800_000_000_000
+
 
 def height(daemon):
     return daemon.member.height() if daemon.member is not None else -1
@@ -102,6 +105,21 @@ async def test_an_invite_serves_no_more_than_its_uses(garden, wait_until, fast_c
             async with garden.running(2):
                 await trio.sleep_forever()
         assert caught.group_contains(CredentialRefused, match="spent")
+
+
+async def test_joining_again_with_a_fresh_invite_renews_the_membership(garden, wait_until, fast_clock):
+    garden.join(1)
+    async with garden.running(0):
+        async with garden.running(1) as (member,):
+            await wait_until(lambda: member.member is not None)
+            first = member.member._credential
+        fresh = garden.invite(until=START + 99 * DAY)
+        garden.join(1, fresh)
+        async with garden.running(1) as (member,):
+            await wait_until(lambda: member.member is not None)
+            renewed = member.member._credential
+    assert renewed.member == first.member
+    assert (first.expires, renewed.expires) == (START + 9 * DAY, START + 99 * DAY)
 
 
 async def test_a_cut_node_goes_on_alone_and_ends_with_the_same_history(garden, wait_until, fast_clock):
