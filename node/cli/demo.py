@@ -50,8 +50,18 @@ def demo(
         Path | None, typer.Option(exists=True, help="JSONL rows to share out.", show_default="embedded")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Where the report goes.", show_default="a new folder")
+        Path | None, typer.Option(help="Where the report goes.", show_default="banyan-demo")
     ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, max=1_000_000, help="Optimiser steps a round.", show_default="12")
+    ] = None,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option("--lr", min=1e-8, max=10.0, help="Peak learning rate.", show_default="0.004"),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**31, help="Of the shared A and of the attackers' randomness.")
+    ] = 0,
     json_: JsonOption = False,
 ) -> None:
     """Watch a network of real processes learn together on this machine while an attacker is shut out."""
@@ -67,6 +77,9 @@ def demo(
         base=base,
         data=data,
         out=out,
+        steps=steps,
+        learning_rate=learning_rate,
+        seed=seed,
         json_output=json_,
     )
     raise typer.Exit(int(code or 0))

@@ -80,7 +80,9 @@ class Audited:
 class Auditor:
     """Audits one branch from what the nodes at ``homes`` keep on disk; they may be running."""
 
-    def __init__(self, charter: Charter, branch: str, homes: Sequence[Home], attackers: Collection[str]) -> None:
+    def __init__(
+        self, charter: Charter, branch: str, homes: Sequence[Home], attackers: Collection[str]
+    ) -> None:
         self._charter = charter
         self._branch = branch
         self._homes = homes

@@ -57,7 +57,8 @@ class Gauge:
             self._take(self._findings.get())
         if self._process.exit_code not in (None, 0):
             raise CannotDemo(
-                f"The process that measures ended ({self._process.last_words()})", f"Look at {self._process.log}"
+                f"The process that measures ended ({self._process.last_words()})",
+                f"Look at {self._process.log}",
             )
 
     def _take(self, finding: Mapping[str, Any]) -> None:

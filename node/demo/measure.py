@@ -65,6 +65,7 @@ class Task:
     rounds: int
     attack: str
     seed: int
+    strength: float
     settings: dict[str, Any]
     pupils: tuple[Pupil, ...]
 
@@ -168,7 +169,7 @@ class Counterfactuals:
     """The two runs that did not happen, one training at a time."""
 
     def __init__(
-        self, task: Task, charter: Charter, school: School, forge: Mapping[str, Callable[..., bytes | None]]
+        self, task: Task, charter: Charter, school: School, forge: Mapping[str, Callable[..., bytes]]
     ) -> None:
         """``forge`` gives, by attacker, the blob to send instead of a :class:`Trained` one (see :func:`forgers`)."""
         self._task = task
@@ -221,7 +222,7 @@ class Undefended:
         task: Task,
         charter: Charter,
         learn: Callable[[str, Vector, int], Vector],
-        forge: Mapping[str, Callable[..., bytes | None]],
+        forge: Mapping[str, Callable[..., bytes]],
     ) -> None:
         self._task = task
         self._charter = charter
@@ -277,7 +278,7 @@ def forgers(task: Task, charter: Charter) -> dict[str, Callable[[Trained, Memory
 
         def forge(trained: Trained, blobs: MemoryBlobs) -> bytes:
             nonlocal attack
-            attack = attack or make(task.attack, charter, signer, blobs, task.seed)
+            attack = attack or make(task.attack, charter, signer, blobs, task.seed, task.strength)
             return bytes(attack.forge(blobs.read(trained.blob), trained))
 
         return forge
@@ -295,13 +296,13 @@ def main(path: str) -> int:
     from banyan.node.store import BlobStore
 
     store = BlobStore(Path(task.blobs))
-    place = Workplace(
-        charter.adapter, charter.round.codec, charter.network_id, "", Path(task.base), store
-    )
+    place = Workplace(charter.adapter, charter.round.codec, charter.network_id, "", Path(task.base), store)
     school = TorchSchool(task, charter, place)
 
     def obey(order: dict[str, Any]) -> None:
-        adapter = read_sum(BlobStore(Path(order["blobs"])), (bytes.fromhex(order["adapter"]),), charter.adapter)
+        adapter = read_sum(
+            BlobStore(Path(order["blobs"])), (bytes.fromhex(order["adapter"]),), charter.adapter
+        )
         _say({"kind": "release", "adapter": order["adapter"], "loss": school.loss(adapter)})
 
     ended = False

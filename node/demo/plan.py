@@ -100,6 +100,15 @@ class Plan:
         return (*honest, *(f"attacker-{number + 1}" for number in range(self.attackers)))
 
     @property
+    def strength(self) -> float | None:
+        """How hard each attacker pushes, where its attack has such a number."""
+        if self.attack != "sign-flip" or not self.attackers:
+            return None
+        from banyan.node.demo.adversary import flip_strength
+
+        return flip_strength(self.nodes, self.attackers)
+
+    @property
     def honest(self) -> tuple[str, ...]:
         """The names of the honest ones."""
         return self.names[: self.nodes]

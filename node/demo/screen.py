@@ -6,7 +6,14 @@ from types import TracebackType
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -63,8 +70,9 @@ class Screen:
             self.say(line)
         if not self._alive:
             return
-        total = scene.rounds * len(scene.views) + gauge.total
-        what = "learning together" if scene.learned < scene.rounds * len(scene.views) else "training alone, for comparison"
+        trainings = scene.rounds * len(scene.views)
+        total = trainings + gauge.total
+        what = "learning together" if scene.learned < trainings else "training alone, for comparison"
         self._progress.update(
             self._task, total=total or None, completed=scene.learned + gauge.done, description=what
         )

@@ -72,5 +72,7 @@ def _conclude(plan: Plan, summary: Summary, json_output: bool) -> int:
         print(f"In {summary['wall_seconds']:.0f} s. See {plan.out / 'index.html'}")
     if not holds:
         failed = " ".join(check.sentence for check in checks if not check.holds)
-        raise CannotDemo(f"The demo does not show what it should. {failed}", f"Look at {plan.out / 'index.html'}")
+        raise CannotDemo(
+            f"The demo does not show what it should. {failed}", f"Look at {plan.out / 'index.html'}"
+        )
     return 0

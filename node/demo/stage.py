@@ -131,7 +131,9 @@ class Stage:
         out = self.plan.out
         if out.exists() and any(out.iterdir()):
             if not (out / MARKER).exists():
-                raise CannotDemo(f"{out} is not empty, and not from a demo", "Choose another folder with --out")
+                raise CannotDemo(
+                    f"{out} is not empty, and not from a demo", "Choose another folder with --out"
+                )
             for name in LEFTOVERS:
                 leftover = out / name
                 if leftover.is_dir():
@@ -220,6 +222,8 @@ class Stage:
             module = "banyan.node.demo.adversary"
             number = self.actors.index(actor)
             arguments += ["--attack", self.plan.attack, "--seed", str(self.plan.seed + number)]
+            if self.plan.strength is not None:
+                arguments += ["--strength", str(self.plan.strength)]
         actor.process = ChildProcess(module, arguments, actor.home.root / "start.log")
 
     def _wait_for(self, actor: Actor) -> dict[str, Any]:
@@ -253,6 +257,7 @@ class Stage:
             rounds=plan.rounds,
             attack=plan.attack,
             seed=plan.seed + plan.nodes,
+            strength=plan.strength or 0.0,
             settings=json.loads(json.dumps(to_plain(plan.training))),
             pupils=tuple(
                 Pupil(actor.name, actor.node, str(actor.data), str(actor.home.root), actor.honest)
@@ -261,9 +266,7 @@ class Stage:
         )
         path = plan.out / "measure.json"
         task.write(path)
-        process = ChildProcess(
-            "banyan.node.demo.measure", [str(path)], plan.out / "measure.log", piped=True
-        )
+        process = ChildProcess("banyan.node.demo.measure", [str(path)], plan.out / "measure.log", piped=True)
         self._others.append(process)
         return process
 

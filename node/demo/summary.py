@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from banyan.node.demo.audit import NOTHING, Audited
 from banyan.node.demo.gauge import Gauge
-from banyan.node.demo.plan import HELD_OUT, Plan
+from banyan.node.demo.plan import HELD_OUT
 from banyan.node.demo.stage import Stage
 from banyan.node.demo.watch import Scene
 
@@ -89,7 +89,7 @@ def summarise(stage: Stage, scene: Scene, gauge: Gauge, seconds: float) -> Summa
             "scale": stage.charter.adapter.scale,
             "codec": stage.charter.round.codec,
             "clip": stage.charter.round.clip,
-            "attack_strength": strength_of(plan),
+            "attack_strength": plan.strength,
         },
         "seed": plan.seed,
         "machine": machine(),
@@ -140,7 +140,7 @@ def verdict(summary: Mapping[str, Any]) -> list[Check]:
         ),
         Check(
             len(ahead) == len(honest),
-            f"{len(ahead)} of {len(honest)} do better together ({after:.3f}) than alone "
+            f"{_all(len(ahead), len(honest))} better together ({after:.3f}) than alone "
             f"({_span(alone)}) after the same number of steps.",
         ),
     ]
@@ -158,9 +158,12 @@ def _on_attackers(summary: Mapping[str, Any], after: float) -> list[Check]:
     else:
         none = influence <= NOTHING
         lies = "tampered updates" if summary["attacker_true_updates_share"] else "updates"
-        said = f"{who} had {'no' if none else 'an'} influence: their {lies} got {influence:.0%} of a release at most."
-        if who == "The attacker":
-            said = said.replace("their", "its")
+        whose = "its" if who == "The attacker" else "their"
+        said = (
+            f"{who} had no influence: {whose} {lies} weighed nothing in any release."
+            if none
+            else f"{who} had influence: {whose} {lies} made up {influence:.0%} of a release."
+        )
     checks = [Check(none, said)]
     undefended = summary["undefended_loss_after"]
     if undefended is None:
@@ -194,20 +197,14 @@ def _last_loss(name: str, scene: Scene, gauge: Gauge) -> float | None:
     return gauge.releases.get(pages[-1]["adapter"]) if pages else None
 
 
-def strength_of(plan: Plan) -> float | None:
-    """How hard the attack pushes, where that is a number."""
-    if plan.attack != "sign-flip" or not plan.attackers:
-        return None
-    from banyan.node.demo.adversary import FLIP
-
-    return FLIP
-
-
 def machine() -> str:
     """Such as ``2 cores, 24 GiB``."""
-    import psutil
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return f"{os.cpu_count()} cores, {memory / 2**30:.0f} GiB"
 
-    return f"{os.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB"
+
+def _all(some: int, everybody: int) -> str:
+    return f"All {everybody} do" if some == everybody else f"Only {some} of {everybody} do"
 
 
 def _or_worst(loss: float | None) -> float:

@@ -16,7 +16,14 @@ from banyan.node.demo.stage import Actor, Stage
 PATIENCE: Final = 240.0
 
 #: Events of a node worth a line, once in the whole network.
-TOLD: Final = {"branch-opened", "leader-changed", "node-quarantined", "proposal-refused", "round-waiting", "job-failed"}
+TOLD: Final = {
+    "branch-opened",
+    "leader-changed",
+    "node-quarantined",
+    "proposal-refused",
+    "round-waiting",
+    "job-failed",
+}
 
 
 @dataclass
@@ -196,7 +203,9 @@ class Watcher:
         )
 
     def _check_progress(self) -> None:
-        state = [(v.phase, v.height, v.step, v.update, v.received // 100_000) for v in self.scene.views.values()]
+        state = [
+            (v.phase, v.height, v.step, v.update, v.received // 100_000) for v in self.scene.views.values()
+        ]
         if state != self._last:
             self._last, self._moved = state, time.monotonic()
         elif time.monotonic() - self._moved > PATIENCE:
