@@ -38,8 +38,8 @@ from banyan.security.charter import Charter
 RELEASE: Final = "release"
 END: Final = "end"
 
-#: Steps of niceness: the network's own processes go first.
-NICENESS: Final = 10
+#: Steps of niceness, as many as the nodes' own workers have: daemons go first, trainings share.
+NICENESS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,9 @@ def test_the_plot_uses_the_colours_of_the_page(summary):
     assert drawn == loss_svg(summary)  # the same summary, the same bytes
 
 
-@pytest.mark.parametrize("undefended", [[5.0, 5.8, 6.5], [5.0, 90.0, 8000.0], [5.0, None, None], [5.0, 4.0, 3.6]])
+@pytest.mark.parametrize(
+    "undefended", [[5.0, 5.8, 6.5], [5.0, 90.0, 8000.0], [5.0, None, None], [5.0, 4.0, 3.6]]
+)
 def test_any_plain_mean_can_be_drawn(summary, undefended, tmp_path):
     summary["curves"]["undefended"] = undefended
     summary["undefended_loss_after"] = undefended[-1]

@@ -14,7 +14,7 @@ def prompts(rows):
 
 
 def test_the_leaf_with_most_owners_is_chosen_and_named_by_its_path(tree):
-    root = tree(few={"a": (9, 1, 0), "b": (9, 1, 0)}, Many_Owners={o: (2, 1, 0) for o in "abc"})
+    root = tree(few={"a": (9, 1, 0), "b": (9, 1, 0)}, Many_Owners=dict.fromkeys("abc", (2, 1, 0)))
     leaf = choose_leaf(root)
     assert leaf.file.name == "Many_Owners.jsonl"
     assert leaf.branch == "/medical/many_owners"
