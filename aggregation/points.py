@@ -19,13 +19,17 @@ import numpy as np
 
 from .arithmetic import Matrix, product
 from .distances import lengths_from, measure
-from .encoding import EncodedVector
 from .geometry import Geometry
 from .inner_products import SMALL_PRODUCT
 from .rows import Float32s, Row, Rows, finite, origin, read
 
 _COLUMNS = 1 << 16
 """Columns of one block of values: wide, since NumPy's cost per call outweighs the cache here (measured)."""
+
+_STREAM = 1 << 18
+"""Columns of one block of a weighted sum, which reads one row after the other beside the one it adds to:
+as wide as that fits a second-level cache, since long runs are read fastest (measured: 64 Ki take 1.3 times
+as long)."""
 
 _MEMORY = 1 << 24
 """Bytes that one block of all rows may take."""
@@ -144,9 +148,9 @@ class Points:
         factors = shares[used].astype(np.float32)
         step = _add_up if np.all(factors == factors[0]) else _weigh_and_add_up
         vector = np.empty(self.rows.d, np.float32)
-        width = min(2 * _COLUMNS, self.rows.d)
-        coded = any(isinstance(row, EncodedVector) for row in chosen)
-        decoded = np.empty(width if coded else 0, np.float32)
+        width = min(_STREAM, self.rows.d)
+        plain = all(isinstance(row, np.ndarray) for row in chosen)
+        decoded = np.empty(0 if plain else width, np.float32)
         for start, stop in self.rows.spans(width, chosen):
             views = (read(row, start, stop, decoded) for row in chosen)
             step(views, factors, vector[start:stop])

@@ -18,11 +18,12 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from .device import DeviceRow
 from .encoding import EncodedVector
 from .errors import AggregationError, NotFinite
 
 Float32s: TypeAlias = npt.NDArray[np.float32]
-Row: TypeAlias = "Float32s | EncodedVector"
+Row: TypeAlias = "Float32s | EncodedVector | DeviceRow"
 
 CACHE: Final = 1 << 20
 """Bytes of one block of all rows. Smaller: more calls; larger: the block leaves the second-level cache."""
@@ -85,18 +86,17 @@ class Rows:
         Reads ``points`` instead of all rows where given. A view may be part of an input: never write to it.
         """
         points = self.rows if points is None else points
-        coded = [isinstance(row, EncodedVector) for row in points]
-        scratch = [np.empty(min(width, self.d) if each else 0, np.float32) for each in coded]
+        plain = [isinstance(row, np.ndarray) for row in points]
+        scratch = [np.empty(0 if each else min(width, self.d), np.float32) for each in plain]
         for start, stop in self.spans(width, points):
             yield start, stop, [read(row, start, stop, at) for row, at in zip(points, scratch, strict=True)]
 
     def sample(self, index: int, step: int) -> bytes:
         """Every ``step``-th number of a row, as the bytes of their float32 values."""
         row = self.rows[index]
-        if isinstance(row, EncodedVector):
-            picked = [row.decode(at, at + 1) for at in range(0, self.d, step)]
-            return np.concatenate(picked).tobytes()
-        return row[::step].tobytes()
+        if isinstance(row, np.ndarray):
+            return row[::step].tobytes()
+        return np.concatenate([row.decode(at, at + 1) for at in range(0, self.d, step)]).tobytes()
 
     def refuse_nonfinite(self) -> None:
         """Raise :class:`NotFinite` naming every row with NaN or an infinity, by its position in the input."""
@@ -109,9 +109,9 @@ class Rows:
 
 def read(row: Row, start: int, stop: int, scratch: Float32s) -> Float32s:
     """Columns [start, stop) of a row: a view of it, or decoded into ``scratch``."""
-    if isinstance(row, EncodedVector):
-        return row.decode(start, stop, scratch[: stop - start])
-    return row[start:stop]
+    if isinstance(row, np.ndarray):
+        return row[start:stop]
+    return row.decode(start, stop, scratch[: stop - start])
 
 
 def finite(values: Float32s) -> bool:
@@ -144,7 +144,11 @@ def reference(vector: Any, like: Rows, name: str) -> Row:
 def _checked(updates: Any) -> list[Row]:
     """The rows of an (n, d) array, of a tensor, or of a sequence of rows, each checked."""
     if _is_tensor(updates):
-        updates = _tensor(updates, "the tensor of inputs")
+        if updates.ndim != 2:
+            raise AggregationError(
+                f"inputs are a tensor (n, d) or a sequence of rows, not {tuple(updates.shape)}"
+            )
+        updates = list(updates)
     if isinstance(updates, EncodedVector):
         raise AggregationError("got one encoded vector: pass a sequence of them")
     if isinstance(updates, np.ndarray):
@@ -162,10 +166,14 @@ def _checked(updates: Any) -> list[Row]:
 
 
 def _row(row: Any, index: int) -> Row:
+    if isinstance(row, DeviceRow):
+        return row
     if isinstance(row, EncodedVector):
         return row.codes if row.codec == "float32" else row
     if _is_tensor(row):
-        row = _tensor(row, f"input {index}")
+        row = _tensor(row, index)
+        if isinstance(row, DeviceRow):
+            return row
     if not isinstance(row, np.ndarray):
         raise AggregationError(
             f"input {index} is a {type(row).__name__}: pass float32 arrays or encoded vectors"
@@ -184,14 +192,17 @@ def _is_tensor(value: Any) -> bool:
     return type(value).__module__.partition(".")[0] == "torch" and hasattr(value, "detach")
 
 
-def _tensor(value: Any, name: str) -> Any:
-    """A CPU tensor as an array that shares its memory."""
+def _tensor(value: Any, index: int) -> Float32s | DeviceRow:
+    """A tensor (d,) as an array that shares its memory, or as a row to be read from its device."""
     kind = str(value.dtype).removeprefix("torch.")
-    if kind != "float32":
-        raise AggregationError(f"{name} is {kind}: rules take float32; convert it with .float()")
+    if kind != "float32" or value.ndim != 1:
+        raise AggregationError(
+            f"input {index} is a {kind} tensor of shape {tuple(value.shape)}: rows are float32 (d,); use .float()"
+        )
     if value.device.type != "cpu":
-        raise AggregationError(f"{name} is on {value.device}: move all inputs to one device")
-    return value.detach().numpy()
+        return DeviceRow(value.detach())
+    array: Float32s = value.detach().numpy()
+    return array
 
 
 def _memory_map(row: Row) -> mmap.mmap | None:
@@ -239,7 +250,7 @@ def _split(groups: list[list[int]], rows: Sequence[Row], start: int, stop: int) 
         keys: dict[bytes, list[int]] = {}
         for i in group:
             row = rows[i]
-            piece = row.decode(start, stop) if isinstance(row, EncodedVector) else row[start:stop]
+            piece = row[start:stop] if isinstance(row, np.ndarray) else row.decode(start, stop)
             keys.setdefault(piece.tobytes(), []).append(i)
         parts += [keys[key] for key in sorted(keys)]
     return parts

@@ -42,7 +42,6 @@ def main() -> int:
     chosen = options()
     for variable in THREAD_VARIABLES:  # read when the libraries load, so before any import of them
         os.environ[variable] = str(chosen.threads)
-    from benchmarks.aggregation import cells, memory, peers, report
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -53,6 +52,8 @@ def main() -> int:
         TimeRemainingColumn,
     )
     from rich.table import Table
+
+    from benchmarks.aggregation import cells, memory, peers, report
 
     console = Console()
     for sentence in peers.missing():
@@ -77,7 +78,9 @@ def main() -> int:
             if shape != (n, d):
                 shape, x = (n, d), cells.inputs(n, d)
             measured.append(
-                cells.measure(rule, x, chosen.repeats, lambda n=n, d=d: bar.advance(task, _cost(n, d)))
+                cells.measure(
+                    rule, x, chosen.repeats, lambda n=n, d=d: bar.advance(task, _cost(n, d)), measured
+                )
             )
             report.save(chosen.out, measured, footprints, facts(chosen.threads, chosen.repeats, measured))
     if chosen.memory:

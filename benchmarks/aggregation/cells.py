@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import psutil
+
 from benchmarks.aggregation.peers import RULES, Call, contenders, malicious
 
 NS = (5, 10, 20, 50)
@@ -23,8 +24,18 @@ DS = (100_000, 1_000_000, 10_000_000)
 COPIES = {"byzfl-numpy": 4.0, "byzfl-torch": 3.5, "flower": 3.5}
 COPIES_NNM = {"byzfl-numpy": 18.0, "byzfl-torch": 18.0}
 
-SLOWEST = 60.0
-"""Seconds of one call beyond which a library is called once and not again."""
+QUICK = 0.01
+"""Seconds below which a call is made several times in each turn, as long as that takes three times this, and
+the quickest counted: the first finds the processor's caches full of another library's data."""
+
+STEADY = 2.0
+"""Seconds of a call from which on the first one counts too: it is long past any warming up."""
+
+SLOWEST = 20.0
+"""Seconds of a call after which a library is not called again in this cell."""
+
+HOPELESS = 90.0
+"""Seconds that a call would take, by the same library's time on shorter rows, to be left out at once."""
 
 
 @dataclass
@@ -73,7 +84,9 @@ def inputs(n: int, d: int) -> np.ndarray:
     return x
 
 
-def measure(rule: str, x: np.ndarray, repeats: int, tick: Callable[[], None]) -> Cell:
+def measure(
+    rule: str, x: np.ndarray, repeats: int, tick: Callable[[], None], earlier: Sequence[Cell] = ()
+) -> Cell:
     """Time every library on the rule, ``repeats`` times each in turn, after one call that is not counted."""
     n, d = x.shape
     f = malicious(rule, n)
@@ -81,29 +94,46 @@ def measure(rule: str, x: np.ndarray, repeats: int, tick: Callable[[], None]) ->
     cell = Cell(rule, n, d, f, load=os.getloadavg()[0])
     running = contenders(rule, x, f)
     for library in list(running):
-        needed = COPIES_NNM.get(library, 4) if rule.startswith("nnm") else COPIES.get(library, 0)
-        if needed * x.nbytes > 0.7 * psutil.virtual_memory().available:
-            cell.left_out[library] = f"needs about {needed * x.nbytes / 2**30:.0f} GB"
+        if reason := _hopeless(library, cell, x.nbytes, earlier):
+            cell.left_out[library] = reason
             del running[library]
     for turn in range(repeats + 1):
         for library, call in list(running.items()):
-            try:
-                took, wall = timed(call)
-            except (MemoryError, RuntimeError) as error:
-                cell.left_out[library] = type(error).__name__
-                del running[library]
-                continue
-            if turn or took > SLOWEST:
+            took, wall = timed(call)
+            if turn or took > STEADY:
                 cell.seconds.setdefault(library, []).append(took)
                 cell.wall.setdefault(library, []).append(wall)
-            if took > SLOWEST:
+            if took > SLOWEST or len(cell.seconds.get(library, [])) == repeats:
                 del running[library]
         tick()
     return cell
 
 
+def _hopeless(library: str, cell: Cell, size: int, earlier: Sequence[Cell]) -> str | None:
+    """Why a library is left out of a cell: it would need more memory or time than there is."""
+    needed = COPIES.get(library, 0.0)
+    if cell.rule.startswith("nnm"):
+        needed = COPIES_NNM.get(library, needed)
+    if needed * size > 0.7 * psutil.virtual_memory().available:
+        return f"{needed * size / 2**30:.0f} GB"
+    for other in earlier:
+        if (other.rule, other.n) == (cell.rule, cell.n) and library != "banyan":
+            expected = (other.median(library) or 0) * cell.d / other.d
+            if expected > HOPELESS or library in other.left_out:
+                return other.left_out.get(library) or f"≈ {expected:.0f} s"
+    return None
+
+
 def timed(call: Call) -> tuple[float, float]:
     """Processor seconds and wall seconds of one call."""
+    best = _timed(call)
+    if best[0] < QUICK:
+        more = min(20, int(3 * QUICK / max(best[0], 1e-6)))
+        best = min(_timed(call) for _ in range(max(1, more)))
+    return best
+
+
+def _timed(call: Call) -> tuple[float, float]:
     prepare = getattr(call, "prepare", None)
     if prepare is not None:
         prepare()

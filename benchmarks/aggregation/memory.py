@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 import psutil
-from benchmarks.aggregation.cells import inputs
-from benchmarks.aggregation.peers import contenders, malicious
 
 from banyan.aggregation import EncodedVector, build
+from benchmarks.aggregation.cells import inputs
+from benchmarks.aggregation.peers import contenders, malicious
 
 MEGABYTE = 1 << 20
 KINDS = ("float32", "int8 maps", "float32 maps")

@@ -43,7 +43,10 @@ def page(cells: Sequence[Cell], memory: Sequence[dict[str, Any]], facts: dict[st
     """The results as Markdown: facts of the run, summary by rule, every cell, memory."""
     lines = ["# Robust aggregation: speed and memory", ""]
     lines += [f"- {name}: {value}" for name, value in facts.items()]
-    lines += ["", "Milliseconds are medians of processor time; × is how many times longer the other takes, ByzFL in"]
+    lines += [
+        "",
+        "Milliseconds are medians of processor time; × is how many times longer the other takes, ByzFL in",
+    ]
     lines += ["its faster form. Seconds on the clock are in the JSON file beside this page.", ""]
     lines += ["## Summary: ratio over all cells, smallest – median – largest", ""]
     lines += _table(["rule", "× ByzFL", "× Flower"], _summary(cells))

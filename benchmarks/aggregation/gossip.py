@@ -1,0 +1,168 @@
+"""Mixing between siblings, with no parent to aggregate: who survives liars that tell each neighbour another lie.
+
+    python -m benchmarks.aggregation.gossip
+
+Twenty nodes on a tree: a top group of five and three groups of five children below three of them. Siblings
+talk to each other and to their parent; in the second graph also to their parent's siblings ("uncles"). One
+node of each group lies, to each receiver whatever harms that receiver most under the very rule it uses.
+Prints test accuracies and writes ``benchmarks/results/aggregation-gossip.{json,md}``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.aggregation.__main__ import RESULTS, THREAD_VARIABLES
+
+GROUP, GROUPS, ROUNDS = 5, 4, 40
+NODES: Final = GROUP * GROUPS
+LIARS: Final = frozenset(GROUP * g + GROUP - 1 for g in range(GROUPS))
+STEPS, RATE, BATCH = 5, 0.2, 32
+RULES: Final = ("mean", "trimmed-mean", "median", "geometric-median", "nnm+trimmed-mean", "nna", "clipped-gossip",
+                "cs+", "balance")  # fmt: skip
+GRAPHS: Final = ("tree", "tree + uncles")
+LIES: Final = ("none", "ALIE*", "FOE*")
+
+
+def neighbours(graph: str) -> list[list[int]]:
+    """Who talks to whom: siblings, parent and child, and with uncles every child to the whole top group."""
+    linked: list[set[int]] = [set() for _ in range(NODES)]
+
+    def link(a: int, b: int) -> None:
+        if a != b:
+            linked[a].add(b)
+            linked[b].add(a)
+
+    for g in range(GROUPS):
+        members = range(GROUP * g, GROUP * (g + 1))
+        for a in members:
+            for b in members:
+                link(a, b)
+            if g:
+                for uncle in range(GROUP) if graph.endswith("uncles") else (g - 1,):
+                    link(a, uncle)
+    return [sorted(others) for others in linked]
+
+
+def mix(rule_name: str, own: Any, others: Any, f: int, progress: float) -> Any:
+    """One node's next model. Rules without a centre of their own see the node's model as one input more."""
+    import numpy as np
+
+    from banyan.aggregation import build, mixing_rules
+
+    if rule_name in mixing_rules():
+        return mixing_rules()[rule_name](f)(own, others, progress=progress).vector
+    return build(rule_name, f)(np.concatenate([own[None], others])).vector
+
+
+def train(rule: str, lie: str, graph: str, seed: int) -> list[float]:
+    """Test accuracy of every honest node after all rounds."""
+    import numpy as np
+
+    from benchmarks.aggregation import digits
+    from benchmarks.aggregation.attacks import STRENGTHS
+
+    task = digits.load(NODES, 0.5, seed)
+    rng = np.random.default_rng(seed + 1000)
+    sample = rng.permutation(len(task.train[1]))[:300]
+    watched = (task.train[0][sample], task.train[1][sample])
+    talk = neighbours(graph)
+    models = np.repeat(digits.start(seed)[None], NODES, axis=0)
+    honest_nodes = [i for i in range(NODES) if i not in LIARS]
+    for turn in range(ROUNDS):
+        changes = digits.local_updates(
+            models, task, rng, steps=STEPS, rate=RATE, batch=BATCH, liars=0, flipped=False
+        )
+        trained, following = models + changes, models.copy()
+        for i in honest_nodes:
+            liars = [j for j in talk[i] if j in LIARS]
+            honest = trained[[j for j in talk[i] if j not in LIARS]]
+            middle, spread, step = honest.mean(axis=0), honest.std(axis=0), changes[honest_nodes].mean(axis=0)
+
+            own, f, progress = trained[i], len(liars), turn / ROUNDS
+            if lie == "none":
+                following[i] = mix(rule, own, trained[talk[i]], f, progress)
+                continue
+            if lie == "ALIE*":
+                lies = [middle + side * z * spread for z in STRENGTHS[::2] for side in (-1, 1)]
+            else:
+                lies = [middle - z * step for z in STRENGTHS]
+            outcomes = [
+                mix(rule, own, np.concatenate([honest, np.repeat(told[None], f, axis=0)]), f, progress)
+                for told in np.array(lies, np.float32)
+            ]
+            following[i] = max(outcomes, key=lambda model: digits.loss(model, watched))
+        if lie == "none":
+            for j in LIARS:
+                following[j] = mix(rule, trained[j], trained[talk[j]], 0, turn / ROUNDS)
+        models = np.clip(np.nan_to_num(following), -1e6, 1e6)
+    return [digits.accuracy(models[i], task.test) for i in honest_nodes]
+
+
+def page(found: dict[str, list[float]]) -> str:
+    """Mean and worst node, in percent, by rule, graph and lie."""
+    import numpy as np
+
+    seeds = sorted({key.split("|")[3] for key in found})
+    lines = [
+        "# Gossip between siblings: who survives what",
+        "",
+        f"- date: {datetime.date.today().isoformat()}",
+        f"- task: digits, {NODES} nodes in {GROUPS} groups, one liar in each, Dirichlet 0.5, {ROUNDS} rounds of "
+        f"{STEPS} local steps; test accuracy in %, mean / worst honest node, {len(seeds)} seed(s)",
+        "- liars know everything and tell each neighbour what harms it most; rules know how many liars each node has",
+        "",
+        "| rule | " + " | ".join(f"{graph}: {lie}" for graph in GRAPHS for lie in LIES) + " |",
+        "|" + " --- |" * (len(GRAPHS) * len(LIES) + 1),
+    ]
+    for rule in RULES:
+        cells = []
+        for graph in GRAPHS:
+            for lie in LIES:
+                some = [found[key] for seed in seeds if (key := f"{rule}|{lie}|{graph}|{seed}") in found]
+                cells.append(f"{100 * np.mean(some):.0f} / {100 * np.min(some):.0f}" if some else "–")
+        lines.append(f"| {rule} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    for variable in THREAD_VARIABLES:
+        os.environ[variable] = "1"
+    from rich.console import Console
+    from rich.progress import track
+
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--fresh", action="store_true", help="forget earlier runs")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    chosen = parser.parse_args()
+    data, text = (chosen.out / f"aggregation-gossip.{end}" for end in ("json", "md"))
+    found: dict[str, list[float]] = {}
+    if data.exists() and not chosen.fresh:
+        found = json.loads(data.read_text(encoding="utf-8"))
+    todo = [
+        (rule, lie, graph, seed)
+        for seed in range(chosen.seeds)
+        for graph in GRAPHS[::-1]
+        for lie in LIES[::-1]
+        for rule in RULES
+        if f"{rule}|{lie}|{graph}|{seed}" not in found
+    ]
+    console = Console()
+    for rule, lie, graph, seed in track(todo, description="gossip", console=console):
+        found[f"{rule}|{lie}|{graph}|{seed}"] = train(rule, lie, graph, seed)
+        chosen.out.mkdir(parents=True, exist_ok=True)
+        data.write_text(json.dumps(found, indent=0) + "\n", encoding="utf-8")
+        text.write_text(page(found), encoding="utf-8")
+    console.print(page(found))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
