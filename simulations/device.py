@@ -213,6 +213,11 @@ class Device:
         release = self.peer.branches[branch].chain.head if self.peer else None
         return release.digest if release else b""
 
+    def has_model(self, branch: str) -> bool:
+        """Whether the adapter of the branch's head has arrived."""
+        release = self.peer.branches[branch].chain.head if self.peer else None
+        return release is not None and (not release.adapter or release.adapter in self.blobs.data)
+
     def model(self, branch: str) -> np.ndarray:
         """The adapter of the branch's head, float32 (dimension,)."""
         release = self.peer.branches[branch].chain.head if self.peer else None

@@ -28,6 +28,10 @@ class Task(Protocol):
         """How badly ``model`` serves ``device``."""
         ...
 
+    def wish(self, device: str) -> Vector:
+        """The model that would serve ``device`` best, where the task knows it."""
+        ...
+
 
 class Quadratic:
     """Device i wants the model to be ``centre + spread * g_i`` with g_i Gaussian: its loss is half the squared

@@ -95,7 +95,9 @@ class World:
     def introduce(self, device: Device) -> None:
         """Connect a device that has just started to the first root, as its invite says; meanwhile to anybody."""
         root = self.charter.roots[0]
-        others = [d.name for d in self.live() if d is not device and self.network.reaches(device.name, d.name)]
+        others = [
+            d.name for d in self.live() if d is not device and self.network.reaches(device.name, d.name)
+        ]
         if device.peer is None or device.name == root:
             return
         if others:
