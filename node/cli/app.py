@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from banyan.node.cli import demo, doctor, found, invite, join, log, settings, status, train, up
+from banyan.node.cli import audit, demo, doctor, found, invite, join, log, revoke, settings, status, train, up
 
 app = typer.Typer(
     name="banyan",
@@ -40,5 +40,5 @@ def _banyan(
     pass
 
 
-for module in (found, invite, join, up, train, status, log, doctor, settings, demo):
+for module in (found, invite, join, up, train, status, log, audit, revoke, doctor, settings, demo):
     module.register(app)

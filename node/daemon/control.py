@@ -8,6 +8,8 @@
 | ``GET /log?branch=`` | a branch's certified releases |
 | ``POST /train`` | train: ``data``, ``branch``, ``rounds``, ``steps`` … are all optional |
 | ``POST /target`` | take part until the branch has reached ``height``; null: for ever |
+| ``POST /audit`` | do the release ``height`` of ``branch`` over; ends in a release-audited event |
+| ``POST /revoke`` | end the membership or invite of the key ``subject``, for everybody; for root keys |
 | ``POST /stop`` | end cleanly |
 
 An error is ``{"error": what happened, "cure": what to do}`` with a 4xx status.
@@ -62,6 +64,20 @@ class TargetRequest(_Body):
     height: int | None = Field(..., ge=0, le=2**40)
 
 
+class AuditRequest(_Body):
+    """``POST /audit``. Without ``height`` the newest release; without ``branch`` the node's own."""
+
+    branch: str | None = Field(None, min_length=1, max_length=300)
+    height: int | None = Field(None, ge=1, le=2**40)
+
+
+class RevokeRequest(_Body):
+    """``POST /revoke``."""
+
+    subject: str = Field(..., min_length=1, max_length=80)
+    why: str = Field("", max_length=200)
+
+
 class EventsRequest(BaseModel):
     """The query of ``GET /events``."""
 
@@ -104,6 +120,10 @@ class Controlled(Protocol):
 
     async def target(self, height: int | None) -> Mapping[str, object]: ...
 
+    async def audit(self, branch: str | None, height: int | None) -> Mapping[str, object]: ...
+
+    async def revoke(self, subject: str, why: str) -> Mapping[str, object]: ...
+
     def stop(self, why: str) -> None: ...
 
 
@@ -138,6 +158,14 @@ def application(node: Controlled) -> Starlette:
     async def target(request: Request) -> Response:
         return JSONResponse(dict(await node.target((await _body(request, TargetRequest)).height)))
 
+    async def audit(request: Request) -> Response:
+        wish = await _body(request, AuditRequest)
+        return JSONResponse(dict(await node.audit(wish.branch, wish.height)))
+
+    async def revoke(request: Request) -> Response:
+        wish = await _body(request, RevokeRequest)
+        return JSONResponse(dict(await node.revoke(wish.subject, wish.why)))
+
     async def stop(request: Request) -> Response:
         await _body(request, NothingRequest)
         node.stop("asked to by its owner")
@@ -152,6 +180,8 @@ def application(node: Controlled) -> Starlette:
             Route("/log", log, methods=get),
             Route("/train", train, methods=["POST"]),
             Route("/target", target, methods=["POST"]),
+            Route("/audit", audit, methods=["POST"]),
+            Route("/revoke", revoke, methods=["POST"]),
             Route("/stop", stop, methods=["POST"]),
         ],
         exception_handlers={BanyanError: _refuse, 404: _not_found, 405: _not_found},

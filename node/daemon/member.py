@@ -29,6 +29,7 @@ from banyan.protocol.peer import Peer, PeerSettings
 from banyan.security.charter import Charter
 from banyan.security.credential import Credential
 from banyan.security.errors import BanyanError
+from banyan.security.identity import is_node_id
 from banyan.security.scope import covers, is_path
 
 if TYPE_CHECKING:
@@ -292,6 +293,29 @@ class Member:
         if self.driver.peer is None:
             raise BadRequest("The node is just starting", "Ask again in a moment")
         return {"branch": path, "releases": self.driver.peer.history(path)}
+
+    async def audit(self, branch: str | None, height: int | None) -> dict[str, object]:
+        """Have the core do a release over; what it finds is a release-audited event."""
+        history = self.history(branch)
+        releases = {each["height"]: each for each in history["releases"]}  # type: ignore[attr-defined]
+        newest = max(releases, default=0)
+        wanted = newest if height is None else height
+        if wanted not in releases or wanted == 0:
+            raise BadRequest(
+                f"{history['branch']} has no release {wanted} that could be audited",
+                f"The newest is {newest}",
+            )
+        await self.driver.give(Command("audit", {"branch": str(history["branch"]), "height": wanted}))
+        return {"branch": history["branch"], "height": wanted, "release": releases[wanted]["release"]}
+
+    async def revoke(self, subject: str, why: str) -> dict[str, object]:
+        """Sign and spread a revocation of the key ``subject``."""
+        if self._daemon.identity.node_id not in self.charter.roots:
+            raise BadRequest("Only a founder's node can revoke", "Ask a founder of the network to do it")
+        if not is_node_id(subject) or subject in self.charter.roots:
+            raise BadRequest(f"{subject!r} is not a key that can be revoked", "Give a member's node id")
+        await self.driver.give(Command("revoke", {"subject": subject, "why": why}))
+        return {"subject": subject}
 
     def status(self) -> dict[str, object]:
         """The member's part of the status, JSON-ready."""

@@ -301,6 +301,14 @@ class Daemon:
         """Train until the branch has reached ``height``; None: for ever."""
         return await self._running().aim_at(height)
 
+    async def audit(self, branch: str | None, height: int | None) -> Mapping[str, object]:
+        """Do a certified release over from its signed updates."""
+        return await self._running().audit(branch, height)
+
+    async def revoke(self, subject: str, why: str) -> Mapping[str, object]:
+        """End a membership or an invite, for everybody and for ever."""
+        return await self._running().revoke(subject, why)
+
     def _running(self) -> Member:
         if self.member is None:
             raise BadRequest(
