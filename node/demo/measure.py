@@ -38,9 +38,6 @@ from banyan.security.charter import Charter
 RELEASE: Final = "release"
 END: Final = "end"
 
-#: Steps of niceness, as many as the nodes' own workers have: daemons go first, trainings share.
-NICENESS: Final = 5
-
 
 @dataclass(frozen=True, slots=True)
 class Pupil:
@@ -288,7 +285,6 @@ def forgers(task: Task, charter: Charter) -> dict[str, Callable[[Trained, Memory
 
 def main(path: str) -> int:
     """Measure until everything is measured and the end was ordered."""
-    os.nice(NICENESS)
     task = Task.read(Path(path))
     charter = Charter.decode(Path(task.charter).read_bytes())
     orders: queue.Queue[dict[str, Any]] = queue.Queue()

@@ -11,9 +11,10 @@ from banyan.node.cli.wording import size
 from banyan.node.demo.audit import OUTVOTED
 from banyan.node.demo.charts import loss_svg
 from banyan.node.demo.drawing import branch_svg
+from banyan.node.demo.style import STYLE
 from banyan.security.admission import Reason
 
-NUMBERS = (
+NUMBERS = [
     "No",
     "One",
     "Two",
@@ -27,7 +28,7 @@ NUMBERS = (
     "Ten",
     "Eleven",
     "Twelve",
-)
+]
 
 
 def write_page(summary: Mapping[str, Any], path: Path) -> None:
@@ -102,6 +103,7 @@ def _loss_caption(summary: Mapping[str, Any]) -> str:
         f"{steps} steps a round on the same rows in the same order."
     )
     if summary["attack"] is not None:
+        text += " "
         text += (
             "<b>Plain mean</b>: the same network with the same attack, but every update counts the same and "
             "nobody checks anything; computed beside the real run, in one process."
@@ -124,8 +126,7 @@ def _grid_caption(summary: Mapping[str, Any]) -> str:
     said = " ".join(f"<b>{escape(reason)}</b>: {escape(_sentence(reason, summary))}" for reason in reasons)
     return (
         "The share of each round's release that each update got, recomputed from the signed updates when "
-        "the release "
-        f"was certified. {said}"
+        f"the release was certified. {said}"
     )
 
 
@@ -231,7 +232,9 @@ def _settings(summary: Mapping[str, Any]) -> str:
         )
         moved = summary["attacker_displacement"]
         facts["Influence"] = (
-            f"leaving the attacker out of every release would change it by {moved:.2g} of its length at most"
+            "leaving the attackers' updates out would change no release at all"
+            if not moved
+            else f"leaving the attackers' updates out would change a release by {moved:.0%} of its length"
         )
     items = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in facts.items())
     return f"<dl>{items}</dl>"
@@ -239,47 +242,3 @@ def _settings(summary: Mapping[str, Any]) -> str:
 
 def _loss(value: float | None) -> str:
     return "not a number" if value is None else f"{value:.3f}"
-
-
-STYLE = """
-:root{--paper:#fbfbf8;--card:#ffffff;--ink:#1f2a24;--soft:#5d6a62;--line:#dfe4de;--good:#1b7f5c;--alone:#8a764
-0;
---bad:#c2412d;--wood:#6f5a45;--wash:#e6f2ec;--warn:#fbe9e4}
-@media
-(prefers-color-scheme:dark){:root{--paper:#121714;--card:#1a211d;--ink:#e6ece8;--soft:#9aa8a0;--line:#2f3933;
---good:#4cc399;--alone:#cdb673;--bad:#f0826c;--wood:#a58a6e;--wash:#1d3229;--warn:#3a231e}}
-*{box-sizing:border-box}
-body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.55 system-ui,-apple-system,"Segoe
-UI",sans-serif} main{max-width:860px;margin:0 auto;padding:clamp(20px,5vw,56px) clamp(16px,4vw,32px) 72px}
-.eyebrow{margin:0 0 10px;color:var(--soft);font-size:14px} h1{margin:0 0
-22px;font-size:clamp(26px,5vw,40px);line-height:1.15;letter-spacing:-.02em;text-wrap:balance} h2{margin:0 0
-12px;font-size:19px;letter-spacing:-.01em} section{margin-top:44px}
-figure{margin:0;background:var(--card);border:1px solid
-var(--line);border-radius:12px;padding:clamp(12px,3vw,22px)}
-figcaption{margin-top:14px;color:var(--soft);font-size:14px;max-width:68ch} figcaption
-b{color:var(--ink);font-weight:600} .verdict{list-style:none;margin:0;padding:0;display:grid;gap:8px} .verdict
-li{padding-left:28px;position:relative} .verdict
-li::before{content:"✓";position:absolute;left:2px;font-weight:700;color:var(--good)} .verdict
-li.no::before{content:"✗";color:var(--bad)} .chart{overflow-x:auto} .chart
-svg{display:block;width:100%;min-width:500px;height:auto} .chart svg
-text{font-family:system-ui,-apple-system,"Segoe UI",sans-serif!important} .scroll{overflow-x:auto}
-.tree{display:block;width:100%;height:auto;font-family:inherit} .tree
-.name{font-size:14px;font-weight:600;fill:var(--ink)} .tree .small{font-size:12px;fill:var(--soft)} .tree
-.led{font-size:14px;fill:var(--card)}
-table{border-collapse:collapse;width:100%;font-size:14px;font-variant-numeric:tabular-nums} th,td{padding:8px
-10px;text-align:right;border-bottom:1px solid var(--line);vertical-align:top} thead
-th{color:var(--soft);font-weight:500;white-space:nowrap}
-th:first-child{text-align:left;position:sticky;left:0;background:var(--card)} tbody tr:last-child th,tbody
-tr:last-child td{border-bottom:0} tbody th{font-weight:600;white-space:nowrap} .text td,.text
-th{text-align:left} .red{color:var(--bad)}
-small{display:block;font-weight:400;font-size:12px;color:var(--soft)} .id{font-family:ui-monospace,Menlo,Conso
-las,monospace;font-size:11px;max-width:16ch;overflow:hidden;text-overflow:ellipsis} .grid
-td{text-align:center;border-left:3px solid var(--card);border-bottom:3px solid var(--card);border-radius:8px}
-.grid thead th{text-align:center}.grid thead
-th:first-child{text-align:left;position:sticky;left:0;background:var(--card)} .grid
-.used{background:var(--wash);color:var(--good)} .grid .out{background:var(--warn);color:var(--bad)}
-.star{margin-left:5px;color:var(--ink)} dl{display:grid;grid-template-columns:max-content 1fr;gap:8px
-20px;margin:0} dt{color:var(--soft)}dd{margin:0}
-code{font-family:ui-monospace,Menlo,Consolas,monospace;font-size:.92em} @media
-(max-width:560px){dl{grid-template-columns:1fr;gap:2px}dd{margin-bottom:10px}}
-"""

@@ -190,6 +190,7 @@ class Stage:
                 "training.batch": training.batch,
                 "training.learning_rate": training.learning_rate,
                 "training.max_length": training.max_length,
+                "training.eval_rows": training.eval_rows,
                 "training.device": training.device,
                 "worker.threads": 1,
             },

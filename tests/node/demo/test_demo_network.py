@@ -104,10 +104,11 @@ def test_a_node_that_dies_ends_the_demo_with_its_name_and_no_process_is_left(dat
         nodes=3, attackers=0, rounds=1, rule="mean", attack="nan", base=write_tiny_model(tmp_path / "tiny"),
         data=data, out=out,
     )  # fmt: skip
-    with pytest.raises(NodeEnded, match="node-2 ended in the middle"), Stage(plan) as stage:
+    with Stage(plan) as stage:
         stage.set()
         victim = stage.actors[1]
         assert victim.process is not None
         victim.process.kill()
-        stage.check()
+        with pytest.raises(NodeEnded, match="node-2 ended in the middle"):
+            stage.check()
     assert processes_of(out) == []

@@ -48,7 +48,7 @@ def test_the_page_is_whole_self_contained_and_says_the_verdict(summary, tmp_path
     assert "outvoted" in words
     for outside in ("<script", "<link", 'src="http', "@import", "url(http"):
         assert outside not in text
-    assert "prefers-color-scheme:dark" in text
+    assert "prefers-color-scheme: dark" in text
 
 
 def test_names_from_the_data_are_escaped(summary):
