@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from benchmarks.aggregation.__main__ import RESULTS, THREAD_VARIABLES
 
-LIARS, ROUNDS, RANK = 2, 3, 16
+LIARS, RANK = 2, 16
 RULES: Final = (
     "mean", "multi-krum", "trimmed-mean", "median", "geometric-median", "centered-clipping",
     "nnm+multi-krum", "nnm+trimmed-mean",
@@ -78,7 +78,7 @@ def _divide(data: Path, folder: Path) -> tuple[list[Path], list[Path]]:
     return halves[0] + halves[1], leaves
 
 
-def run(branch: Branch, rule_name: str, attack_name: str) -> list[float]:
+def run(branch: Branch, rule_name: str, attack_name: str, rounds: int) -> list[float]:
     """Held-out loss after each round; the last two nodes lie."""
     import numpy as np
 
@@ -88,7 +88,7 @@ def run(branch: Branch, rule_name: str, attack_name: str) -> list[float]:
     rule, attack = build(rule_name, LIARS), ATTACKS[attack_name]
     model, before = np.zeros((2, branch.dimension), np.float32)
     losses = []
-    for turn in range(ROUNDS):
+    for turn in range(rounds):
         sent = branch.updates(model, turn)
         honest, own = sent[:-LIARS], sent[-LIARS:]
 
@@ -134,6 +134,7 @@ def main() -> int:
     parser.add_argument("--base", type=Path, required=True, help="folder of a base model")
     parser.add_argument("--data", type=Path, required=True, help="folder of JSONL leaves")
     parser.add_argument("--steps", type=int, default=15, help="local steps a round")
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=RESULTS)
     chosen = parser.parse_args()
     torch.set_num_threads(1)
@@ -148,11 +149,11 @@ def main() -> int:
             f"date: {datetime.date.today().isoformat()}",
             f"{len(branch.nodes)} nodes over {len(branch.held_out)} leaves of {'/'.join(chosen.data.parts[-2:])}, "
             f"of which {LIARS} lie; base {chosen.base.name}; shared A of rank {RANK}, d = {branch.dimension}",
-            f"{ROUNDS} rounds of {chosen.steps} local steps; an asterisk marks attacks searched against the rule",
+            f"{chosen.rounds} round(s) of {chosen.steps} local steps; * marks attacks searched against the rule",
         ]
         for attack in ATTACKS_USED:
             for rule in RULES:
-                found[f"{rule}|{attack}"] = run(branch, rule, attack)
+                found[f"{rule}|{attack}"] = run(branch, rule, attack, chosen.rounds)
                 console.print(f"{attack:10} {rule:20} {found[f'{rule}|{attack}'][-1]:.3f}")
                 chosen.out.mkdir(parents=True, exist_ok=True)
                 data, text = (chosen.out / f"aggregation-lora.{end}" for end in ("json", "md"))
