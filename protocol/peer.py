@@ -284,8 +284,9 @@ class Peer:
             self._say(Want(topic, marks, NO_RELEASES), of)
 
     def quarantine(self, node: str, why: Reason, evidence: bytes) -> None:
-        """Shut ``node`` out: the caller holds proof, or has seen it with its own sums."""
-        if node == self.me or not self.members.quarantine(node, why):
+        """Shut ``node`` out: the caller holds proof, or has seen it with its own sums. If it is this very node, its
+        owner should know."""
+        if not self.members.quarantine(node, why):
             return
         self.tell(NodeQuarantined(node, why.value, evidence.hex()))
         for branch in self.branches.values():

@@ -152,3 +152,30 @@ async def test_events_are_followed_and_read_back_from_disk(garden, wait_until, f
         assert await daemon.events_after(0, 1, "node-stopping") == [found[1]]
         newest = await daemon.events_after(None, 2, None)
         assert newest[-1].position == daemon.events.position
+
+
+async def test_a_member_audits_a_release_and_finds_it_right(garden, wait_until, fast_clock):
+    garden.join(1)
+    async with garden.running(0, 1, training__data=str(garden.data)) as daemons:
+        await wait_until(lambda: all(height(daemon) >= 2 for daemon in daemons))
+        asked = await daemons[1].audit(None, 2)
+        await wait_until(lambda: daemons[1].events.after(0, 99, "release-audited"))
+        (event,) = daemons[1].events.after(0, 99, "release-audited")
+        assert (event.body["release"], event.body["problem"]) == (asked["release"], "")
+        with pytest.raises(BadRequest, match="could be audited"):
+            await daemons[1].audit(None, 99)
+
+
+async def test_a_founder_revokes_a_member_and_everybody_hears_it(garden, wait_until, fast_clock):
+    garden.join(1)
+    async with garden.running(0, 1) as (founder, member):
+        await wait_until(lambda: height(member) >= 0 and member.member.driver.peer is not None)
+        gone = member.identity.node_id
+        with pytest.raises(BadRequest, match="founder"):
+            await member.revoke(gone, "")
+        await wait_until(
+            lambda: len(founder.member.driver.peer.members.live(founder.member.driver.peer.now)) == 2
+        )
+        await founder.revoke(gone, "left the garden")
+        await wait_until(lambda: gone in founder.member.driver.peer.quarantined)
+        await wait_until(lambda: gone in member.member.driver.peer.quarantined)
