@@ -23,11 +23,12 @@ from pathlib import Path
 
 import torch
 import transformers
+from torch import Tensor
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
 from benchmarks.embedded_base.card import card
 from benchmarks.embedded_base.corpus import Corpus, gather
 from benchmarks.embedded_base.tokenizer import row_ids, text_ids, train_tokenizer
-from torch import Tensor
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 OUT = Path(__file__).resolve().parents[2] / "node" / "assets" / "base"
 REPORT = Path(__file__).with_name("training.json")
