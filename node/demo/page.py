@@ -156,21 +156,22 @@ def _grid(summary: Mapping[str, Any]) -> str:
     head = "".join(f'<th scope="col">{round_["height"]}</th>' for round_ in summary["rounds"])
     rows = []
     for node in summary["nodes"]:
-        cells = "".join(_cell(node["id"], round_) for round_ in summary["rounds"])
+        absent = "shut out" if node["id"] in summary["quarantined"] else "not seen"
+        cells = "".join(_cell(node["id"], round_, absent) for round_ in summary["rounds"])
         kind = ' class="red"' if node["role"] != "honest" else ""
         rows.append(f'<tr><th scope="row"{kind}>{escape(node["name"])}</th>{cells}</tr>')
     head = f'<thead><tr><th scope="col">round</th>{head}</tr></thead>'
     return f'<table class="grid">{head}<tbody>{"".join(rows)}</tbody></table>'
 
 
-def _cell(node: str, round_: Mapping[str, Any]) -> str:
+def _cell(node: str, round_: Mapping[str, Any], absent: str) -> str:
     star = '<span class="star" title="led this round">★</span>' if round_["leader"] == node else ""
     if node in round_["used"]:
         weights = round_["weights"]
         share = f"{weights[node]:.0%}" if weights is not None else "used"
         return f'<td class="used">{share}{star}</td>'
     reasons = {each["author"]: each["reason"] for each in round_["left_out"]}
-    return f'<td class="out">{escape(reasons.get(node, "not seen"))}{star}</td>'
+    return f'<td class="out">{escape(reasons.get(node, absent))}{star}</td>'
 
 
 def _nodes(summary: Mapping[str, Any]) -> str:
@@ -221,7 +222,7 @@ def _settings(summary: Mapping[str, Any]) -> str:
         "Rule": f"{escape(summary['rule'])}, to survive f = {summary['f']}",
         "Training": f"{chosen['rounds']} rounds of {chosen['steps']} steps, {chosen['batch']} rows a step, "
         f"learning rate {chosen['learning_rate']:g}, rank {chosen['rank']}, updates as {chosen['codec']}",
-        "Time": f"{summary['wall_seconds']:.0f} s in all, the comparisons included",
+        "Time": f"{summary['wall_seconds']:.0f} s in all, the comparisons included{_load(summary)}",
     }
     if summary["attack"] is not None:
         strength = chosen["attack_strength"]
@@ -238,6 +239,12 @@ def _settings(summary: Mapping[str, Any]) -> str:
         )
     items = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in facts.items())
     return f"<dl>{items}</dl>"
+
+
+def _load(summary: Mapping[str, Any]) -> str:
+    """Others' work on the machine, where it slowed the run down."""
+    load = summary.get("load_at_start", 0.0)
+    return f" (on a machine that was busy: load {load:.0f} before it began)" if load > 1 else ""
 
 
 def _loss(value: float | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from typing import Final
 
@@ -23,11 +24,11 @@ INTERVAL: Final = 0.5
 def show(plan: Plan, *, json_output: bool = False) -> int:
     """Run ``plan``; 0 if the verdict holds, else 1. Raises ``BanyanError`` where the network could not go on."""
     console = Console(stderr=json_output)
-    began = time.monotonic()
+    began, load = time.monotonic(), os.getloadavg()[0]
     with Stage(plan) as stage, Screen(console, quiet=json_output) as screen:
         stage.say = screen.say
         stage.set()
-        summary = _learn(stage, screen, began)
+        summary = _learn(stage, screen, began) | {"load_at_start": round(load, 1)}
     return _conclude(plan, summary, json_output)
 
 

@@ -80,7 +80,7 @@ class Watcher:
         self._stage = stage
         self._auditor = auditor
         self._gauge = gauge
-        self._told: set[tuple[str, ...]] = set()
+        self._told: set[str] = set()
         self._moved = time.monotonic()
         self._last: object = None
         self.scene = Scene(stage.plan.leaf.branch, stage.plan.rounds)
@@ -161,8 +161,10 @@ class Watcher:
                 line = f"round {event['height']} waits: {event['have']} of {event['need']} updates; missing {waits}"
             case _:
                 line = f"a job failed: {event.get('kind')}, {event.get('reason')}"
-        if (line,) not in self._told:
-            self._told.add((line,))
+        for node, name in names.items():
+            line = line.replace(node, name)
+        if line not in self._told:
+            self._told.add(line)
             self.scene.news.append(line)
 
     def _audit(self) -> None:
@@ -194,7 +196,8 @@ class Watcher:
             if actor.node in audited.used:
                 view.fate = f"used, {weight:.0%}" if weight is not None else "used"
             else:
-                view.fate = reasons.get(actor.node, "not seen")
+                absent = "shut out" if actor.name in self.scene.quarantined else "not seen"
+                view.fate = reasons.get(actor.node, absent)
             view.update = ""
         out = ", ".join(f"{names.get(node, node)} ({why})" for node, why in audited.left_out) or "nobody"
         self.scene.news.append(
