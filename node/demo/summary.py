@@ -17,6 +17,9 @@ from banyan.node.demo.watch import Scene
 #: A rule that works column by column gives no weights; it holds if attackers move a release by less than this share.
 MOST_DISPLACED: Final = 0.5
 
+#: A difference of losses (nats a token) that is worth a word.
+NOTICEABLE: Final = 0.005
+
 Summary = dict[str, Any]
 
 
@@ -165,14 +168,19 @@ def _on_attackers(summary: Mapping[str, Any], after: float) -> list[Check]:
             else f"{who} had influence: {whose} {lies} made up {influence:.0%} of a release."
         )
     checks = [Check(none, said)]
-    undefended = summary["undefended_loss_after"]
-    if undefended is None:
-        said = "A plain mean of all updates would have been ruined: its loss is not a number."
-    elif undefended > after + 0.005:
-        said = f"A plain mean of all updates would have ended at {undefended:.3f}, {undefended - after:.3f} worse."
-    else:
-        said = f"A plain mean of all updates would have ended at {undefended:.3f}: this attack is not on the mean."
-    return [*checks, Check(True, said)]
+    return [*checks, Check(True, _undefended(summary, after))]
+
+
+def _undefended(summary: Mapping[str, Any], after: float) -> str:
+    """What would have become of the network without a defence. Told, not judged."""
+    lies = summary["attack"] == "lying-leader"
+    who = "A network that never checks its leader" if lies else "A plain mean of all updates"
+    loss = summary["undefended_loss_after"]
+    if loss is None:
+        return f"{who} would have been ruined: its loss is not a number."
+    if loss > after + NOTICEABLE:
+        return f"{who} would have ended at {loss:.3f}, {loss - after:.3f} worse."
+    return f"{who} would have ended at {loss:.3f}: this attack is not on the mean."
 
 
 def _round(branch: str, audited: Audited, loss: float | None) -> Summary:
