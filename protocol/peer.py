@@ -392,8 +392,8 @@ class Peer:
         if any(record.id in audit.wanted for audit in self._audits.values()):
             self._found_for_audit(record)
             return
-        if record.topic != NETWORK_TOPIC and record.topic.removesuffix("#") not in self.branches:
-            return  # of no concern to us
+        if not isinstance(record.body, Accusation | Revocation) and record.slot[1] not in self.branches:
+            return  # of a branch that is no concern of ours
         if self.records.marked(record.topic, record.mark) is not None:
             return  # the same in other words: a release under another quorum's signatures
         if isinstance(record.body, Presence) and self._is_old(record):

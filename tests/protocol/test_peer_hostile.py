@@ -6,10 +6,11 @@ import random
 
 import pytest
 
-from banyan.protocol.effects import Effect, Emit, MessageReceived, Send
+from banyan.protocol.effects import Effect, Emit, MessageReceived, Send, TimerFired
 from banyan.protocol.events import MessageRefused
-from banyan.protocol.messages import Bundle, Inventory, Summary, Want, body_of
+from banyan.protocol.messages import Bundle, Inventory, Opening, Presence, Summary, Want, body_of
 from banyan.protocol.peer import Peer
+from banyan.protocol.release import Seat, opening
 from banyan.security.envelope import seal
 from banyan.security.identity import Identity
 from banyan.simulations.device import Device
@@ -103,3 +104,25 @@ def test_a_forwarded_control_message_is_refused(overheard: tuple[World, Device, 
     data = seal(other.signer, network=world.charter.network_id, kind=kind, seq=now, time=now, body=body).data
     feed(device, STRANGER.node_id, data, now)
     assert device.peer.refusals["forwarded"]
+
+
+@pytest.mark.parametrize("branch", ["net", "/#", "/@", "nowhere", "//"])
+def test_a_record_of_a_branch_that_cannot_be_is_of_no_concern(
+    overheard: tuple[World, Device, list[bytes]], branch: str
+) -> None:
+    """Such names once passed for topics: a stranger's opening raised, a member's presence never ended."""
+    world, device, _ = overheard
+    member = list(world.devices.values())[1]
+    assert device.peer is not None
+    now = world.clock.now
+    messages = [
+        (STRANGER, Opening(opening(branch, [Seat(STRANGER.node_id, 0, branch)], now))),
+        (member.signer, Presence(branch, member.settings.credential, ())),
+    ]
+    for number, (signer, message) in enumerate(messages):
+        kind, body = body_of(message)
+        data = seal(
+            signer, network=world.charter.network_id, kind=kind, seq=now + number, time=now, body=body
+        ).data
+        assert feed(device, signer.node_id, data, now) == []
+    assert device.peer.handle(TimerFired("sync"), now)
