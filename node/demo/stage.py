@@ -9,6 +9,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -240,8 +241,11 @@ class Stage:
 
     def _aim(self, actor: Actor) -> None:
         self.say(f"waiting for {actor.name} to join")
-        self._wait_for(actor)
-        actor.client.post("/target", {"height": self.plan.rounds})
+        while True:
+            self._wait_for(actor)
+            with suppress(NotRunning, NodeRefused):  # too busy to answer in time: ask again
+                actor.client.post("/target", {"height": self.plan.rounds})
+                return
 
     # ---------------------------------------------------------------------------------- the measuring process
 
