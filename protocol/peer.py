@@ -196,8 +196,9 @@ class Peer:
             if isinstance(record.body, Accusation | Revocation):
                 self._restore_one(record)
         certified = [r for r in kept if isinstance(r.body, Opening | CertifiedRelease)]
-        for record in sorted(certified, key=_height_of):
-            self._restore_one(record)
+        for record in sorted(certified, key=_place_of):  # a seat at a parent makes us follow its children
+            if record.topic in self.branches:
+                self._restore_one(record)
         for record in kept:
             body = record.body
             if isinstance(body, Update | Proposal | Vote) and body.branch in self.branches:
@@ -875,8 +876,10 @@ def _unique_slot(kind: str, body: dict[str, canonical.Plain]) -> tuple[str | int
     return slot_of("", from_plain(KINDS[kind], body))
 
 
-def _height_of(record: Record) -> int:
-    return record.body.release.height if isinstance(record.body, Opening | CertifiedRelease) else -1
+def _place_of(record: Record) -> tuple[int, int]:
+    """Depth and height of a certified release."""
+    assert isinstance(record.body, Opening | CertifiedRelease)
+    return len(path_to(record.body.release.branch)), record.body.release.height
 
 
 def _integer(data: bytes | None) -> int:
