@@ -25,6 +25,14 @@ from banyan.protocol.round import Status
 #: What an update may be on its way through admission; anything else is the reason of a refusal.
 UNDER_WAY = frozenset(status.value for status in Status if status is not Status.REFUSED)
 
+#: What a worker says it is doing, in the words of the table.
+TASKS = {
+    "start": "starting worker",
+    "load model": "loading model",
+    "read data": "reading data",
+    "evaluate": "measuring",
+}
+
 
 class Screen:
     """Shows scenes. A context: the terminal is whole again afterwards."""
@@ -128,6 +136,8 @@ def doing(view: View, rounds: int) -> str:
         return "done"
     if view.update:
         return f"update {view.update}" if view.update in UNDER_WAY else f"refused: {view.update}"
-    if view.steps:
+    if view.task == "train":
         return f"training {view.step}/{view.steps}"
+    if view.task:
+        return TASKS.get(view.task, view.task)
     return "waiting" if view.height >= 0 else "joined"

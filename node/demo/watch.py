@@ -34,6 +34,7 @@ class View:
     honest: bool
     phase: str = "starting"
     height: int = -1
+    task: str = ""
     step: int = 0
     steps: int = 0
     loss: float | None = None
@@ -110,7 +111,8 @@ class Watcher:
         training = status.get("training") or {}
         view.phase = status["phase"]
         view.height = max(view.height, branch.get("height", -1))
-        if training.get("phase") == "train":
+        view.task = training.get("phase") or ""
+        if view.task == "train":
             view.step, view.steps = training["step"], training["steps"]
         elif not training:
             view.step = view.steps = 0
