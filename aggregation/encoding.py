@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import AggregationError
+from .memory_maps import give_back, map_behind
 
 Codec: TypeAlias = Literal["float32", "bf16", "int8", "int4"]
 Float32s: TypeAlias = npt.NDArray[np.float32]
@@ -35,6 +36,8 @@ BLOCK: Final[dict[Codec, int]] = {"float32": 0, "bf16": 0, "int8": 1024, "int4":
 
 SMALLEST_BLOCK: Final = 16
 LARGEST_BLOCK: Final = 1 << 16
+
+_CHECKED_AT_ONCE: Final = 1 << 20
 
 _DTYPES: Final[dict[Codec, npt.DTypeLike]] = {
     "float32": np.float32,
@@ -96,13 +99,19 @@ class EncodedVector:
             raise AggregationError(
                 "scales must be finite, not negative, and leave every value within float32"
             )
-        if self.codec == "int8":
-            if self.codes.min() == -128:
-                raise AggregationError("int8 codes lie in [-127, 127]; found -128")
-        elif np.any((self.codes & 0x0F) == 0x08) or np.any((self.codes & 0xF0) == 0x80):
-            raise AggregationError("int4 codes lie in [-7, 7]; found -8")
-        elif self.size % 2 and self.codes[-1] & 0xF0:
+        for start in range(0, len(self.codes), _CHECKED_AT_ONCE):
+            self._check_codes(self.codes[start : start + _CHECKED_AT_ONCE])
+        if self.codec == "int4" and self.size % 2 and self.codes[-1] & 0xF0:
             raise AggregationError("the unused half of the last int4 byte must be zero")
+        if (behind := map_behind(self.codes)) is not None:
+            give_back([behind])
+
+    def _check_codes(self, codes: npt.NDArray[Any]) -> None:
+        if self.codec == "int8":
+            if codes.min() == -128:
+                raise AggregationError("int8 codes lie in [-127, 127]; found -128")
+        elif np.any((codes & 0x0F) == 0x08) or np.any((codes & 0xF0) == 0x80):
+            raise AggregationError("int4 codes lie in [-7, 7]; found -8")
 
     def __len__(self) -> int:
         return self.size

@@ -11,7 +11,6 @@ depends on the order in which inputs arrived, not even in its last bit.
 from __future__ import annotations
 
 import math
-import mmap
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, TypeAlias
 
@@ -21,6 +20,7 @@ import numpy.typing as npt
 from .device import DeviceRow
 from .encoding import EncodedVector
 from .errors import AggregationError, NotFinite
+from .memory_maps import give_back, map_behind
 
 Float32s: TypeAlias = npt.NDArray[np.float32]
 Row: TypeAlias = "Float32s | EncodedVector | DeviceRow"
@@ -67,7 +67,11 @@ class Rows:
 
     def spans(self, width: int, points: Sequence[Row]) -> Iterator[tuple[int, int]]:
         """Yield (start, stop) over all columns, ``width`` at a time, and keep the memory of maps small."""
-        mapped = [found for row in points if (found := _memory_map(row)) is not None]
+        mapped = [
+            found
+            for row in points
+            if (found := map_behind(row.codes if isinstance(row, EncodedVector) else row)) is not None
+        ]
         maps = list({id(each): each for each in mapped}.values())
         kept = 0
         for start in range(0, self.d, width):
@@ -75,8 +79,8 @@ class Rows:
             yield start, stop
             if (stop - kept) * 4 * len(mapped) >= _RELEASE:
                 kept = stop
-                _release(maps)
-        _release(maps)
+                give_back(maps)
+        give_back(maps)
 
     def blocks(
         self, width: int, points: Sequence[Row] | None = None
@@ -203,24 +207,6 @@ def _tensor(value: Any, index: int) -> Float32s | DeviceRow:
         return DeviceRow(value.detach())
     array: Float32s = value.detach().numpy()
     return array
-
-
-def _memory_map(row: Row) -> mmap.mmap | None:
-    """The map behind a row where its pages can be read again from the file (not a private copy of them)."""
-    array: Any = row.codes if isinstance(row, EncodedVector) else row
-    while isinstance(array, np.ndarray):
-        base: Any = array.base
-        if isinstance(array, np.memmap) and isinstance(base, mmap.mmap):
-            return base if array.mode != "c" else None
-        array = base
-    return None
-
-
-def _release(maps: Sequence[mmap.mmap]) -> None:
-    """Give the pages read so far back to the system: they stay in its file cache, not in our memory."""
-    if hasattr(mmap, "MADV_DONTNEED"):
-        for each in maps:
-            each.madvise(mmap.MADV_DONTNEED)
 
 
 def _canonical_order(rows: Sequence[Row], d: int) -> tuple[list[int], list[int]]:
