@@ -652,6 +652,9 @@ class Branch:
             )
         )
         self._moved(release)
+        for item in release.left_out:
+            if item.reason == Reason.FALSE_RELEASE:  # seen by the quorum that certified this
+                self._host.quarantine(item.source, Reason.FALSE_RELEASE, release.digest)
 
     def _moved(self, head: Release) -> None:
         """The head has moved: close the books of the old round and open the next."""

@@ -108,7 +108,11 @@ def _judge_used(
     quarantined: Mapping[str, Reason],
     child_of: Callable[[bytes], Child | None],
 ) -> list[Child] | Open | Problem:
-    """Every contribution is one that we admitted ourselves; returns the children among them."""
+    """Every contribution is one that we admitted ourselves; returns the children among them.
+
+    An update of a proved cheat is refused. One of a leader whose sums were false is not: that is known only to those
+    who did them over, and a committee of which a part knows would agree on nothing with the liar nor without him.
+    """
     counted: list[Child] = []
     wanted: list[bytes] = []
     undecided = False
@@ -134,7 +138,7 @@ def _judge_used(
             else:
                 counted.append(child)
             continue
-        if each.source in quarantined:
+        if quarantined.get(each.source, Reason.FALSE_RELEASE) is not Reason.FALSE_RELEASE:
             return Problem("quarantined", f"The proposal uses an update of {each.source}, who is shut out")
         candidate = round_.find(each.key)
         if candidate is None:

@@ -87,6 +87,12 @@ def test_an_update_of_a_proved_cheat_may_not_be_used(before_closing: Situation) 
     assert found.reason == "quarantined"
 
 
+def test_an_update_of_a_leader_that_only_some_have_caught_may_be_used(before_closing: Situation) -> None:
+    """Half the committee once refused every release with it, the other half every release without it, for good."""
+    liar = before_closing[3].used[0].source
+    assert verdict(before_closing, lambda r: r, {liar: Reason.FALSE_RELEASE}) is None
+
+
 def test_an_update_nobody_here_has_seen_is_asked_for_before_judging(before_closing: Situation) -> None:
     unknown = Contribution("somebody", b"\xff" * 32, bytes(32), 1, b"", 0)
     found = verdict(before_closing, lambda r: replace(r, used=(*r.used, unknown)))

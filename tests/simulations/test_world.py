@@ -141,6 +141,21 @@ def test_a_lying_leader_gets_no_certificate_is_named_and_the_next_takes_over() -
     assert any(event.was == bad.name for _, event in watch.of(LeaderChanged))  # type: ignore[attr-defined]
 
 
+def test_who_did_not_catch_a_liar_believes_the_release_that_expelled_it() -> None:
+    world, watch = watched(seed=3)
+    *good, bad = world.devices.values()
+    world.corrupt(bad, "lying-leader")
+    world.start(device for device in world.devices.values() if device is not good[-1])
+
+    def expelled() -> bool:
+        return any((bad.name, "false-release") in event.left_out for event in watch.releases.values())
+
+    assert world.run(until=expelled)
+    late = good[-1]
+    late.start()
+    assert world.run(until=lambda: late.peer is not None and bad.name in late.peer.quarantined)
+
+
 def test_a_silent_leader_is_replaced_after_its_time_out() -> None:
     world, watch = watched(seed=3)
     bad = list(world.devices.values())[-1]
