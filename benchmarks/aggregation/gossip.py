@@ -110,6 +110,8 @@ def page(found: dict[str, list[float]]) -> str:
     import numpy as np
 
     seeds = sorted({key.split("|")[3] for key in found})
+    columns = {(key.split("|")[2], key.split("|")[1]) for key in found}
+    measured = [(graph, lie) for graph in GRAPHS for lie in LIES if (graph, lie) in columns]
     lines = [
         "# Gossip between siblings: who survives what",
         "",
@@ -118,15 +120,14 @@ def page(found: dict[str, list[float]]) -> str:
         f"{STEPS} local steps; test accuracy in %, mean / worst honest node, {len(seeds)} seed(s)",
         "- liars know everything and tell each neighbour what harms it most; rules know how many liars each node has",
         "",
-        "| rule | " + " | ".join(f"{graph}: {lie}" for graph in GRAPHS for lie in LIES) + " |",
-        "|" + " --- |" * (len(GRAPHS) * len(LIES) + 1),
+        "| rule | " + " | ".join(f"{graph}: {lie}" for graph, lie in measured) + " |",
+        "|" + " --- |" * (len(measured) + 1),
     ]
     for rule in RULES:
         cells = []
-        for graph in GRAPHS:
-            for lie in LIES:
-                some = [found[key] for seed in seeds if (key := f"{rule}|{lie}|{graph}|{seed}") in found]
-                cells.append(f"{100 * np.mean(some):.0f} / {100 * np.min(some):.0f}" if some else "–")
+        for graph, lie in measured:
+            some = [found[key] for seed in seeds if (key := f"{rule}|{lie}|{graph}|{seed}") in found]
+            cells.append(f"{100 * np.mean(some):.0f} / {100 * np.min(some):.0f}" if some else "–")
         lines.append(f"| {rule} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
