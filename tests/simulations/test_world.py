@@ -142,7 +142,7 @@ def test_a_lying_leader_gets_no_certificate_is_named_and_the_next_takes_over() -
 
 
 def test_who_did_not_catch_a_liar_believes_the_release_that_expelled_it() -> None:
-    world, watch = watched(seed=3)
+    world, watch = watched(seed=3, devices={"/": 7})
     *good, bad = world.devices.values()
     world.corrupt(bad, "lying-leader")
     world.start(device for device in world.devices.values() if device is not good[-1])
