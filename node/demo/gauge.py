@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import queue
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from banyan.node.demo.measure import END, RELEASE
 from banyan.node.demo.plan import CannotDemo
 from banyan.node.demo.process import ChildProcess
+from banyan.node.store import BlobStore
 
 
 class Gauge:
@@ -35,10 +36,14 @@ class Gauge:
             self._findings.put(json.loads(line))
 
     def order(self, adapter: str, blobs: Path) -> None:
-        """Have the release whose adapter is this blob of that store measured."""
-        if adapter not in self._ordered:
+        """Have the release whose adapter is this blob of that store measured, once it is there."""
+        if adapter not in self._ordered and bytes.fromhex(adapter) in BlobStore(blobs):
             self._ordered.add(adapter)
             self._send({"do": RELEASE, "adapter": adapter, "blobs": str(blobs)})
+
+    def has_all(self, adapters: Collection[str]) -> bool:
+        """Whether every one of these releases was ordered."""
+        return self._ordered.issuperset(adapters)
 
     def finish(self) -> None:
         """There will be no more releases."""

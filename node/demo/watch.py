@@ -89,9 +89,12 @@ class Watcher:
 
     @property
     def finished(self) -> bool:
-        """Whether every honest node has reached the last release, and all were audited."""
-        heights = [self.scene.views[actor.name].height for actor in self._stage.honest]
-        return min(heights) >= self.scene.rounds and self.scene.height >= self.scene.rounds
+        """Whether every honest node has reached the last release, and all were audited and are being measured."""
+        scene = self.scene
+        heights = [scene.views[actor.name].height for actor in self._stage.honest]
+        pages = [len(scene.histories.get(actor.name, ())) for actor in self._stage.honest]
+        told = min(pages) > scene.rounds and self._gauge.has_all(scene.adapters.values())
+        return min(heights) >= scene.rounds and scene.height >= scene.rounds and told
 
     def look(self) -> Scene:
         """Ask everybody. Raises ``NodeEnded``, and :class:`CannotDemo` where nothing moves any more."""
