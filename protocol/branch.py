@@ -276,9 +276,9 @@ class Branch:
             else:
                 candidate.reason = Reason.UNAVAILABLE
         for digest in [digest for digest, theirs in self._comparing.items() if theirs == blob]:
-            if error is None:
+            if error is None and digest in self._judging:
                 self._sum_up(self._judging[digest], expected=blob)
-            else:
+            elif error is not None:
                 self._verdict(digest, Problem("unavailable", "The proposed change could not be fetched"))
         self._progress()
 
@@ -527,11 +527,14 @@ class Branch:
         assert self.round is not None and self.agreement is not None
         digest = proposal.release.digest
         self._proposed[digest] = proposal.release
+        self._proposers.setdefault(digest, set()).add(record.envelope.author)
+        round_ = self.round
         for data in proposal.proof:
             vote = self._backing(data, proposal)
             if vote is not None:
                 self._perform(self.agreement.vote("prevote", proposal.valid_view, vote, digest))
-        self._proposers.setdefault(digest, set()).add(record.envelope.author)
+            if self.round is not round_:
+                return  # the proof was what our own precommit waited for, and that decided
         if self.agreement.decided == digest:
             self._certify(proposal.view, digest)
         else:
@@ -576,6 +579,8 @@ class Branch:
     def _compare(self, release: Release, result: Aggregated) -> None:
         """Ours and the leader's: equal, or equal within rounding once the leader's numbers are here."""
         digest = release.digest
+        if digest not in self._judging:
+            return  # settled by what the one before brought about
         ours = (result.change, result.change_size, result.adapter, result.adapter_size)
         if ours == (release.change, release.change_size, release.adapter, release.adapter_size):
             self._verdict(digest, None)
@@ -592,19 +597,20 @@ class Branch:
             )
 
     def _verdict(self, digest: bytes, problem: Problem | None) -> None:
+        if self._judging.pop(digest, None) is None:
+            return  # settled meanwhile
         assert self.round is not None and self.agreement is not None
-        self._judging.pop(digest, None)
         self._comparing.pop(digest, None)
+        liars = sorted(self._proposers.get(digest, ()))
         if problem is not None:
             view, leader = self.agreement.view, self.agreement.leader(max(0, self.agreement.view))
             self._host.tell(
                 ProposalRefused(self.path, self.round.height, view, leader, problem.reason, problem.detail)
             )
-            if problem.reason == "false-release":
-                for author in sorted(self._proposers.get(digest, ())):
-                    if author != self._host.me:
-                        self._host.quarantine(author, Reason.FALSE_RELEASE, digest)
         self._perform(self.agreement.verdict(digest, problem.reason if problem else ""))
+        if problem is not None and problem.reason == "false-release":
+            for author in liars:
+                self._host.quarantine(author, Reason.FALSE_RELEASE, digest)
 
     # ------------------------------------------------------------------------------- a new head
 
@@ -682,17 +688,22 @@ class Branch:
         self._host.head_moved(head)
         self._progress()
 
-    def resume(self, own_votes: Iterable[Vote], records: Iterable[Record]) -> None:
+    def resume(self) -> None:
         """After a restart: take up the running round where its persisted records say it stood."""
-        if self.agreement is None:
+        round_, agreement = self.round, self.agreement
+        if round_ is None or agreement is None:
             return
-        for vote in sorted(own_votes, key=lambda vote: (vote.view, vote.phase == "precommit")):
-            self.agreement.recall(vote.phase, vote.view, vote.release)
-        for record in records:
+        here = self._host.records.of(committee_topic(self.path))
+        votes = [r for r in here if isinstance(r.body, Vote) and r.body.height == round_.height]
+        others = [r for r in here if isinstance(r.body, Update | Proposal) and r.body.height == round_.height]
+        own = [r.body for r in votes if isinstance(r.body, Vote) and r.envelope.author == self._host.me]
+        for vote in sorted(own, key=lambda vote: (vote.view, vote.phase == "precommit")):
+            agreement.recall(vote.phase, vote.view, vote.release)
+        for record in (*others, *votes):  # votes last: they may make us propose again what was proposed
             self.take(record)
-            if self.round is None or self.agreement is None:
+            if self.round is not round_:
                 return
-        self._perform(self.agreement.resume())
+        self._perform(agreement.resume())
         self._progress()
 
 

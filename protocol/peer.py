@@ -601,10 +601,7 @@ class Peer:
         self._seq_reserved = self._seq
         self._last_newcomer = self.now
         for path in sorted(self.branches):
-            branch = self.branches[path]
-            running = self.records.of(committee_topic(path))
-            votes = [r.body for r in running if r.envelope.author == self.me and isinstance(r.body, Vote)]
-            branch.resume(votes, running)
+            self.branches[path].resume()
             self._fetch_adapter(path)
         self._show_presence()
         self._sync_once()

@@ -7,8 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from banyan.protocol.effects import InputEvent, Started
+from banyan.protocol.effects import PutRecord, Started
+from banyan.protocol.messages import Proposal, Vote, body_of, read_body
 from banyan.protocol.peer import Peer
+from banyan.protocol.records import committee_topic
+from banyan.security.envelope import seal
 from banyan.simulations.device import Device
 from banyan.simulations.world import World, fast_preset
 
@@ -53,3 +56,45 @@ def test_a_device_that_moves_to_another_branch_leaves_the_old_ones_records_alone
     peer = woken(device, branch="/")
     assert peer.handle(Started(), world.clock.now)
     assert peer.branches["/"].chain.height >= 4
+
+
+def test_a_locked_member_that_leads_when_it_comes_back_proposes_what_it_is_locked_on() -> None:
+    """Its votes were taken up before the proposal that they are about, and the core raised at every start."""
+    world = World(6, {"/": 6}, fast_preset())
+    world.start()
+    locked: list[tuple[Device, Vote]] = []
+
+    def somebody_is_locked() -> bool:
+        for device in world.live():
+            assert device.peer is not None
+            for record in device.peer.records.of(committee_topic("/")):
+                body = record.body
+                if record.envelope.author == device.name and isinstance(body, Vote):
+                    if body.phase == "precommit" and body.release:
+                        locked.append((device, body))
+        return bool(locked)
+
+    assert world.run(until=somebody_is_locked)
+    device, precommit = locked[0]
+    assert device.peer is not None
+    committee = device.peer.branches["/"].chain.committee
+    view = committee.index(device.name) + len(committee)
+    records = list(device.records.values())
+    for number in range(20):  # of all the words for the same votes some come before the proposal
+        for name in [name for name in committee if name != device.name][:2]:
+            ahead = Vote("/", precommit.height, view + len(committee) * number, "prevote", b"", "")
+            kind, body = body_of(ahead)
+            signer = world.devices[name].signer
+            network = world.charter.network_id
+            records.append(seal(signer, network=network, kind=kind, seq=number, time=1, body=body).data)
+    peer = woken(device, records=records)
+    effects = peer.handle(Started(), world.clock.now)
+    proposed = [
+        read_body(envelope, Proposal)
+        for effect in effects
+        if isinstance(effect, PutRecord)
+        for envelope in [peer.open_envelope(effect.data)]
+        if envelope.kind == "proposal"
+    ]
+    assert {each.release.digest for each in proposed} <= {precommit.release}
+    assert proposed
