@@ -38,6 +38,8 @@ class Members:
         self._verify = verify
         self._checked: dict[Credential, int] = {}
         self._grants: dict[tuple[str, int], Credential] = {}
+        self.shown: set[str] = set()
+        """Who has ever shown a valid credential."""
         self.revoked: set[str] = set()
         self.quarantined: dict[str, Reason] = {}
 
@@ -58,6 +60,7 @@ class Members:
             if len(self._checked) >= 4096:
                 self._checked.clear()
             self._checked[credential] = credential.expires
+            self.shown.add(node)
 
     def _take_use(self, credential: Credential) -> None:
         """The first member seen with one grant of an invite keeps it."""

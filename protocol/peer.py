@@ -360,7 +360,7 @@ class Peer:
     def _is_known(self, node: NodeId) -> bool:
         """Whether ``node`` has shown itself to be a member, or a certified roster says so."""
         heads = (branch.chain.head for branch in self.branches.values())
-        return self.members.get(node) is not None or any(
+        return node in self.members.shown or any(
             seat.member == node for head in heads if head is not None for seat in head.roster
         )
 
@@ -395,6 +395,8 @@ class Peer:
             return
         if not isinstance(record.body, Accusation | Revocation) and record.slot[1] not in self.branches:
             return  # of a branch that is no concern of ours
+        if isinstance(record.body, Accusation) and not self._is_known(record.body.culprit):
+            return  # anybody can make keys and have them cheat; sync brings it again once it matters
         if self.records.marked(record.topic, record.mark) is not None:
             return  # the same in other words: a release under another quorum's signatures
         if isinstance(record.body, Presence) and self._is_old(record):

@@ -55,10 +55,11 @@ class Sync:
 
     def on_summary(self, theirs: Summary) -> Iterator[object]:
         """The messages that bring the sender and us together; nothing if we agree."""
-        followed = set(self._topics())
+        unanswered = set(self._topics())
         for other in theirs.topics:
-            if other.topic not in followed:
+            if other.topic not in unanswered:
                 continue
+            unanswered.remove(other.topic)  # who names a topic twice gets one answer
             mine = self._summarise(other.topic)
             if mine.height > other.height or (mine.height == other.height and mine.head and not other.head):
                 yield from self._bundles(
@@ -103,7 +104,7 @@ class Sync:
         return [record for record in found if record is not None]
 
     def _marked(self, topic: str, marks: Sequence[bytes]) -> Iterator[Record]:
-        for mark in marks:
+        for mark in dict.fromkeys(marks):
             record = self._records.marked(topic, mark)
             if record is not None:
                 yield record

@@ -8,11 +8,22 @@ import pytest
 
 from banyan.protocol.effects import Effect, Emit, MessageReceived, Send, TimerFired
 from banyan.protocol.events import MessageRefused
-from banyan.protocol.messages import Bundle, Inventory, Opening, Presence, Summary, Want, body_of
+from banyan.protocol.messages import (
+    Accusation,
+    Bundle,
+    Inventory,
+    Opening,
+    Presence,
+    Summary,
+    Vote,
+    Want,
+    body_of,
+)
 from banyan.protocol.peer import Peer
 from banyan.protocol.release import Seat, opening
-from banyan.security.envelope import seal
-from banyan.security.identity import Identity
+from banyan.security.envelope import Envelope, seal
+from banyan.security.evidence import Evidence
+from banyan.security.identity import Identity, Signer
 from banyan.simulations.device import Device
 from banyan.simulations.world import World
 
@@ -126,3 +137,24 @@ def test_a_record_of_a_branch_that_cannot_be_is_of_no_concern(
         ).data
         assert feed(device, signer.node_id, data, now) == []
     assert device.peer.handle(TimerFired("sync"), now)
+
+
+def test_an_accusation_of_a_key_that_is_no_member_is_not_kept(
+    overheard: tuple[World, Device, list[bytes]],
+) -> None:
+    """Anybody can make a key and have it contradict itself: every node would keep and pass on any number of these."""
+    world, device, _ = overheard
+    assert device.peer is not None
+    network, now = world.charter.network_id, world.clock.now
+
+    def sealed(signer: Signer, message: object, seq: int) -> Envelope:
+        kind, body = body_of(message)
+        return seal(signer, network=network, kind=kind, seq=seq, time=now, body=body)
+
+    member = list(world.devices.values())[2].signer
+    for culprit, kept in ((Identity.from_seed(b"k" * 32), False), (member, True)):
+        twice = [sealed(culprit, Vote("/", 99, 0, "prevote", value, ""), 1) for value in (b"", bytes(32))]
+        accusation = Accusation(culprit.node_id, Evidence.of(*twice))
+        effects = feed(device, STRANGER.node_id, sealed(STRANGER, accusation, 1).data, now)
+        assert bool(effects) is kept
+        assert (culprit.node_id in device.peer.quarantined) is kept

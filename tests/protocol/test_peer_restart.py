@@ -69,9 +69,9 @@ def test_a_locked_member_that_leads_when_it_comes_back_proposes_what_it_is_locke
             assert device.peer is not None
             for record in device.peer.records.of(committee_topic("/")):
                 body = record.body
-                if record.envelope.author == device.name and isinstance(body, Vote):
-                    if body.phase == "precommit" and body.release:
-                        locked.append((device, body))
+                mine = record.envelope.author == device.name and isinstance(body, Vote)
+                if mine and body.phase == "precommit" and body.release:
+                    locked.append((device, body))
         return bool(locked)
 
     assert world.run(until=somebody_is_locked)

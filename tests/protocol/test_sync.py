@@ -77,6 +77,14 @@ def test_equal_nodes_exchange_one_message() -> None:
     assert exchange(Node({1, 2, 3}), Node({1, 2, 3})) == 1
 
 
+def test_asking_for_one_thing_many_times_brings_it_once() -> None:
+    """A message of 56 kB could once have 4,000 copies of a record packed, signed and sent."""
+    node = Node({1})
+    assert [len(each.records) for each in node.hear(Want(TOPIC, (VOTES[1].mark,) * 4000, -1))] == [1]  # type: ignore[attr-defined]
+    summary = Node({2}).sync.summary()
+    assert len(node.hear(Summary(summary.topics * 256))) == 1
+
+
 def test_topics_that_are_not_followed_are_not_told() -> None:
     stranger = Summary(())
     assert Node({1}).hear(stranger) == []
