@@ -28,7 +28,7 @@ STAND_INS: Final = {
 }
 
 #: A curve that leaves the picture is cut at this many times the span that the others take, above the start.
-HEADROOM: Final = 0.55
+HEADROOM: Final = 0.85
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,6 +102,9 @@ def _loss_caption(summary: Mapping[str, Any]) -> str:
         f"<b>Together</b>: the release that each round ended with. <b>Alone</b>: each honest node by itself, "
         f"{steps} steps a round on the same rows in the same order."
     )
+    best = _best_alone(summary)
+    if best is not None and best > (summary["curves"]["together"][-1] or 0.0):
+        text += f" Even the best round of anybody alone ({best:.3f}) is above where they end together."
     if summary["attack"] is not None:
         text += " "
         text += (
@@ -109,6 +112,11 @@ def _loss_caption(summary: Mapping[str, Any]) -> str:
             "nobody checks anything; computed beside the real run, in one process."
         )
     return text
+
+
+def _best_alone(summary: Mapping[str, Any]) -> float | None:
+    curves = summary["curves"]["alone"].values()
+    return min((loss for curve in curves for loss in curve[1:] if loss is not None), default=None)
 
 
 def _branch_caption(summary: Mapping[str, Any]) -> str:
