@@ -8,6 +8,7 @@ run the very same object, and a seed replays a run byte for byte.
 from __future__ import annotations
 
 import hashlib
+import math
 import random
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -171,7 +172,7 @@ class Peer:
         self._last_newcomer = 0
         self._audits: dict[Digest, Audit] = {}
         self._restoring = False
-        for path in self._followed_branches():
+        for path in sorted(self._followed_branches()):  # a set's own order is another in every process
             self.branches[path] = Branch(path, self)
 
     # ============================================================================= the driver's side
@@ -628,7 +629,7 @@ class Peer:
         self.do(SetTimer("presence", self.now + gossip.presence_interval - jitter))
 
     def _presence(self) -> Presence:
-        return Presence(self._settings.branch, self._settings.credential, self._settings.addresses)
+        return Presence(self._settings.branch, self._settings.credential, self._settings.addresses[:8])
 
     def _sync_once(self) -> None:
         """Compare with one random neighbour, say again what only we may say, tidy up."""
@@ -668,7 +669,9 @@ class Peer:
                     for head in ready
                     for member in committee_of(head, self.charter.committee)
                 ]
-                self._take(self.publish(Opening(opening(path, [*members, *delegates], self.now))))
+                seats = {seat.member: seat for seat in (*delegates, *members)}  # one each, though it be both
+                first = sorted(seats.values(), key=lambda seat: seat.speaks_for == path)[:192]
+                self._take(self.publish(Opening(opening(path, first, self.now))))
 
     # ============================================================================= learning
 
@@ -704,7 +707,7 @@ class Peer:
         after = (event.carry,) if event.carry else ()
         self._pending_carry = (event.blob, *after)
         self.do(PutState("pending-carry", canonical.encode(list(self._pending_carry))))
-        before, now = event.metrics.get("loss_before"), event.metrics.get("loss_after")
+        before, now = (_finite(event.metrics.get(name)) for name in ("loss_before", "loss_after"))
         update = Update(
             self._settings.branch,
             event.height,
@@ -873,6 +876,11 @@ def _unique_slot(kind: str, body: dict[str, canonical.Plain]) -> tuple[str | int
     if kind not in ("update", "proposal", "vote", "opening"):
         return None
     return slot_of("", from_plain(KINDS[kind], body))
+
+
+def _finite(loss: float | None) -> float | None:
+    """A loss as it can be told: training may well end in one that is no number."""
+    return loss if loss is not None and math.isfinite(loss) else None
 
 
 def _place_of(record: Record) -> tuple[int, int]:
