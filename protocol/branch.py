@@ -27,7 +27,7 @@ from banyan.protocol.events import (
     UpdateAdmitted,
     UpdateLeftOut,
 )
-from banyan.protocol.judgement import Open, Problem, child_head, inputs_of, job_of, judge
+from banyan.protocol.judgement import Open, Problem, child_head, fits, inputs_of, job_of, judge
 from banyan.protocol.messages import CertifiedRelease, Opening, Proposal, Update, Vote, read_body
 from banyan.protocol.records import Record, Records, committee_topic
 from banyan.protocol.release import Release, committee_of, next_children, next_roster
@@ -439,10 +439,17 @@ class Branch:
         self._sum_up(draft)
 
     def _draft(self) -> Release:
-        """The release this node would propose now, but for its sums."""
+        """The release this node would propose now, but for its sums; as much of it as fits into one message."""
+        drafts = (self._draft_of(most) for most in (192, 160, 128, 96, 64))
+        return next((draft for draft in drafts if fits(draft, self._charter)), self._draft_of(32))
+
+    def _draft_of(self, most: int) -> Release:
+        """The release from at most ``most`` contributions: those of the roster go before those of newcomers."""
         assert self.round is not None
-        base, policy = self.round.base, self._charter.round
-        used = self.round.contributions(self._host.quarantined)[:192]
+        base, policy, expected = self.round.base, self._charter.round, self.round.expected()
+        here = self.round.contributions(self._host.quarantined)
+        chosen = sorted(here, key=lambda each: each.source not in expected)[:most]
+        used = tuple(sorted(chosen, key=lambda each: each.key))
         left_out = self.round.left_out(used, self._host.quarantined)[:192]
         keys = {each.key for each in used}
         counted = [child for digest, child in self._children.items() if digest in keys]
@@ -455,9 +462,9 @@ class Branch:
             f=policy.f,
             used=used,
             left_out=left_out,
-            change=b"",
+            change=bytes(32),  # as long as what will stand there
             change_size=0,
-            adapter=b"",
+            adapter=bytes(32),
             adapter_size=0,
             roster=next_roster(base, used, left_out, delegates, self._charter.committee),
             children=next_children(base, [child.head for child in counted]),

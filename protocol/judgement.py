@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from banyan.protocol.agreement import quorum_of
 from banyan.protocol.effects import Input
 from banyan.protocol.release import (
     EXPELLING,
@@ -26,7 +27,7 @@ from banyan.security import canonical
 from banyan.security.admission import Reason
 from banyan.security.charter import Charter
 
-__all__ = ["Open", "Problem", "Verdict", "inputs_of", "job_of", "judge"]
+__all__ = ["Open", "Problem", "Verdict", "fits", "inputs_of", "job_of", "judge"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,12 @@ class Problem:
 Verdict = Open | Problem | None
 """None: nothing wrong with anything but, possibly, the sums."""
 
+VOTE_BYTES: Final = 768
+"""More than the longest vote has; a quorum of them travels with a proposal, and with a certified release."""
+
+ENVELOPE_BYTES: Final = 2048
+"""More than all else in such a message, and in the bundle that brings it to a latecomer."""
+
 REASONS: Final = frozenset(reason.value for reason in Reason)
 
 
@@ -60,6 +67,12 @@ def job_of(release: Release, base: Release) -> bytes:
     inputs = [[each.key, each.blob, each.minus] for each in release.used]
     content = [release.branch, release.height, inputs, release.rule, release.f, base.adapter]
     return hashlib.sha256(canonical.encode(content)).digest()
+
+
+def fits(release: Release, charter: Charter) -> bool:
+    """Whether ``release`` can be sent with its certificate: one that cannot would be decided and never known."""
+    votes = VOTE_BYTES * quorum_of(charter.committee.size)
+    return len(release.encoded) <= charter.limits.message_bytes - ENVELOPE_BYTES - votes
 
 
 def judge(
@@ -83,6 +96,10 @@ def judge(
         return Problem("wrong-rule", f"The charter asks for {policy.rule} with f = {policy.f}")
     if not base.time <= release.time <= now + charter.limits.clock_skew:
         return Problem("wrong-time", "The proposal's time is before its parent's or in the future")
+    if not fits(release, charter):
+        return Problem(
+            "too-long", f"The proposal has {len(release.encoded)} bytes and leaves no room for votes"
+        )
     keys = [each.key for each in release.used]
     if keys != sorted(set(keys)) or len({each.source for each in release.used}) != len(keys):
         return Problem("double-vote", "The proposal counts a source twice or not in order")

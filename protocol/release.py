@@ -115,9 +115,14 @@ class Release:
     time: Annotated[int, Between(0, 2**53)]
 
     @cached_property
+    def encoded(self) -> bytes:
+        """The canonical encoding."""
+        return canonical.encode(to_plain(self))
+
+    @cached_property
     def digest(self) -> bytes:
         """SHA-256 of the canonical encoding: the release's name."""
-        return hashlib.sha256(canonical.encode(to_plain(self))).digest()
+        return hashlib.sha256(self.encoded).digest()
 
 
 def opening(branch: str, seats: Iterable[Seat], time: int) -> Release:

@@ -106,9 +106,9 @@ class Round:
     def left_out(
         self, used: Iterable[Contribution], quarantined: Mapping[str, Reason]
     ) -> tuple[LeftOut, ...]:
-        """Everyone expected or heard of who is not used, with the reason."""
-        sources = {each.source for each in used}
-        rest = sorted((self.expected() | self.candidates.keys()) - sources)
+        """Everyone expected, then everyone heard of, who is not used, with the reason."""
+        sources, expected = {each.source for each in used}, self.expected()
+        rest = sorted(expected - sources) + sorted(self.candidates.keys() - expected - sources)
         return tuple(LeftOut(source, self._why(source, quarantined).value) for source in rest)
 
     def _why(self, source: str, quarantined: Mapping[str, Reason]) -> Reason:

@@ -87,6 +87,19 @@ def test_an_update_of_a_proved_cheat_may_not_be_used(before_closing: Situation) 
     assert found.reason == "quarantined"
 
 
+def test_a_release_that_leaves_no_room_for_its_certificate_is_refused(before_closing: Situation) -> None:
+    """A leader could pad one so that it could be proposed and decided, and then never be sent with its votes."""
+    _, peer, branch, honest = before_closing
+    junk = tuple(LeftOut(f"{number:03d}" + "x" * 190, "malformed") for number in range(60))
+    padded = replace(honest, left_out=junk)
+    small = replace(peer.charter, limits=replace(peer.charter.limits, message_bytes=16_384))
+    assert branch.round is not None
+    assert judge(padded, branch.round, peer.charter, {}, lambda digest: None, peer.now) is None
+    found = judge(padded, branch.round, small, {}, lambda digest: None, peer.now)
+    assert isinstance(found, Problem)
+    assert found.reason == "too-long"
+
+
 def test_an_update_of_a_leader_that_only_some_have_caught_may_be_used(before_closing: Situation) -> None:
     """Half the committee once refused every release with it, the other half every release without it, for good."""
     liar = before_closing[3].used[0].source

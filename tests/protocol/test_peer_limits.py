@@ -1,0 +1,76 @@
+"""What an honest node's own circumstances must never do to its core: too many neighbours, a loss that is no number."""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import replace
+
+from banyan.protocol.effects import PutRecord, Started, TimerFired, Train, Trained
+from banyan.protocol.members import Member
+from banyan.protocol.messages import Opening, Presence, Update, read_body
+from banyan.protocol.peer import Peer
+from banyan.protocol.release import Seat, opening
+from banyan.simulations.device import Device
+from banyan.simulations.world import World
+
+
+def core(device: Device, addresses: tuple[str, ...] = ()) -> Peer:
+    settings = replace(device.settings, addresses=addresses)
+    return Peer(device.world.charter, device.signer, settings, random.Random(1), device.world.verifier)
+
+
+def test_a_device_with_many_addresses_tells_some() -> None:
+    world = World(1, {"/": 5})
+    device = next(iter(world.devices.values()))
+    peer = core(device, tuple(f"/ip4/10.0.0.{number}/tcp/1" for number in range(20)))
+    peer.handle(Started(), world.clock.now)
+    presence = peer.records.at("presence", "/", device.name)
+    assert presence is not None
+    assert isinstance(presence.body, Presence)
+    assert len(presence.body.addresses) == 8
+
+
+def test_training_that_ends_in_a_loss_that_is_no_number_is_still_an_update() -> None:
+    world = World(1, {"/": 5})
+    device = next(iter(world.devices.values()))
+    peer = core(device)
+    release = opening("/", [Seat(name, 0, "/") for name in world.devices], world.clock.now)
+    peer._take(peer.publish(Opening(release)))
+    (train,) = [e for e in peer.handle(Started(), world.clock.now) if isinstance(e, Train)]
+    metrics = {"loss_before": 2.0, "loss_after": math.nan}
+    trained = Trained("/", train.height, train.base, bytes(32), 100, None, metrics)
+    effects = peer.handle(trained, world.clock.now)
+    kept = [peer.open_envelope(e.data) for e in effects if isinstance(e, PutRecord)]
+    (update,) = [read_body(each, Update) for each in kept if each.kind == "update"]
+    assert (update.loss_before, update.loss_after) == (2.0, None)
+
+
+def test_the_root_opens_a_branch_that_more_want_than_there_are_seats() -> None:
+    world = World(1, {"/": 5})
+    device = world.devices[world.charter.roots[0]]
+    peer = core(device)
+    peer.handle(Started(), world.clock.now)
+    for number in range(300):
+        peer.members._members[f"m{number}"] = Member(f"m{number}", "/", (), world.clock.now)
+    peer.handle(TimerFired("sync"), world.clock.now + 5_000)
+    head = peer.branches["/"].chain.head
+    assert head is not None
+    assert len({seat.member for seat in head.roster}) == len(head.roster) == 192
+
+
+def test_who_is_a_member_and_a_childs_delegate_gets_one_seat() -> None:
+    """An opening with two would be refused by everybody but the root, and the branch could never be opened."""
+    world = World(1, {"/": 5, "/en": 5})
+    device = world.devices[world.charter.roots[0]]
+    peer = core(device)
+    peer.handle(Started(), world.clock.now)
+    names = [d.name for d in world.devices.values() if d.settings.branch == "/"]
+    child = replace(opening("/en", [Seat(name, 1, "/en") for name in names], world.clock.now), height=1)
+    peer.branches["/en"].chain.head = child
+    for name in names:
+        peer.members._members[name] = Member(name, "/", (), world.clock.now)
+    peer.handle(TimerFired("sync"), world.clock.now + 5_000)
+    head = peer.branches["/"].chain.head
+    assert head is not None
+    assert sorted(seat.member for seat in head.roster) == sorted(names)
