@@ -217,18 +217,16 @@ class Agreement:
         view, proposal = self.view, self._proposals.get(self.view)
         if proposal is not None:
             value, valid_view = proposal
-            judged = value in self._verdicts
-            if not judged and value not in self._asked:
+            if value not in self._verdicts and value not in self._asked:
                 self._asked.add(value)
                 yield Ask(view, value)
                 return
-            if judged and self.step == "propose" and self._may_prevote(value, valid_view):  # 22, 28
-                problem = self._verdicts[value] or self._lock_forbids(value, valid_view)
-                yield from self._cast("prevote", NOTHING if problem else value, problem)
+            objection = self._objection(value, valid_view)
+            if self.step == "propose" and objection is not None:  # 22, 28
+                yield from self._cast("prevote", NOTHING if objection else value, objection)
                 return
-            good = judged and not self._verdicts[value]
             backed = len(self.voted("prevote", view, value)) >= self.quorum
-            if good and backed and self.step != "propose" and self._valid[0] < view:  # 36
+            if backed and self.step != "propose" and self._valid[0] < view:  # 36
                 self._valid = (view, value)
                 if self.step == "prevote":
                     self._locked = (view, value)
@@ -243,11 +241,19 @@ class Agreement:
         if len(self._voters("precommit", view)) >= self.quorum:  # 47
             yield from self._arm(view, "precommit")
 
-    def _may_prevote(self, value: bytes, valid_view: int) -> bool:
-        """Line 28 waits for the proof that an older view backed the value; line 22 needs none."""
-        if valid_view < 0:
-            return True
-        return valid_view < self.view and len(self.voted("prevote", valid_view, value)) >= self.quorum
+    def _objection(self, value: bytes, valid_view: int) -> str | None:
+        """Why not to prevote ``value``: empty if nothing speaks against it, None while that is open.
+
+        What a quorum has backed, an honest member more than could all be faulty has found valid, and that is enough
+        for everybody else: whether a release is valid hangs on what has reached a member by then, and one that
+        finds it wanting must not keep those who are locked on it waiting for ever.
+        """
+        if valid_view < 0:  # line 22
+            problem = self._verdicts.get(value)
+            return None if problem is None else problem or self._lock_forbids(value, valid_view)
+        if valid_view >= self.view or len(self.voted("prevote", valid_view, value)) < self.quorum:
+            return None  # line 28 waits for the proof that the older view backed the value
+        return self._lock_forbids(value, valid_view)
 
     def _lock_forbids(self, value: bytes, valid_view: int) -> str:
         locked_view, locked = self._locked

@@ -194,3 +194,22 @@ def test_a_member_that_restarts_remembers_its_lock_and_never_contradicts_itself(
     assert after.view == 1
     after.proposal(1, b"from b", -1)
     assert Cast("prevote", 1, NOTHING, "locked on another release") in after.verdict(b"from b", "")
+
+
+def test_what_a_quorum_backed_is_accepted_by_one_that_could_not_find_it_valid_itself() -> None:
+    """Of four, one lies: it helps lock one member and falls silent. If another had found the release wanting, say
+    because the liar was proved a cheat in the meantime, the three could once never agree on anything."""
+    names = ["liar", "locked", "other", "late"]
+    late = Agreement(names, "late", 1000)
+    late.start()
+    late.proposal(0, GOOD, -1)
+    said = [move for move in late.verdict(GOOD, "quarantined") if isinstance(move, Cast)]
+    assert [(cast.phase, cast.value) for cast in said] == [("prevote", NOTHING)]
+    late.timed_out(0, "precommit")
+    for backer in names[:3]:
+        late.vote("prevote", 0, backer, GOOD)
+    said = [move for move in late.proposal(1, GOOD, 0) if isinstance(move, Cast)]
+    assert [(cast.phase, cast.value) for cast in said] == [("prevote", GOOD)]
+    late.vote("prevote", 1, "locked", GOOD)
+    said = [move for move in late.vote("prevote", 1, "other", GOOD) if isinstance(move, Cast)]
+    assert [(cast.phase, cast.value) for cast in said] == [("precommit", GOOD)]
