@@ -37,7 +37,7 @@ class Members:
         self._members: dict[str, Member] = {}
         self._verify = verify
         self._checked: dict[Credential, int] = {}
-        self._grants: dict[tuple[str, int], Credential] = {}
+        self._grants: dict[str, dict[tuple[str, int], Credential]] = {}
         self.shown: set[str] = set()
         """Who has ever shown a valid credential."""
         self.revoked: set[str] = set()
@@ -63,14 +63,15 @@ class Members:
             self.shown.add(node)
 
     def _take_use(self, credential: Credential) -> None:
-        """The first member seen with one grant of an invite keeps it."""
+        """The first member seen with one number of a root's invite keeps it, through whatever hands it went."""
         if not credential.chain:
             return
-        holder = self._grants.setdefault((credential.author, credential.use), credential)
-        if conflict(holder, credential):
+        holders = self._grants.setdefault(credential.chain[0].key, {})
+        if any(conflict(holder, credential) for holder in holders.values()):
             raise CredentialRefused(
                 "over-used", "Somebody else has already joined with this invite", "Ask for a new invite"
             )
+        holders.setdefault((credential.author, credential.use), credential)
 
     def seen(self, record: Record) -> bool:
         """Take note of a checked presence; True if the member is new here."""
