@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Protocol
+from typing import Final, Protocol
 
 from banyan.aggregation import build
 from banyan.protocol import agreement as moves
@@ -39,6 +39,10 @@ from banyan.security.envelope import Envelope
 from banyan.security.errors import Refused
 
 __all__ = ["Branch", "Host", "NotNow"]
+
+
+KEPT_RELEASES: Final = 4
+"""How many of a branch's newest releases keep their blobs."""
 
 
 class NotNow(Exception):
@@ -141,9 +145,8 @@ class Branch:
 
     def keep(self) -> set[bytes]:
         """The blobs that this branch may still need, or that others may ask for."""
-        newest = [
-            self.chain.at(height) for height in range(max(0, self.chain.height - 3), self.chain.height + 1)
-        ]
+        height = self.chain.height
+        newest = [self.chain.at(each) for each in range(height + 1 - KEPT_RELEASES, height + 1)]
         releases = [*filter(None, newest), *self._proposed.values()]
         kept = {blob for release in releases for blob in (release.change, release.adapter)}
         kept |= {child.adapter for release in releases for child in release.children}
@@ -310,6 +313,11 @@ class Branch:
         if release.height > 0:
             child = Child(child_head(release), committee_of(release, self._charter.committee))
             self._children[release.digest] = child
+            self._children = {  # as many as their own branch keeps the adapters of
+                digest: each
+                for digest, each in self._children.items()
+                if each.head.branch != release.branch or each.head.height > release.height - KEPT_RELEASES
+            }
             self._fetch_child(child)
             self._progress()
 

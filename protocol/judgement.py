@@ -51,7 +51,7 @@ Verdict = Open | Problem | None
 VOTE_BYTES: Final = 768
 """More than the longest vote has; a quorum of them travels with a proposal, and with a certified release."""
 
-ENVELOPE_BYTES: Final = 2048
+ENVELOPE_BYTES: Final = 3072
 """More than all else in such a message, and in the bundle that brings it to a latecomer."""
 
 REASONS: Final = frozenset(reason.value for reason in Reason)

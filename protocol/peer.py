@@ -229,7 +229,8 @@ class Peer:
             case Aggregated():
                 self._blobs |= {event.change, event.adapter}
                 self._audited(event)
-                self.branches[event.branch].aggregated(event)
+                if event.branch in self.branches:  # or we worked on another branch when we asked for it
+                    self.branches[event.branch].aggregated(event)
             case Trained():
                 self._trained(event)
             case JobFailed():
@@ -390,6 +391,10 @@ class Peer:
             raise Refused("unknown-kind", f"Nobody here knows a record called {envelope.kind}")
         if envelope.time > self.now + self.charter.limits.clock_skew:
             raise Refused("future", "The message is from the future: check the clocks")
+        if len(envelope.data) > self._sync.room:
+            raise Refused(
+                "too-long", "The record would not fit into the bundle that brings it to a latecomer"
+            )
         record = record_of(envelope, read_body(envelope, kind))
         if any(record.id in audit.wanted for audit in self._audits.values()):
             self._found_for_audit(record)
@@ -544,7 +549,7 @@ class Peer:
             self._seq_reserved = self._seq + SEQUENCE_STEP
             self.do(PutState("seq", canonical.encode(self._seq_reserved)))
         kind, body = body_of(message)
-        limit = self.charter.limits.message_bytes
+        limit = self.charter.limits.message_bytes if kind in CONTROL else self._sync.room
         return seal(
             self._signer,
             network=self._network,
@@ -741,7 +746,11 @@ class Peer:
         self.tell(JobFailedEvent(event.kind, event.branch, event.height, event.reason))
         if event.kind == "train":
             self.do(SetTimer("train", self.now + RETRY_TRAINING))
-        else:
+            return
+        for audit in list(self._audits.values()):
+            if audit.computing and audit.job().job == event.job:
+                self._end_audit(audit, f"It could not be recomputed here: {event.reason}")
+        if event.branch in self.branches:
             self.branches[event.branch].aggregation_failed(event.job, event.reason)
 
     def _command(self, command: Command) -> None:

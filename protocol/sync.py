@@ -47,7 +47,8 @@ class Sync:
         self._records = records
         self._topics = topics
         self._head_of = head_of
-        self._room = message_bytes - OVERHEAD
+        self.room = message_bytes - OVERHEAD
+        """The longest record, in bytes, that a bundle can bring."""
 
     def summary(self) -> Summary:
         """This node's side of a comparison."""
@@ -126,7 +127,7 @@ class Sync:
         size = 0
         for record in records:
             data = record.envelope.data
-            if batch and (size + len(data) + 5 > self._room or len(batch) == 512):
+            if batch and (size + len(data) + 5 > self.room or len(batch) == 512):
                 yield Bundle(tuple(batch))
                 batch, size = [], 0
             batch.append(data)

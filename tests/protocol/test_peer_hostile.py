@@ -14,6 +14,7 @@ from banyan.protocol.messages import (
     Inventory,
     Opening,
     Presence,
+    Proposal,
     Summary,
     Vote,
     Want,
@@ -158,3 +159,24 @@ def test_an_accusation_of_a_key_that_is_no_member_is_not_kept(
         effects = feed(device, STRANGER.node_id, sealed(STRANGER, accusation, 1).data, now)
         assert bool(effects) is kept
         assert (culprit.node_id in device.peer.quarantined) is kept
+
+
+def test_a_record_too_long_for_a_bundle_is_not_kept(overheard: tuple[World, Device, list[bytes]]) -> None:
+    """One of these in a topic made every answer of sync end at it, so that latecomers missed all that came after."""
+    world, device, _ = overheard
+    assert device.peer is not None
+    network, now = world.charter.network_id, world.clock.now
+    culprit = list(world.devices.values())[3].signer
+    head = device.peer.branches["/"].chain.head
+    assert head is not None
+
+    def proposal(valid_view: int) -> Envelope:
+        kind, body = body_of(Proposal("/", 99, 0, valid_view, (b"x" * 1024,) * 29, head))
+        return seal(culprit, network=network, kind=kind, seq=1, time=now, body=body)
+
+    kind, body = body_of(Accusation(culprit.node_id, Evidence.of(proposal(-1), proposal(0))))
+    data = seal(STRANGER, network=network, kind=kind, seq=1, time=now, body=body).data
+    assert 63_488 < len(data) <= 65_536
+    feed(device, STRANGER.node_id, data, now)
+    assert device.peer.refusals["too-long"] == 1
+    assert culprit.node_id not in device.peer.quarantined

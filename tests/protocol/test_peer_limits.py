@@ -6,7 +6,7 @@ import math
 import random
 from dataclasses import replace
 
-from banyan.protocol.effects import PutRecord, Started, TimerFired, Train, Trained
+from banyan.protocol.effects import Aggregated, JobFailed, PutRecord, Started, TimerFired, Train, Trained
 from banyan.protocol.members import Member
 from banyan.protocol.messages import Opening, Presence, Update, read_body
 from banyan.protocol.peer import Peer
@@ -74,3 +74,22 @@ def test_who_is_a_member_and_a_childs_delegate_gets_one_seat() -> None:
     head = peer.branches["/"].chain.head
     assert head is not None
     assert sorted(seat.member for seat in head.roster) == sorted(names)
+
+
+def test_a_parent_that_stands_still_keeps_only_its_childs_newest_adapters() -> None:
+    """Every member of the child once kept every adapter the child ever had, on disk, for good."""
+    world = World(1, {"/": 5, "/en": 5})
+    device = next(d for d in world.devices.values() if d.settings.branch == "/en")
+    peer = core(device)
+    first = opening("/en", [Seat(device.name, 0, "/en")], world.clock.now)
+    for height in range(1, 50):
+        peer.branches["/"].child_moved(replace(first, height=height, adapter=bytes([height] * 32)))
+    assert peer.keep() == {bytes([height] * 32) for height in range(46, 50)}
+
+
+def test_the_end_of_a_job_for_a_branch_left_in_the_meantime_is_let_go() -> None:
+    world = World(1, {"/": 5})
+    peer = core(next(iter(world.devices.values())))
+    done = Aggregated("/old", 1, bytes(32), bytes(32), 1, bytes(32), 1, None)
+    assert peer.handle(done, world.clock.now) == []
+    assert len(peer.handle(JobFailed("aggregate", "/old", 1, "out of memory"), world.clock.now)) == 1
