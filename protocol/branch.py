@@ -635,15 +635,10 @@ class Branch:
         release = self._proposed.get(digest)
         if release is None:
             return  # we have the signatures and not the release; sync will bring it certified
-        height = self.round.height
-        voters = sorted(self.agreement.voted("precommit", view, digest))
-        records = [self._host.records.at("vote", self.path, height, view, "precommit", v) for v in voters]
-        proofs = tuple(record.envelope.data for record in records if record is not None)
+        proofs = self._votes("precommit", view, digest)
         if len(proofs) < self.agreement.quorum:
             return
-        certified = CertifiedRelease(
-            release, self.agreement.leader(view), view, proofs[: self.agreement.quorum]
-        )
+        certified = CertifiedRelease(release, self.agreement.leader(view), view, proofs)
         self._host.publish(certified)
         self._on_certified(certified)
 

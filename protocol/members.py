@@ -93,9 +93,6 @@ class Members:
         self._members.pop(node, None)
         return True
 
-    def get(self, node: str) -> Member | None:
-        return self._members.get(node)
-
     def __iter__(self) -> Iterator[Member]:
         return iter(self._members.values())
 
