@@ -26,13 +26,13 @@ class Audit:
     """The audit of ``release``, which follows ``base``.
 
     Args:
-        check_member: raises ``Refused`` unless this node holds a credential for this branch.
+        check_member: raises ``Refused`` unless a node's credential was good for a branch at a time (ms).
     """
 
     release: Release
     base: Release
     charter: Charter
-    check_member: Callable[[str, str, Credential], None]
+    check_member: Callable[[str, str, Credential, int], None]
     updates: dict[bytes, Record] = field(default_factory=dict)
     computing: bool = False
 
@@ -65,7 +65,7 @@ class Audit:
         update = record.body
         if not isinstance(update, Update) or record.envelope.author != contribution.source:
             return False
-        self.check_member(contribution.source, self.release.branch, update.credential)
+        self.check_member(contribution.source, self.release.branch, update.credential, self.release.time)
         place = (update.branch, update.height, update.blob, update.size)
         return place == (self.release.branch, self.release.height, contribution.blob, contribution.size)
 

@@ -274,9 +274,7 @@ class Branch:
             if error is None:
                 candidate.status = Status.INSPECTING
                 self._host.do(Inspect(blob))
-            elif error in (Reason.HASH_MISMATCH.value, Reason.TOO_LARGE.value):
-                self._refuse(candidate, Reason(error))
-            else:
+            else:  # whoever served something else is at fault, not the author: its hash is what it signed
                 candidate.reason = Reason.UNAVAILABLE
         for digest in [digest for digest, theirs in self._comparing.items() if theirs == blob]:
             if error is None and digest in self._judging:

@@ -38,6 +38,7 @@ class Members:
         self._verify = verify
         self._checked: dict[Credential, int] = {}
         self._grants: dict[str, dict[tuple[str, int], Credential]] = {}
+        self._met: set[str] = set()
         self.shown: set[str] = set()
         """Who has ever shown a valid credential."""
         self.revoked: set[str] = set()
@@ -49,10 +50,7 @@ class Members:
         Raises:
             CredentialRefused: with the reason, such as ``expired`` or ``over-used``.
         """
-        if credential.member != node:
-            raise CredentialRefused("altered", "The credential is made out to another node")
-        if not credential.reaches(branch):
-            raise CredentialRefused("scope", f"The membership is for {credential.scope} and not for {branch}")
+        _check_holder(node, branch, credential)
         valid_until = self._checked.get(credential, -1)
         if now > valid_until or not credential.keys.isdisjoint(self.revoked):
             check(credential, self._charter, now, self.revoked, verify=self._verify)
@@ -61,6 +59,15 @@ class Members:
                 self._checked.clear()
             self._checked[credential] = credential.expires
             self.shown.add(node)
+
+    def check_past(self, node: str, branch: str, credential: Credential, time: int) -> None:
+        """Check that ``credential`` was good at ``time`` (ms), whatever has become of its holder since.
+
+        Raises:
+            CredentialRefused: it was not.
+        """
+        _check_holder(node, branch, credential)
+        check(credential, self._charter, time, verify=self._verify)
 
     def _take_use(self, credential: Credential) -> None:
         """The first member seen with one number of a root's invite keeps it, through whatever hands it went."""
@@ -74,14 +81,15 @@ class Members:
         holders.setdefault((credential.author, credential.use), credential)
 
     def seen(self, record: Record) -> bool:
-        """Take note of a checked presence; True if the member is new here."""
+        """Take note of a checked presence; True if the member was never met before."""
         presence = record.body
         assert isinstance(presence, Presence)
         node = record.envelope.author
         if presence.left:
             self._members.pop(node, None)
             return False
-        new = node not in self._members or self._members[node].branch != presence.branch
+        new = node not in self._met
+        self._met.add(node)
         self._members[node] = Member(node, presence.branch, presence.addresses, record.envelope.time)
         return new
 
@@ -109,3 +117,10 @@ class Members:
             ),
             key=lambda member: member.node,
         )
+
+
+def _check_holder(node: str, branch: str, credential: Credential) -> None:
+    if credential.member != node:
+        raise CredentialRefused("altered", "The credential is made out to another node")
+    if not credential.reaches(branch):
+        raise CredentialRefused("scope", f"The membership is for {credential.scope} and not for {branch}")

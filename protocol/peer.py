@@ -101,6 +101,9 @@ __all__ = ["Peer", "PeerSettings"]
 SEQUENCE_STEP: Final = 1024
 """Sequence numbers reserved on disk at once: one write per so many messages, and none used twice."""
 
+SIGNS_OF_LIFE: Final = 4
+"""Presences of one author that are passed on in one presence interval."""
+
 RETRY_TRAINING: Final = 30_000
 ARCHIVED_ROUNDS: Final = 3
 """Closed rounds whose updates are kept for auditors."""
@@ -170,6 +173,7 @@ class Peer:
         self._trains = settings.trains
         self._target = settings.target_height
         self._last_newcomer = 0
+        self._lively: dict[NodeId, tuple[int, int]] = {}
         self._audits: dict[Digest, Audit] = {}
         self._restoring = False
         for path in sorted(self._followed_branches()):  # a set's own order is another in every process
@@ -405,7 +409,7 @@ class Peer:
             return  # anybody can make keys and have them cheat; sync brings it again once it matters
         if self.records.marked(record.topic, record.mark) is not None:
             return  # the same in other words: a release under another quorum's signatures
-        if isinstance(record.body, Presence) and self._is_old(record):
+        if isinstance(record.body, Presence) and (self._is_old(record) or self._is_too_lively(record)):
             return
         self._check(record)
         added, standing = self._keep(record)
@@ -417,6 +421,17 @@ class Peer:
 
     def _is_old(self, record: Record) -> bool:
         return record.envelope.time < self.now - self.charter.gossip.presence_lifetime
+
+    def _is_too_lively(self, record: Record) -> bool:
+        """Whether its author shows signs of life so often that passing them all on would flood the network."""
+        author, interval = record.envelope.author, self.charter.gossip.presence_interval
+        since, count = self._lively.get(author, (self.now, 0))
+        if self.now - since >= interval:
+            since, count = self.now, 0
+        if len(self._lively) >= 4096:
+            self._lively.clear()
+        self._lively[author] = (since, count + 1)
+        return count >= SIGNS_OF_LIFE
 
     def _is_forgotten(self, record: Record) -> bool:
         age = self.now - record.envelope.time
@@ -477,7 +492,7 @@ class Peer:
     def _accuse(self, standing: Record, record: Record) -> None:
         """One author, one slot, two contents: make it known."""
         culprit = record.envelope.author
-        if standing.envelope.author != culprit or culprit in self.quarantined:
+        if standing.envelope.author != culprit or self.records.at("accusation", culprit) is not None:
             return
         accusation = Accusation(culprit, Evidence.of(standing.envelope, record.envelope))
         try:
@@ -501,7 +516,7 @@ class Peer:
         release, base = chain.at(height), chain.at(height - 1)
         if release is None or base is None:
             raise Refused("unknown-release", f"{path} has no release {height} that could be audited")
-        audit = Audit(release, base, self.charter, self.check_member)
+        audit = Audit(release, base, self.charter, self.members.check_past)
         self._audits[release.digest] = audit
         for key in audit.wanted:
             record = self.records.get(key)
@@ -575,7 +590,7 @@ class Peer:
             self._asked_lately.clear()
         if peer != self.me and self.now - self._asked_lately.get(peer, -pause) >= pause:
             self._asked_lately[peer] = self.now
-            self._say(self._sync.summary(), peer)
+            self._say_all(self._sync.summaries(), peer)
 
     def _push(self, record: Record, but: tuple[NodeId, ...]) -> None:
         """The fast path of gossip: to the whole committee (from the author), else to a few neighbours."""

@@ -134,12 +134,14 @@ def opening(branch: str, seats: Iterable[Seat], time: int) -> Release:
 def committee_of(release: Release, policy: CommitteePolicy) -> tuple[str, ...]:
     """Who closes the round after ``release``, in the order in which they lead.
 
-    Highest-random-weight (rendezvous) hashing (Thaler and Ravishankar, 1998) over the roster, keyed by the
-    release: nobody knows the next committee before the release exists, and everyone computes the same one from
-    it. Pinned members of the charter come first. When ``memory`` rounds pass without a contribution a member
-    has lost its seat (:func:`next_roster`), so the roster holds live members only.
+    Highest-random-weight (rendezvous) hashing (Thaler and Ravishankar, 1998) over the roster, keyed by the updates
+    that the release used: nobody knows the next committee before they are all in, everyone computes the same one
+    from them, and a leader cannot shop for a friendly one by varying what is its own to choose. Pinned members of
+    the charter come first. When ``memory`` rounds pass without a contribution a member has lost its seat
+    (:func:`next_roster`), so the roster holds live members only.
     """
-    key = release.digest
+    drawn_by = [release.branch, release.height, [each.key for each in release.used]]
+    key = hashlib.sha256(canonical.encode(drawn_by)).digest()
     members = {seat.member for seat in release.roster}
     pinned = [member for member in policy.pinned if member in members][: policy.size]
     drawn = sorted(

@@ -23,6 +23,9 @@ MARKS_A_MESSAGE: Final = 2000
 RELEASES_AN_ANSWER: Final = 64
 NO_RELEASES: Final = 2**40
 """The ``above`` of a wish that asks for marked records only."""
+TOPIC_BYTES: Final = 320
+"""The most that one topic takes in a summary."""
+
 OVERHEAD: Final = 2048
 """Bytes of a message that are not records: envelope, signature, lengths."""
 
@@ -50,9 +53,12 @@ class Sync:
         self.room = message_bytes - OVERHEAD
         """The longest record, in bytes, that a bundle can bring."""
 
-    def summary(self) -> Summary:
-        """This node's side of a comparison."""
-        return Summary(tuple(self._summarise(topic) for topic in sorted(self._topics())))
+    def summaries(self) -> Iterator[Summary]:
+        """This node's side of a comparison: one message, unless it follows very many topics."""
+        topics = sorted(self._topics())
+        step = min(256, self.room // TOPIC_BYTES)
+        for first in range(0, len(topics), step):
+            yield Summary(tuple(self._summarise(topic) for topic in topics[first : first + step]))
 
     def on_summary(self, theirs: Summary) -> Iterator[object]:
         """The messages that bring the sender and us together; nothing if we agree."""

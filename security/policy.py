@@ -125,7 +125,7 @@ class GossipPolicy:
 class Limits:
     """What anyone may ask of a node. Higher serves heavier use, lower keeps small devices safe."""
 
-    message_bytes: Annotated[int, Between(4_096, _MIB)] = 65_536
+    message_bytes: Annotated[int, Between(16_384, _MIB)] = 65_536
     """Bytes of one signed message. Larger lists more in one message, smaller bounds gossip."""
 
     blob_bytes: Annotated[int, Between(1_024, 64 * _GIB)] = 256 * _MIB
@@ -144,9 +144,6 @@ class Limits:
     clock_skew: Annotated[int, Between(0, _DAY)] = 30 * _SECOND
     """ms that clocks may disagree (30 s / 2 min / 10 min): lenient to bad clocks, against a longer life of
     expired invites and a wider window for replays."""
-
-    records_per_author: Annotated[int, Between(16, 1_000_000)] = 256
-    """Signed records kept of one author: bounds what one identity can make everybody store."""
 
 
 @dataclass(frozen=True, slots=True)

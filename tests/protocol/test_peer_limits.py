@@ -6,11 +6,25 @@ import math
 import random
 from dataclasses import replace
 
-from banyan.protocol.effects import Aggregated, JobFailed, PutRecord, Started, TimerFired, Train, Trained
+from banyan.protocol.effects import (
+    Aggregated,
+    JobFailed,
+    MessageReceived,
+    PutRecord,
+    Send,
+    Started,
+    TimerFired,
+    Train,
+    Trained,
+)
 from banyan.protocol.members import Member
 from banyan.protocol.messages import Opening, Presence, Update, read_body
 from banyan.protocol.peer import Peer
+from banyan.protocol.records import Records
 from banyan.protocol.release import Seat, opening
+from banyan.protocol.sync import Sync
+from banyan.security import canonical
+from banyan.security.schema import to_plain
 from banyan.simulations.device import Device
 from banyan.simulations.world import World
 
@@ -93,3 +107,28 @@ def test_the_end_of_a_job_for_a_branch_left_in_the_meantime_is_let_go() -> None:
     done = Aggregated("/old", 1, bytes(32), bytes(32), 1, bytes(32), 1, None)
     assert peer.handle(done, world.clock.now) == []
     assert len(peer.handle(JobFailed("aggregate", "/old", 1, "out of memory"), world.clock.now)) == 1
+
+
+def test_a_node_that_shows_too_many_signs_of_life_does_not_flood_the_network() -> None:
+    world = World(21, {"/": 6})
+    world.start()
+    assert world.run(until=lambda: world.agreed("/", 1))
+    loud, quiet, *_ = world.devices.values()
+    assert loud.peer is not None
+    assert quiet.peer is not None
+    passed_on = 0
+    for number in range(200):
+        presence = Presence("/", loud.settings.credential, (f"/ip4/127.0.0.1/tcp/{number}",))
+        data = loud.peer._seal(presence).data
+        effects = quiet.peer.handle(MessageReceived(loud.name, data), world.clock.now)
+        passed_on += any(isinstance(effect, Send) and effect.data == data for effect in effects)
+    assert 1 <= passed_on <= 4
+
+
+def test_a_node_that_follows_very_many_branches_compares_them_in_several_messages() -> None:
+    topics = [f"/b{number}" for number in range(600)]
+    sync = Sync(Records(), lambda: topics, lambda branch: None, 65_536)
+    summaries = list(sync.summaries())
+    assert [t.topic for each in summaries for t in each.topics] == sorted(topics)
+    for each in summaries:
+        assert len(canonical.encode(to_plain(each))) < 63_000

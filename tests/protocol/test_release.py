@@ -37,9 +37,19 @@ def test_a_committee_has_the_charters_size_and_everybody_draws_the_same_one() ->
 
 
 def test_the_seats_move_with_every_release() -> None:
-    drawn = {committee_of(replace(opened(), time=time), POLICY) for time in range(50)}
+    drawn = {committee_of(replace(opened(), height=height), POLICY) for height in range(50)}
     assert len(drawn) > 25
     assert {name for committee in drawn for name in committee} == set(NAMES)
+
+
+def test_a_leader_cannot_choose_the_next_committee_by_its_clock_or_its_list_of_the_left_out() -> None:
+    release = replace(opened(), height=1, used=(used("node-0"),))
+    drawn = {committee_of(replace(release, time=time), POLICY) for time in range(20)}
+    drawn |= {
+        committee_of(replace(release, left_out=(LeftOut(f"x{n}", "missing"),)), POLICY) for n in range(20)
+    }
+    assert len(drawn) == 1
+    assert committee_of(replace(release, used=(used("node-1"),)), POLICY) not in drawn
 
 
 def test_pinned_members_sit_first_if_they_are_on_the_roster() -> None:

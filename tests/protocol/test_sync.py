@@ -53,7 +53,7 @@ class Node:
 
 def exchange(a: Node, b: Node) -> int:
     """One comparison started by ``a``; returns the messages it took."""
-    count, mail = 0, [(b, a, a.sync.summary())]
+    count, mail = 0, [(b, a, next(a.sync.summaries()))]
     while mail:
         receiver, sender, message = mail.pop(0)
         count += 1
@@ -81,7 +81,7 @@ def test_asking_for_one_thing_many_times_brings_it_once() -> None:
     """A message of 56 kB could once have 4,000 copies of a record packed, signed and sent."""
     node = Node({1})
     assert [len(each.records) for each in node.hear(Want(TOPIC, (VOTES[1].mark,) * 4000, -1))] == [1]  # type: ignore[attr-defined]
-    summary = Node({2}).sync.summary()
+    summary = next(Node({2}).sync.summaries())
     assert len(node.hear(Summary(summary.topics * 256))) == 1
 
 
@@ -112,7 +112,7 @@ def test_long_lists_of_marks_are_split_into_ranges_that_cover_everything() -> No
         records.add(copy)
     sync = Sync(records, lambda: [TOPIC], lambda branch: None, 65_536)
     other = Sync(Records(), lambda: [TOPIC], lambda branch: None, 65_536)
-    inventories = [m for m in sync.on_summary(other.summary()) if isinstance(m, Inventory)]
+    inventories = [m for m in sync.on_summary(next(other.summaries())) if isinstance(m, Inventory)]
     assert len(inventories) > 1
     assert [each.first for each in inventories[1:]] == [each.last + 1 for each in inventories[:-1]]
     assert (inventories[0].first, inventories[-1].last) == (0, 255)
