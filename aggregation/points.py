@@ -121,10 +121,13 @@ class Points:
         width = self._width(self.n + len(used)) // piece * piece
         source = np.zeros((len(used), width), np.float32)
         target = np.empty((self.n, width), np.float32)
-        for start, stop, views in self.rows.blocks(width, [self.base_rows[i] for i in used]):
+        chosen = [self.base_rows[i] for i in used]
+        for start, stop in self.rows.spans(width, chosen):
             size = stop - start
-            for view, space in zip(views, source, strict=True):
-                space[:size] = view
+            for row, space in zip(chosen, source, strict=True):
+                view = read(row, start, stop, space)
+                if isinstance(row, np.ndarray):  # otherwise it was decoded into its place
+                    space[:size] = view
             pieces = -(-size // piece)
             table = source[:, : pieces * piece].reshape(len(used), pieces, piece).transpose(1, 0, 2)
             out = target[:, : pieces * piece].reshape(self.n, pieces, piece).transpose(1, 0, 2)

@@ -109,15 +109,12 @@ def page(found: dict[str, list[float]], start: float, alone: float, facts: Seque
         f"- held-out loss in nats a token: {start:.3f} before, {alone:.3f} on average for a node alone",
         "",
     ]
-    lines += [
-        "| rule | " + " | ".join(ATTACKS_USED) + " | **worst** |",
-        "|" + " --- |" * (len(ATTACKS_USED) + 2),
-    ]
+    measured = [attack for attack in ATTACKS_USED if all(f"{rule}|{attack}" in found for rule in RULES)]
+    lines += ["| rule | " + " | ".join(measured) + " | **worst** |", "|" + " --- |" * (len(measured) + 2)]
     table = []
     for rule in RULES:
-        some = [found[f"{rule}|{attack}"][-1] for attack in ATTACKS_USED if f"{rule}|{attack}" in found]
-        if len(some) == len(ATTACKS_USED):
-            table.append((max(some), rule, some))
+        some = [found[f"{rule}|{attack}"][-1] for attack in measured]
+        table.append((max(some, default=0.0), rule, some))
     for worst, rule, some in sorted(table):
         lines.append(f"| {rule} | " + " | ".join(f"{v:.3f}" for v in some) + f" | **{worst:.3f}** |")
     return "\n".join(lines) + "\n"
