@@ -117,6 +117,7 @@ def draw(path: Path, cells: Sequence[Cell]) -> None:
     import matplotlib
 
     matplotlib.use("svg")
+    matplotlib.rcParams["svg.fonttype"] = "none"
     import matplotlib.pyplot as plt
 
     names = list(dict.fromkeys(cell.rule for cell in cells))
@@ -136,7 +137,7 @@ def draw(path: Path, cells: Sequence[Cell]) -> None:
                     axis.loglog(
                         *zip(*points, strict=True), color=color, marker=marker, ms=3, lw=1.2, label=library
                     )
-            axis.grid(alpha=0.25, which="both")
+            axis.grid(alpha=0.25)
             axis.set_xlabel(f"{along}  ({fixed} = {at:,})", fontsize=8)
             axis.tick_params(labelsize=7)
         axes[0][column].set_title(rule, fontsize=9)
