@@ -6,19 +6,23 @@ An :class:`Audit` is fed what comes in and says what it still needs, until it ca
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from banyan.protocol.effects import Aggregate, Aggregated
+from banyan.protocol.branch import Branch
+from banyan.protocol.effects import Aggregate, Aggregated, Effect, FetchBlob, JobFailed
+from banyan.protocol.events import Event, ReleaseAudited
 from banyan.protocol.judgement import inputs_of, job_of
+from banyan.protocol.members import Members
 from banyan.protocol.messages import Update
-from banyan.protocol.records import Record
-from banyan.protocol.release import Contribution, Release
+from banyan.protocol.records import Record, Records, archive_topic, committee_topic
+from banyan.protocol.release import Contribution, Release, committee_of
 from banyan.security.charter import Charter
 from banyan.security.credential import Credential
 from banyan.security.errors import Refused
 
-__all__ = ["Audit"]
+__all__ = ["Audit", "Auditor"]
 
 
 @dataclass(slots=True)
@@ -92,3 +96,94 @@ class Audit:
         if result.adapter != self.release.adapter:
             return "Its adapter is not the one before it plus its change"
         return ""
+
+
+class Host(Protocol):
+    """What an auditor needs of the node it lives at."""
+
+    me: str
+    charter: Charter
+    members: Members
+    records: Records
+    branches: dict[str, Branch]
+
+    def do(self, effect: Effect) -> None: ...
+    def tell(self, event: Event) -> None: ...
+    def ask_for(self, topic: str, record_ids: Iterable[bytes], of: str) -> None: ...
+    def has_blob(self, digest: bytes) -> bool: ...
+
+
+class Auditor:
+    """The audits under way at one node. Each ends in a :class:`~banyan.protocol.events.ReleaseAudited` event."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._audits: dict[bytes, Audit] = {}
+
+    def begin(self, path: str, height: int) -> None:
+        """Audit the release of ``path`` at ``height``.
+
+        Raises:
+            Refused: ``unknown-release``: there is none, or it is the opening.
+        """
+        host = self._host
+        branch = host.branches.get(path)
+        release, base = (branch.chain.at(height), branch.chain.at(height - 1)) if branch else (None, None)
+        if branch is None or release is None or base is None:
+            raise Refused("unknown-release", f"{path} has no release {height} that could be audited")
+        audit = Audit(release, base, host.charter, host.members.check_past)
+        self._audits[release.digest] = audit
+        for record in filter(None, map(host.records.get, audit.wanted)):
+            self.take(record)
+        committee = sorted({*committee_of(base, host.charter.committee), *branch.chain.committee} - {host.me})
+        for node in committee:
+            host.ask_for(archive_topic(path), audit.wanted, node)
+            host.ask_for(committee_topic(path), audit.wanted, node)
+        for blob, size in audit.blobs:
+            if not host.has_blob(blob):
+                host.do(FetchBlob(blob, size, tuple(committee)))
+
+    def take(self, record: Record) -> bool:
+        """Whether ``record`` is an update that an audit had asked for; it is used for nothing else."""
+        waiting = [audit for audit in self._audits.values() if record.id in audit.wanted]
+        for audit in waiting:
+            try:
+                audit.take(record)
+            except Refused as refusal:
+                self._end(audit, refusal.what)
+        return bool(waiting)
+
+    def go_on(self) -> None:
+        """Start the sums of audits that have all they need."""
+        for audit in self._audits.values():
+            ready = not audit.wanted and all(self._host.has_blob(blob) for blob, _ in audit.blobs)
+            if ready and not audit.computing:
+                audit.computing = True
+                self._host.do(audit.job())
+
+    def computed(self, result: Aggregated) -> None:
+        """Sums came in; perhaps those of an audit."""
+        if result.agrees is not None:
+            for audit in self._computing(result.job):
+                sources = {each.key: each.source for each in audit.release.used}
+                weights = {sources[key]: share for key, share in (result.weights or {}).items()}
+                self._end(audit, audit.problem(result), tuple(sorted(weights.items())))
+
+    def failed(self, event: JobFailed) -> None:
+        """Sums could not be done; perhaps those of an audit."""
+        for audit in self._computing(event.job):
+            self._end(audit, f"It could not be recomputed here: {event.reason}")
+
+    def keep(self) -> set[bytes]:
+        """The blobs that audits need."""
+        return {blob for audit in self._audits.values() for blob, _ in audit.blobs}
+
+    def _computing(self, job: bytes) -> list[Audit]:
+        return [audit for audit in self._audits.values() if audit.computing and audit.job().job == job]
+
+    def _end(self, audit: Audit, problem: str, weights: tuple[tuple[str, float], ...] = ()) -> None:
+        release = audit.release
+        del self._audits[release.digest]
+        self._host.tell(
+            ReleaseAudited(release.branch, release.height, release.digest.hex(), problem, weights)
+        )

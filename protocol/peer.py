@@ -8,14 +8,13 @@ run the very same object, and a seed replays a run byte for byte.
 from __future__ import annotations
 
 import hashlib
-import math
 import random
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from banyan.protocol.audit import Audit
+from banyan.protocol.audit import Auditor
 from banyan.protocol.branch import Branch, NotNow
 from banyan.protocol.effects import (
     Aggregated,
@@ -39,7 +38,6 @@ from banyan.protocol.effects import (
     SetTimer,
     Started,
     TimerFired,
-    Train,
     Trained,
 )
 from banyan.protocol.events import (
@@ -49,9 +47,8 @@ from banyan.protocol.events import (
     MemberJoined,
     MessageRefused,
     NodeQuarantined,
-    ReleaseAudited,
-    UpdatePublished,
 )
+from banyan.protocol.learner import Learner
 from banyan.protocol.members import Members
 from banyan.protocol.messages import (
     CONTROL,
@@ -104,7 +101,6 @@ SEQUENCE_STEP: Final = 1024
 SIGNS_OF_LIFE: Final = 4
 """Presences of one author that are passed on in one presence interval."""
 
-RETRY_TRAINING: Final = 30_000
 ARCHIVED_ROUNDS: Final = 3
 """Closed rounds whose updates are kept for auditors."""
 
@@ -167,14 +163,12 @@ class Peer:
         self._connected: set[NodeId] = set()
         self._asked_lately: dict[NodeId, int] = {}
         self._blobs: set[Digest] = set()
-        self._training: tuple[int, Digest] | None = None
-        self._carry: tuple[Digest, ...] = ()
-        self._pending_carry: tuple[Digest, ...] = ()
-        self._trains = settings.trains
-        self._target = settings.target_height
+        self._learner = Learner(
+            self, settings.branch, settings.credential, settings.trains, settings.target_height
+        )
+        self._auditor = Auditor(self)
         self._last_newcomer = 0
         self._lively: dict[NodeId, tuple[int, int]] = {}
-        self._audits: dict[Digest, Audit] = {}
         self._restoring = False
         for path in sorted(self._followed_branches()):  # a set's own order is another in every process
             self.branches[path] = Branch(path, self)
@@ -188,8 +182,7 @@ class Peer:
         """
         self._seq = self._seq_reserved = _integer(state.get("seq"))
         self._restoring = True
-        self._carry = _digests(state.get("carry"))
-        self._pending_carry = _digests(state.get("pending-carry"))
+        self._learner.restore(state)
         kept: list[Record] = []
         for data in records:
             try:
@@ -226,17 +219,18 @@ class Peer:
                     self._blobs.add(event.digest)
                 for branch in self.branches.values():
                     branch.blob_fetched(event.digest, event.error)
-                self._train_if_due()
+                self._learner.train_if_due()
             case Inspected():
                 for branch in self.branches.values():
                     branch.inspected(event)
             case Aggregated():
                 self._blobs |= {event.change, event.adapter}
-                self._audited(event)
+                self._auditor.computed(event)
                 if event.branch in self.branches:  # or we worked on another branch when we asked for it
                     self.branches[event.branch].aggregated(event)
             case Trained():
-                self._trained(event)
+                self._blobs.add(event.blob)
+                self._learner.trained(event)
             case JobFailed():
                 self._job_failed(event)
             case PeerConnected():
@@ -250,8 +244,7 @@ class Peer:
                 self._command(event)
             case Started():
                 self._start()
-        for audit in list(self._audits.values()):
-            self._go_on_with(audit)
+        self._auditor.go_on()
         out, self._out = self._out, []
         return out
 
@@ -313,8 +306,8 @@ class Peer:
         self._archive(path, head.height)
         self._fetch_adapter(path)
         if path == self._settings.branch:
-            self._settle_carry(head)
-        self._train_if_due()
+            self._learner.settle(head)
+        self._learner.train_if_due()
 
     def _fetch_adapter(self, path: str) -> None:
         """Bring the head's adapter of a branch that our model is a sum of."""
@@ -400,8 +393,7 @@ class Peer:
                 "too-long", "The record would not fit into the bundle that brings it to a latecomer"
             )
         record = record_of(envelope, read_body(envelope, kind))
-        if any(record.id in audit.wanted for audit in self._audits.values()):
-            self._found_for_audit(record)
+        if self._auditor.take(record):
             return
         if not isinstance(record.body, Accusation | Revocation) and record.slot[1] not in self.branches:
             return  # of a branch that is no concern of ours
@@ -508,54 +500,6 @@ class Peer:
         if culprit != accusation.culprit:
             raise Refused("false-accusation", "The evidence is against another node")
 
-    # ============================================================================= audits
-
-    def _audit(self, path: str, height: int) -> None:
-        """Do a certified release over; ends in a ReleaseAudited event."""
-        chain = self.branches[path].chain
-        release, base = chain.at(height), chain.at(height - 1)
-        if release is None or base is None:
-            raise Refused("unknown-release", f"{path} has no release {height} that could be audited")
-        audit = Audit(release, base, self.charter, self.members.check_past)
-        self._audits[release.digest] = audit
-        for key in audit.wanted:
-            record = self.records.get(key)
-            if record is not None:
-                self._found_for_audit(record)
-        committee = [*committee_of(base, self.charter.committee), *chain.committee]
-        for node in sorted({*committee, *self._connected} - {self.me}):
-            self.ask_for(archive_topic(path), audit.wanted, node)
-            self.ask_for(committee_topic(path), audit.wanted, node)
-        for blob, size in audit.blobs:
-            if not self.has_blob(blob):
-                self.do(FetchBlob(blob, size, tuple(node for node in committee if node != self.me)))
-
-    def _found_for_audit(self, record: Record) -> None:
-        for audit in self._audits.values():
-            if record.id in audit.wanted:
-                try:
-                    audit.take(record)
-                except Refused as refusal:
-                    self._end_audit(audit, refusal.what)
-                    return
-
-    def _go_on_with(self, audit: Audit) -> None:
-        if not audit.computing and not audit.wanted and all(self.has_blob(blob) for blob, _ in audit.blobs):
-            audit.computing = True
-            self.do(audit.job())
-
-    def _audited(self, result: Aggregated) -> None:
-        for audit in list(self._audits.values()):
-            if audit.computing and audit.job().job == result.job and result.agrees is not None:
-                sources = {each.key: each.source for each in audit.release.used}
-                weights = {sources[key]: share for key, share in (result.weights or {}).items()}
-                self._end_audit(audit, audit.problem(result), tuple(sorted(weights.items())))
-
-    def _end_audit(self, audit: Audit, problem: str, weights: tuple[tuple[str, float], ...] = ()) -> None:
-        release = audit.release
-        self._audits.pop(release.digest, None)
-        self.tell(ReleaseAudited(release.branch, release.height, release.digest.hex(), problem, weights))
-
     # ============================================================================= speaking
 
     def _seal(self, message: object) -> Envelope:
@@ -628,7 +572,7 @@ class Peer:
             self._fetch_adapter(path)
         self._show_presence()
         self._sync_once()
-        self._train_if_due()
+        self._learner.train_if_due()
 
     def _timer(self, key: str) -> None:
         name, *arguments = key.split("|")
@@ -637,8 +581,7 @@ class Peer:
         elif name == "sync":
             self._sync_once()
         elif name == "train":
-            self._training = None
-            self._train_if_due()
+            self._learner.retry()
         elif arguments and arguments[0] in self.branches:
             self.branches[arguments[0]].timer(name, arguments[1:])
 
@@ -657,7 +600,7 @@ class Peer:
         everyone = sorted({*self._neighbours(NETWORK_TOPIC), *self._neighbours(self._settings.branch)})
         if everyone:
             self.compare_with(self._rng.choice(everyone))
-        own = self._own_update()
+        own = self._learner.update
         if own is not None and not self.branches[self._settings.branch].on_committee:
             self._push(own, but=())
         for path, branch in self.branches.items():
@@ -693,78 +636,14 @@ class Peer:
                 first = sorted(seats.values(), key=lambda seat: seat.speaks_for == path)[:192]
                 self._take(self.publish(Opening(opening(path, first, self.now))))
 
-    # ============================================================================= learning
-
-    def _own_update(self) -> Record | None:
-        branch = self._settings.branch
-        return self.records.at("update", branch, self.branches[branch].chain.height + 1, self.me)
-
-    def _train_if_due(self) -> None:
-        """Start training for the running round if we are to, can, and have not yet."""
-        chain = self.branches[self._settings.branch].chain
-        head = chain.head
-        if not self._trains or head is None or self._own_update() is not None:
-            return
-        if self._target is not None and head.height >= self._target:
-            return
-        if self._training == (head.height + 1, head.digest):
-            return
-        heads = [self.branches[path].chain.head for path in path_to(self._settings.branch)]
-        adapters = tuple(each.adapter for each in heads if each is not None and each.adapter)
-        if not self._blobs.issuperset(adapters):
-            return
-        self._training = (head.height + 1, head.digest)
-        self.do(Train(self._settings.branch, head.height + 1, head.digest, adapters, self._carry))
-
-    def _trained(self, event: Trained) -> None:
-        chain = self.branches[self._settings.branch].chain
-        if self._training == (event.height, event.base):
-            self._training = None
-        if chain.head is None or event.base != chain.head.digest or self._own_update() is not None:
-            self._train_if_due()  # the head has moved while we trained
-            return
-        self._blobs.add(event.blob)
-        after = (event.carry,) if event.carry else ()
-        self._pending_carry = (event.blob, *after)
-        self.do(PutState("pending-carry", canonical.encode(list(self._pending_carry))))
-        before, now = (_finite(event.metrics.get(name)) for name in ("loss_before", "loss_after"))
-        update = Update(
-            self._settings.branch,
-            event.height,
-            event.base,
-            event.blob,
-            event.size,
-            self._settings.credential,
-            before,
-            now,
-        )
-        record = self.publish(update)
-        self.tell(UpdatePublished(update.branch, update.height, update.blob.hex(), update.size, before, now))
-        branch = self.branches[self._settings.branch]
-        if branch.round is not None:
-            branch.take(record)
-
-    def _settle_carry(self, head: Release) -> None:
-        """Rebase: what the network did not take of our last update stays ours and goes into the next.
-
-        Used: only what the encoding lost. Left out: the whole update.
-        """
-        if not self._pending_carry:
-            return
-        used = any(each.blob == self._pending_carry[0] for each in head.used)
-        self._carry = self._pending_carry[1:] if used else self._pending_carry
-        self._pending_carry = ()
-        self.do(PutState("carry", canonical.encode(list(self._carry))))
-        self.do(PutState("pending-carry", canonical.encode([])))
+    # ============================================================================= jobs and wishes
 
     def _job_failed(self, event: JobFailed) -> None:
         self.tell(JobFailedEvent(event.kind, event.branch, event.height, event.reason))
         if event.kind == "train":
-            self.do(SetTimer("train", self.now + RETRY_TRAINING))
+            self._learner.failed()
             return
-        for audit in list(self._audits.values()):
-            if audit.computing and audit.job().job == event.job:
-                self._end_audit(audit, f"It could not be recomputed here: {event.reason}")
+        self._auditor.failed(event)
         if event.branch in self.branches:
             self.branches[event.branch].aggregation_failed(event.job, event.reason)
 
@@ -779,14 +658,11 @@ class Peer:
         if command.name == "train":
             height = max(0, self.branches[self._settings.branch].chain.height)
             rounds = arguments.get("rounds")
-            self._trains = True
-            self._target = height + int(rounds) if rounds is not None else None
-            self._train_if_due()
+            self._learner.aim(True, height + int(rounds) if rounds is not None else None)
         elif command.name == "target":
-            self._target = int(arguments["height"] or 0)
-            self._train_if_due()
+            self._learner.aim(self._learner.trains, int(arguments["height"] or 0))
         elif command.name == "pause":
-            self._trains = False
+            self._learner.aim(False, None)
         elif command.name == "addresses":
             addresses = tuple(filter(None, str(arguments["addresses"]).split(",")))
             if addresses != self._settings.addresses:
@@ -797,7 +673,7 @@ class Peer:
             signed = revoke(self._signer, self.charter, subject=subject, why=why, now=self.now)
             self._take(self.publish(signed))
         elif command.name == "audit":
-            self._audit(str(arguments["branch"]), int(arguments["height"] or 0))
+            self._auditor.begin(str(arguments["branch"]), int(arguments["height"] or 0))
         elif command.name == "leave":
             self.publish(replace(self._presence(), left=True))
         else:
@@ -850,9 +726,9 @@ class Peer:
             "network": self._network.hex(),
             "name": self.charter.name,
             "branch": self._settings.branch,
-            "trains": self._trains,
-            "target_height": self._target,
-            "training": self._training is not None,
+            "trains": self._learner.trains,
+            "target_height": self._learner.target,
+            "training": self._learner.busy,
             "members": [
                 {"node": m.node, "branch": m.branch, "seen": m.seen, "addresses": list(m.addresses)}
                 for m in self.members.live(now)
@@ -881,8 +757,7 @@ class Peer:
 
     def keep(self) -> set[Digest]:
         """Blobs that must stay in the store: heads, the running round's and archived updates, what we carry."""
-        kept = {*self._carry, *self._pending_carry}
-        kept |= {blob for audit in self._audits.values() for blob, _ in audit.blobs}
+        kept = self._learner.keep() | self._auditor.keep()
         for branch in self.branches.values():
             kept |= branch.keep()
         for record in self.records.all():
@@ -902,11 +777,6 @@ def _unique_slot(kind: str, body: dict[str, canonical.Plain]) -> tuple[str | int
     return slot_of("", from_plain(KINDS[kind], body))
 
 
-def _finite(loss: float | None) -> float | None:
-    """A loss as it can be told: training may well end in one that is no number."""
-    return loss if loss is not None and math.isfinite(loss) else None
-
-
 def _place_of(record: Record) -> tuple[int, int]:
     """Depth and height of a certified release."""
     assert isinstance(record.body, Opening | CertifiedRelease)
@@ -916,8 +786,3 @@ def _place_of(record: Record) -> tuple[int, int]:
 def _integer(data: bytes | None) -> int:
     value = canonical.decode(data, max_bytes=16) if data else 0
     return value if isinstance(value, int) else 0
-
-
-def _digests(data: bytes | None) -> tuple[bytes, ...]:
-    value = canonical.decode(data, max_bytes=1024) if data else []
-    return tuple(item for item in value if isinstance(item, bytes)) if isinstance(value, list) else ()

@@ -1,0 +1,163 @@
+"""This node's own learning: when it trains, what it announces, and what it carries over to the next round."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Final, Protocol
+
+from banyan.protocol.branch import Branch
+from banyan.protocol.effects import Digest, Effect, PutState, SetTimer, Train, Trained
+from banyan.protocol.events import Event, UpdatePublished
+from banyan.protocol.messages import Update
+from banyan.protocol.paths import path_to
+from banyan.protocol.records import Record, Records
+from banyan.protocol.release import Release
+from banyan.security import canonical
+from banyan.security.credential import Credential
+
+__all__ = ["Learner"]
+
+RETRY: Final = 30_000
+"""ms after which failed training is tried again."""
+
+
+class Host(Protocol):
+    """What a learner needs of the node it lives at."""
+
+    now: int
+    me: str
+    records: Records
+    branches: dict[str, Branch]
+
+    def do(self, effect: Effect) -> None: ...
+    def tell(self, event: Event) -> None: ...
+    def publish(self, message: object) -> Record: ...
+    def has_blob(self, digest: bytes) -> bool: ...
+
+
+class Learner:
+    """Trains once a round while it is to.
+
+    Args:
+        host: the node.
+        path: the branch it learns for.
+        credential: goes into every update.
+        trains: whether to train at all.
+        target: the height of the branch at which to stop; None: never.
+    """
+
+    def __init__(
+        self, host: Host, path: str, credential: Credential, trains: bool, target: int | None
+    ) -> None:
+        self._host = host
+        self._path = path
+        self._credential = credential
+        self.trains = trains
+        self.target = target
+        self._training: tuple[int, Digest] | None = None
+        self._carry: tuple[Digest, ...] = ()
+        self._announced: tuple[Digest, ...] = ()
+
+    # ------------------------------------------------------------------------------------ in and out
+
+    def restore(self, state: Mapping[str, bytes]) -> None:
+        """Take up what was carried over before a restart."""
+        self._carry = _digests(state.get("carry"))
+        self._announced = _digests(state.get("pending-carry"))
+
+    def keep(self) -> set[Digest]:
+        """The blobs that must not be collected."""
+        return {*self._carry, *self._announced}
+
+    @property
+    def busy(self) -> bool:
+        return self._training is not None
+
+    @property
+    def update(self) -> Record | None:
+        """This node's own update for the running round, once it is announced."""
+        return self._host.records.at("update", self._path, self._branch.chain.height + 1, self._host.me)
+
+    @property
+    def _branch(self) -> Branch:
+        return self._host.branches[self._path]
+
+    def aim(self, trains: bool, target: int | None) -> None:
+        """The owner's wish: train, until the branch has reached ``target`` or for ever (None); or not at all."""
+        self.trains, self.target = trains, target
+        self.train_if_due()
+
+    # ------------------------------------------------------------------------------------ a round
+
+    def train_if_due(self) -> None:
+        """Start training for the running round if we are to, can, and have not yet."""
+        head = self._branch.chain.head
+        if not self.trains or head is None or self.update is not None:
+            return
+        if self.target is not None and head.height >= self.target:
+            return
+        if self._training == (head.height + 1, head.digest):
+            return
+        heads = [self._host.branches[path].chain.head for path in path_to(self._path)]
+        adapters = tuple(each.adapter for each in heads if each is not None and each.adapter)
+        if all(self._host.has_blob(adapter) for adapter in adapters):
+            self._training = (head.height + 1, head.digest)
+            self._host.do(Train(self._path, head.height + 1, head.digest, adapters, self._carry))
+
+    def trained(self, event: Trained) -> None:
+        """Training is done: announce the update, unless the head has moved meanwhile."""
+        head = self._branch.chain.head
+        if self._training == (event.height, event.base):
+            self._training = None
+        if head is None or event.base != head.digest or self.update is not None:
+            self.train_if_due()
+            return
+        self._announced = (event.blob, *((event.carry,) if event.carry else ()))
+        self._host.do(PutState("pending-carry", canonical.encode(list(self._announced))))
+        before, after = (_finite(event.metrics.get(name)) for name in ("loss_before", "loss_after"))
+        record = self._host.publish(
+            Update(
+                branch=self._path,
+                height=event.height,
+                base=event.base,
+                blob=event.blob,
+                size=event.size,
+                credential=self._credential,
+                loss_before=before,
+                loss_after=after,
+            )
+        )
+        told = UpdatePublished(self._path, event.height, event.blob.hex(), event.size, before, after)
+        self._host.tell(told)
+        if self._branch.round is not None:
+            self._branch.take(record)
+
+    def failed(self) -> None:
+        """Training came to nothing: try again in a while."""
+        self._host.do(SetTimer("train", self._host.now + RETRY))
+
+    def retry(self) -> None:
+        self._training = None
+        self.train_if_due()
+
+    def settle(self, head: Release) -> None:
+        """Rebase on a new head: what the network did not take of our last update stays ours and goes into the next.
+
+        Used: only what the encoding lost. Left out: the whole update.
+        """
+        if self._announced:
+            used = any(each.blob == self._announced[0] for each in head.used)
+            self._carry, self._announced = self._announced[1:] if used else self._announced, ()
+            self._host.do(PutState("carry", canonical.encode(list(self._carry))))
+            self._host.do(PutState("pending-carry", canonical.encode([])))
+
+
+def _finite(loss: float | None) -> float | None:
+    """A loss as it can be told: training may well end in one that is no number."""
+    return loss if loss is not None and math.isfinite(loss) else None
+
+
+def _digests(data: bytes | None) -> tuple[bytes, ...]:
+    value = canonical.decode(data, max_bytes=1024) if data else []
+    return tuple(item for item in value if isinstance(item, bytes)) if isinstance(value, list) else ()
