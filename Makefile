@@ -39,8 +39,16 @@ format: $(READY)      ## rewrite the code in the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(READY)       ## slow proofs; results go to benchmarks/results/
+bench: $(VENV)/.bench ## slow proofs; results go to benchmarks/results/
 	$(BIN)/python -m benchmarks
+
+bench-aggregation: $(VENV)/.bench   ## every aggregation rule against ByzFL and Flower
+	$(BIN)/python -m benchmarks aggregation
+
+# ByzFL asks for another torch than ours, so it comes without what it asks for.
+$(VENV)/.bench: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps byzfl==0.0.11
+	@touch $@
 
 clean:                ## remove what the build made
 	rm -rf build $(VENV) *.egg-info
