@@ -7,7 +7,10 @@ import runpy
 import sys
 
 BENCHMARKS = {
-    "daemon": ("benchmarks.daemon_footprint", "memory, idle processor time and start of a daemon, against its limits"),
+    "daemon": (
+        "benchmarks.daemon_footprint",
+        "memory, idle processor time and start of a daemon, against its limits",
+    ),
     "training": ("benchmarks.training_overhead", "local training against a bare PEFT + PyTorch loop"),
     "aggregation": ("benchmarks.aggregation", "every rule against ByzFL and Flower: time and memory"),
 }
