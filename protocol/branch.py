@@ -6,36 +6,30 @@ Followers only keep the history. Members of the current committee also collect u
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Final, Protocol
 
 from banyan.aggregation import build
-from banyan.protocol import agreement as moves
 from banyan.protocol.agreement import Agreement
 from banyan.protocol.chain import Chain
+from banyan.protocol.closing import Closing, timer
+from banyan.protocol.closing import Host as ClosingHost
 from banyan.protocol.delta import blob_bytes
-from banyan.protocol.effects import Aggregate, Aggregated, Effect, FetchBlob, Inspect, Inspected, SetTimer
+from banyan.protocol.effects import Aggregated, FetchBlob, Inspect, Inspected
 from banyan.protocol.events import (
     BranchOpened,
-    Event,
-    LeaderChanged,
-    ProposalRefused,
     ReleaseCertified,
     RoundClosing,
     RoundWaiting,
     UpdateAdmitted,
     UpdateLeftOut,
 )
-from banyan.protocol.judgement import Open, Problem, child_head, fits, inputs_of, job_of, judge
-from banyan.protocol.messages import CertifiedRelease, Opening, Proposal, Update, Vote, read_body
-from banyan.protocol.records import Record, Records, committee_topic
-from banyan.protocol.release import Release, committee_of, next_children, next_roster
+from banyan.protocol.judgement import child_head
+from banyan.protocol.messages import CertifiedRelease, Opening, Proposal, Update, Vote
+from banyan.protocol.records import Record, committee_topic
+from banyan.protocol.release import Release, committee_of
 from banyan.protocol.round import Candidate, Child, Round, Status
 from banyan.security.admission import Reason, UpdateRefused, check_announcement
-from banyan.security.charter import Charter
 from banyan.security.credential import Credential
-from banyan.security.envelope import Envelope
 from banyan.security.errors import Refused
 
 __all__ = ["Branch", "Host", "NotNow"]
@@ -49,25 +43,11 @@ class NotNow(Exception):
     """A record that is neither wrong nor usable here at present: of another height, or of a role we do not have."""
 
 
-class Host(Protocol):
+class Host(ClosingHost, Protocol):
     """What a branch needs of the node it lives at."""
 
-    now: int
-    me: str
-    charter: Charter
-    records: Records
-
-    @property
-    def quarantined(self) -> Mapping[str, Reason]: ...
-    def do(self, effect: Effect) -> None: ...
-    def tell(self, event: Event) -> None: ...
-    def publish(self, message: object) -> Record: ...
-    def ask_for(self, topic: str, record_ids: Iterable[bytes], of: str) -> None: ...
     def has_blob(self, digest: bytes) -> bool: ...
-    def compare_with(self, peer: str) -> None: ...
     def check_member(self, node: str, branch: str, credential: Credential) -> None: ...
-    def quarantine(self, node: str, why: Reason, evidence: bytes) -> None: ...
-    def open_envelope(self, data: bytes) -> Envelope: ...
     def head_moved(self, head: Release) -> None: ...
 
 
@@ -80,15 +60,13 @@ class Branch:
         self._charter = host.charter
         self.chain = Chain(path, host.charter.committee, host.open_envelope)
         self.round: Round | None = None
-        self.agreement: Agreement | None = None
+        self.closing: Closing | None = None
         self._children: dict[bytes, Child] = {}
-        self._proposed: dict[bytes, Release] = {}
-        self._proposers: dict[bytes, set[str]] = {}
-        self._building: tuple[int, Release] | None = None
-        self._judging: dict[bytes, Release] = {}
-        self._comparing: dict[bytes, bytes] = {}  # proposals whose sums are not ours, and the blob of theirs
-        self._summing: set[tuple[bytes, bytes | None]] = set()  # computations under way
-        self._sums: dict[bytes, Aggregated] = {}
+
+    @property
+    def agreement(self) -> Agreement | None:
+        """The votes of the running round, where this node has one."""
+        return self.closing.agreement if self.closing else None
 
     # --------------------------------------------------------------------------------- where we stand
 
@@ -147,11 +125,11 @@ class Branch:
         """The blobs that this branch may still need, or that others may ask for."""
         height = self.chain.height
         newest = [self.chain.at(each) for each in range(height + 1 - KEPT_RELEASES, height + 1)]
-        releases = [*filter(None, newest), *self._proposed.values()]
-        kept = {blob for release in releases for blob in (release.change, release.adapter)}
+        releases = [*filter(None, newest)]
+        kept = self.closing.keep() if self.closing else set()
+        kept |= {blob for release in releases for blob in (release.change, release.adapter)}
         kept |= {child.adapter for release in releases for child in release.children}
         kept |= {each.head.adapter for each in self._children.values()}
-        kept |= {blob for result in self._sums.values() for blob in (result.change, result.adapter)}
         return kept - {b""}
 
     def member_shut_out(self) -> None:
@@ -194,9 +172,11 @@ class Branch:
         if isinstance(body, Update):
             self._on_update(record, body)
         elif isinstance(body, Proposal):
-            self._on_proposal(record, body)
-        elif isinstance(body, Vote) and self.agreement is not None:
-            self._perform(self.agreement.vote(body.phase, body.view, record.envelope.author, body.release))
+            if self.closing is not None:
+                self.closing.proposed(record, body)
+        elif isinstance(body, Vote):
+            if self.closing is not None:
+                self.closing.voted(record.envelope.author, body)
         elif isinstance(body, Opening):
             self.chain.open(body.release)
             roster = tuple(seat.member for seat in body.release.roster)
@@ -276,11 +256,8 @@ class Branch:
                 self._host.do(Inspect(blob))
             else:  # whoever served something else is at fault, not the author: its hash is what it signed
                 candidate.reason = Reason.UNAVAILABLE
-        for digest in [digest for digest, theirs in self._comparing.items() if theirs == blob]:
-            if error is None and digest in self._judging:
-                self._sum_up(self._judging[digest], expected=blob)
-            elif error is not None:
-                self._verdict(digest, Problem("unavailable", "The proposed change could not be fetched"))
+        if self.closing is not None:
+            self.closing.blob_fetched(blob, error)
         self._progress()
 
     def inspected(self, result: Inspected) -> None:
@@ -352,35 +329,48 @@ class Branch:
 
     def _progress(self) -> None:
         """Look again at the round after anything changed."""
-        if self.round is None or self.agreement is None:
+        round_, closing = self.round, self.closing
+        if round_ is None or closing is None:
             return
         for digest in sorted(self._children, key=lambda digest: self._children[digest].head.height):
             child = self._child(digest)
             if child is not None:
-                self.round.children[child.head.branch] = child
+                round_.children[child.head.branch] = child
         now, quarantined = self._host.now, self._host.quarantined
-        if self.round.opened is None and self.round.contributions(quarantined):
-            self.round.opened = now
-            self._set_timer("round", now + self._charter.round.deadline)
-        if self.agreement.view < 0 and self.round.ready(now, quarantined):
-            updates = len(self.round.contributions(quarantined))
-            leader = self.agreement.leader(0)
-            self._host.tell(RoundClosing(self.path, self.round.height, updates, leader))
-            self._perform(self.agreement.start())
-        for digest in list(self._judging):
-            self._judge(digest)
+        if round_.opened is None and round_.contributions(quarantined):
+            round_.opened = now
+            self._host.do(timer("round", round_, now + self._charter.round.deadline))
+        if closing.agreement.view < 0 and round_.ready(now, quarantined):
+            updates, leader = len(round_.contributions(quarantined)), closing.agreement.leader(0)
+            self._host.tell(RoundClosing(self.path, round_.height, updates, leader))
+            closing.begin()
+        closing.progress()
 
     def timer(self, name: str, arguments: list[str]) -> None:
-        """A timer set by :meth:`_set_timer` fired."""
-        if self.round is None or self.agreement is None or int(arguments[0]) != self.round.height:
+        """A timer of :func:`banyan.protocol.closing.timer` fired."""
+        round_, closing = self.round, self.closing
+        if round_ is None or closing is None or int(arguments[0]) != round_.height:
             return
         if name == "agree":
-            self._perform(self.agreement.timed_out(int(arguments[1]), arguments[2]))
+            closing.perform(closing.agreement.timed_out(int(arguments[1]), arguments[2]))
         elif name == "round":
             self._progress()
-            if self.agreement.view < 0:
+            if closing.over:
+                return
+            if closing.agreement.view < 0:
                 self._report_waiting()
-            self._set_timer("round", self._host.now + max(1000, self._charter.round.deadline // 4))
+            again = self._host.now + max(1000, self._charter.round.deadline // 4)
+            self._host.do(timer("round", round_, again))
+
+    def aggregated(self, result: Aggregated) -> None:
+        """A computation came to its end."""
+        if self.closing is not None:
+            self.closing.aggregated(result)
+
+    def aggregation_failed(self, job: bytes, reason: str) -> None:
+        """A computation came to nothing."""
+        if self.closing is not None:
+            self.closing.aggregation_failed(job, reason)
 
     def _report_waiting(self) -> None:
         assert self.round is not None
@@ -395,261 +385,7 @@ class Branch:
             )
         )
 
-    def _set_timer(self, name: str, at: int, *arguments: str) -> None:
-        assert self.round is not None
-        self._host.do(SetTimer("|".join([name, self.path, str(self.round.height), *arguments]), at))
-
-    # ------------------------------------------------------------------------------- agreement
-
-    def _perform(self, made: Iterable[moves.Move]) -> None:
-        assert self.round is not None and self.agreement is not None
-        round_, agreement = self.round, self.agreement
-        for move in made:
-            match move:
-                case moves.ViewStarted(view=view, leader=leader) if view > 0:
-                    was = agreement.leader(view - 1)
-                    why = "silent" if self._proposal(view - 1) is None else "not co-signed"
-                    self._host.tell(LeaderChanged(self.path, round_.height, view, was, leader, why))
-                case moves.Propose(view=view, value=value, valid_view=valid_view):
-                    self._propose(view, value, valid_view)
-                case moves.Cast(phase=phase, view=view, value=value, reason=reason):
-                    self._host.publish(Vote(self.path, round_.height, view, phase, value, reason[:80]))
-                case moves.Ask(value=value):
-                    self._judging[value] = self._proposed[value]
-                    self._judge(value)
-                case moves.TimeOut(view=view, step=step, delay=delay):
-                    self._set_timer("agree", self._host.now + delay, str(view), step)
-                case moves.Decided(view=view, value=value):
-                    self._certify(view, value)
-            if self.round is not round_:
-                return  # a verdict or a certificate moved the head underneath
-
-    def _proposal(self, view: int) -> Proposal | None:
-        assert self.round is not None and self.agreement is not None
-        record = self._host.records.at(
-            "proposal", self.path, self.round.height, view, self.agreement.leader(view)
-        )
-        return record.body if record is not None and isinstance(record.body, Proposal) else None
-
-    def _propose(self, view: int, value: bytes | None, valid_view: int) -> None:
-        assert self.round is not None
-        if self._proposal(view) is not None:
-            return  # said before a restart; saying anything else now would be equivocation
-        if value is not None:
-            self._send_proposal(view, self._proposed[value], valid_view)
-            return
-        draft = self._draft()
-        if len(draft.used) < self.round.need:
-            return  # an update was found out in the meantime; the view will time out
-        self._building = (view, draft)
-        self._sum_up(draft)
-
-    def _draft(self) -> Release:
-        """The release this node would propose now, but for its sums; as much of it as fits into one message."""
-        drafts = (self._draft_of(most) for most in (192, 160, 128, 96, 64))
-        return next((draft for draft in drafts if fits(draft, self._charter)), self._draft_of(32))
-
-    def _draft_of(self, most: int) -> Release:
-        """The release from at most ``most`` contributions: those of the roster go before those of newcomers."""
-        assert self.round is not None
-        base, policy, expected = self.round.base, self._charter.round, self.round.expected()
-        here = self.round.contributions(self._host.quarantined)
-        chosen = sorted(here, key=lambda each: each.source not in expected)[:most]
-        used = tuple(sorted(chosen, key=lambda each: each.key))
-        left_out = self.round.left_out(used, self._host.quarantined)[:192]
-        keys = {each.key for each in used}
-        counted = [child for digest, child in self._children.items() if digest in keys]
-        delegates = {member: child.head.branch for child in counted for member in child.delegates}
-        return Release(
-            branch=self.path,
-            height=self.round.height,
-            parent=base.digest,
-            rule=policy.rule,
-            f=policy.f,
-            used=used,
-            left_out=left_out,
-            change=bytes(32),  # as long as what will stand there
-            change_size=0,
-            adapter=bytes(32),
-            adapter_size=0,
-            roster=next_roster(base, used, left_out, delegates, self._charter.committee),
-            children=next_children(base, [child.head for child in counted]),
-            time=max(base.time, self._host.now),
-        )
-
-    def _sum_up(self, release: Release, expected: bytes | None = None) -> None:
-        """Have the release's aggregate computed, unless it has been; ``expected`` is another's result to compare."""
-        assert self.round is not None
-        base, policy = self.round.base, self._charter.round
-        job = job_of(release, base)
-        known = self._sums.get(job)
-        if known is not None and expected is None:
-            self.aggregated(known)
-            return
-        if (job, expected) in self._summing:
-            return
-        self._summing.add((job, expected))
-        self._host.do(
-            Aggregate(
-                branch=self.path,
-                height=release.height,
-                job=job,
-                inputs=inputs_of(release.used),
-                rule=release.rule,
-                f=release.f,
-                clip=policy.clip,
-                base=base.adapter or None,
-                expected=expected,
-            )
-        )
-
-    def aggregated(self, result: Aggregated) -> None:
-        """A computation came to its end: ours to propose, or ours to compare with a leader's."""
-        if self.round is None or result.height != self.round.height:
-            return
-        self._summing = {each for each in self._summing if each[0] != result.job}
-        if result.agrees is None:
-            self._sums[result.job] = result
-        if self._building is not None and job_of(self._building[1], self.round.base) == result.job:
-            (view, draft), self._building = self._building, None
-            self._send_proposal(view, _with_sums(draft, result), -1)
-        if self.round is not None:
-            for release in [r for r in self._judging.values() if job_of(r, self.round.base) == result.job]:
-                self._compare(release, result)
-
-    def aggregation_failed(self, job: bytes, reason: str) -> None:
-        """The worker could not do the sum. A leader lets its turn pass; a judge does not sign what it cannot check."""
-        if self.round is None:
-            return
-        self._summing = {each for each in self._summing if each[0] != job}
-        if self._building is not None and job_of(self._building[1], self.round.base) == job:
-            self._building = None
-        for digest, release in list(self._judging.items()):
-            if self.round is not None and job_of(release, self.round.base) == job:
-                self._verdict(digest, Problem("not-recomputed", reason))
-
-    def _send_proposal(self, view: int, release: Release, valid_view: int) -> None:
-        assert self.round is not None and self.agreement is not None
-        if view != self.agreement.view or self._proposal(view) is not None:
-            return  # our turn has passed
-        proof = self._votes("prevote", valid_view, release.digest) if valid_view >= 0 else ()
-        message = Proposal(self.path, self.round.height, view, valid_view, proof, release)
-        self._on_proposal(self._host.publish(message), message)
-
-    def _on_proposal(self, record: Record, proposal: Proposal) -> None:
-        assert self.round is not None and self.agreement is not None
-        digest = proposal.release.digest
-        self._proposed[digest] = proposal.release
-        self._proposers.setdefault(digest, set()).add(record.envelope.author)
-        round_ = self.round
-        for data in proposal.proof:
-            vote = self._backing(data, proposal)
-            if vote is not None:
-                self._perform(self.agreement.vote("prevote", proposal.valid_view, vote, digest))
-            if self.round is not round_:
-                return  # the proof was what our own precommit waited for, and that decided
-        if self.agreement.decided == digest:
-            self._certify(proposal.view, digest)
-        else:
-            self._perform(self.agreement.proposal(proposal.view, digest, proposal.valid_view))
-
-    def _backing(self, data: bytes, proposal: Proposal) -> str | None:
-        """Who signed the prevote in ``data``, if it is one for what is proposed."""
-        try:
-            envelope = self._host.open_envelope(data)
-            vote = read_body(envelope, Vote)
-        except Refused:
-            return None
-        backed = (proposal.branch, proposal.height, proposal.valid_view, "prevote", proposal.release.digest)
-        same = (vote.branch, vote.height, vote.view, vote.phase, vote.release) == backed
-        return envelope.author if same and envelope.kind == "vote" else None
-
-    def _judge(self, digest: bytes) -> None:
-        """Judge a proposal as far as it can be judged now; it stays in ``_judging`` until it is settled."""
-        release = self._judging.get(digest)
-        if release is None or self.round is None or digest in self._comparing:
-            return
-        verdict = judge(
-            release, self.round, self._charter, self._host.quarantined, self._child, self._host.now
-        )
-        if isinstance(verdict, Open):
-            for leader in sorted(self._proposers.get(digest, ())):
-                self._host.ask_for(committee_topic(self.path), verdict.wanted, leader)
-                self._host.compare_with(leader)
-        elif isinstance(verdict, Problem):
-            self._verdict(digest, verdict)
-        else:
-            self._recompute(release)
-
-    def _recompute(self, release: Release) -> None:
-        assert self.round is not None
-        own = self._sums.get(job_of(release, self.round.base))
-        if own is None:
-            self._sum_up(release)
-        else:
-            self._compare(release, own)
-
-    def _compare(self, release: Release, result: Aggregated) -> None:
-        """Ours and the leader's: equal, or equal within rounding once the leader's numbers are here."""
-        digest = release.digest
-        if digest not in self._judging:
-            return  # settled by what the one before brought about
-        ours = (result.change, result.change_size, result.adapter, result.adapter_size)
-        if ours == (release.change, release.change_size, release.adapter, release.adapter_size):
-            self._verdict(digest, None)
-        elif result.agrees is None:
-            if release.change_size != result.change_size:
-                self._verdict(digest, Problem("false-release", "The proposed change has an impossible size"))
-                return
-            leaders = tuple(sorted(self._proposers.get(digest, ())))
-            self._comparing[digest] = release.change
-            self._host.do(FetchBlob(release.change, release.change_size, leaders))
-        else:
-            self._verdict(
-                digest, Problem("false-release", f"The proposed sums differ from ours by {result.error:.2g}")
-            )
-
-    def _verdict(self, digest: bytes, problem: Problem | None) -> None:
-        if self._judging.pop(digest, None) is None:
-            return  # settled meanwhile
-        assert self.round is not None and self.agreement is not None
-        self._comparing.pop(digest, None)
-        liars = sorted(self._proposers.get(digest, ()))
-        if problem is not None:
-            view, leader = self.agreement.view, self.agreement.leader(max(0, self.agreement.view))
-            self._host.tell(
-                ProposalRefused(self.path, self.round.height, view, leader, problem.reason, problem.detail)
-            )
-        self._perform(self.agreement.verdict(digest, problem.reason if problem else ""))
-        if problem is not None and problem.reason == "false-release":
-            for author in liars:
-                self._host.quarantine(author, Reason.FALSE_RELEASE, digest)
-
     # ------------------------------------------------------------------------------- a new head
-
-    def _certify(self, view: int, digest: bytes) -> None:
-        """A quorum has precommitted: put its signatures together."""
-        assert self.round is not None and self.agreement is not None
-        release = self._proposed.get(digest)
-        if release is None:
-            return  # we have the signatures and not the release; sync will bring it certified
-        proofs = self._votes("precommit", view, digest)
-        if len(proofs) < self.agreement.quorum:
-            return
-        certified = CertifiedRelease(release, self.agreement.leader(view), view, proofs)
-        self._host.publish(certified)
-        self._on_certified(certified)
-
-    def _votes(self, phase: moves.Phase, view: int, digest: bytes) -> tuple[bytes, ...]:
-        """The envelopes of a quorum of votes for ``digest``, or of fewer if there are no more."""
-        assert self.round is not None and self.agreement is not None
-        voters = sorted(self.agreement.voted(phase, view, digest))
-        slots = (("vote", self.path, self.round.height, view, phase, voter) for voter in voters)
-        records = (self._host.records.at(*slot) for slot in slots)
-        found = [
-            r.envelope.data for r in records if r and isinstance(r.body, Vote) and r.body.release == digest
-        ]
-        return tuple(found[: self.agreement.quorum])
 
     def _on_certified(self, certified: CertifiedRelease) -> None:
         self.chain.append(certified)
@@ -672,25 +408,19 @@ class Branch:
 
     def _moved(self, head: Release) -> None:
         """The head has moved: close the books of the old round and open the next."""
-        self._proposed.clear()
-        self._proposers.clear()
-        self._judging.clear()
-        self._comparing.clear()
-        self._summing.clear()
-        self._sums.clear()
-        self._building = None
         counted = {child.branch: child.height for child in head.children}
         self._children = {
             digest: child
             for digest, child in self._children.items()
             if child.head.height > counted.get(child.head.branch, 0)
         }
-        self.round = self.agreement = None
+        if self.closing is not None:
+            self.closing.over = True
+        self.round = self.closing = None
         if self.on_committee:
             self.round = Round(head, self.need, self._charter.round.deadline)
-            self.agreement = Agreement(
-                self.chain.committee, self._host.me, self._charter.committee.leader_timeout
-            )
+            committee = self.chain.committee
+            self.closing = Closing(self._host, self.round, committee, self._child, self._on_certified)
             for child in self._children.values():
                 self._fetch_child(child)
         self._host.head_moved(head)
@@ -698,28 +428,18 @@ class Branch:
 
     def resume(self) -> None:
         """After a restart: take up the running round where its persisted records say it stood."""
-        round_, agreement = self.round, self.agreement
-        if round_ is None or agreement is None:
+        round_, closing = self.round, self.closing
+        if round_ is None or closing is None:
             return
         here = self._host.records.of(committee_topic(self.path))
         votes = [r for r in here if isinstance(r.body, Vote) and r.body.height == round_.height]
         others = [r for r in here if isinstance(r.body, Update | Proposal) and r.body.height == round_.height]
-        own = [r.body for r in votes if isinstance(r.body, Vote) and r.envelope.author == self._host.me]
-        for vote in sorted(own, key=lambda vote: (vote.view, vote.phase == "precommit")):
-            agreement.recall(vote.phase, vote.view, vote.release)
+        closing.resume(
+            r.body for r in votes if isinstance(r.body, Vote) and r.envelope.author == self._host.me
+        )
         for record in (*others, *votes):  # votes last: they may make us propose again what was proposed
             self.take(record)
-            if self.round is not round_:
+            if closing.over:
                 return
-        self._perform(agreement.resume())
+        closing.perform(closing.agreement.resume())
         self._progress()
-
-
-def _with_sums(draft: Release, result: Aggregated) -> Release:
-    return replace(
-        draft,
-        change=result.change,
-        change_size=result.change_size,
-        adapter=result.adapter,
-        adapter_size=result.adapter_size,
-    )

@@ -27,7 +27,8 @@ def before_closing() -> tuple[World, Peer, Branch, Release]:
     assert world.run(until=ready)
     assert device.peer is not None
     branch = device.peer.branches["/"]
-    return world, device.peer, branch, branch._draft()
+    assert branch.closing is not None
+    return world, device.peer, branch, branch.closing.draft()
 
 
 def _admitted(peer: Peer) -> int:
