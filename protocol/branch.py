@@ -6,6 +6,7 @@ Followers only keep the history. Members of the current committee also collect u
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Final, Protocol
 
 from banyan.aggregation import build
@@ -140,7 +141,7 @@ class Branch:
     def on_committee(self) -> bool:
         return self._host.me in self.chain.committee
 
-    @property
+    @cached_property
     def need(self) -> int:
         """The fewest contributions a round closes with: the charter's quorum and the rule's own minimum."""
         policy = self._charter.round

@@ -36,7 +36,6 @@ class Chain:
         self._open = open_vote
         self._releases: list[Release] = []
         self._proofs: dict[int, CertifiedRelease] = {}
-        self._digests: dict[bytes, int] = {}
 
     @property
     def height(self) -> int:
@@ -45,11 +44,6 @@ class Chain:
 
     def at(self, height: int) -> Release | None:
         return self._releases[height] if 0 <= height < len(self._releases) else None
-
-    def find(self, digest: bytes) -> Release | None:
-        """The certified release with this digest."""
-        height = self._digests.get(digest)
-        return None if height is None else self._releases[height]
 
     def lineage(self, most: int) -> list[bytes]:
         """The digests of the newest ``most`` releases, from the head backwards."""
@@ -86,7 +80,6 @@ class Chain:
 
     def _append(self, release: Release) -> None:
         self._releases.append(release)
-        self._digests[release.digest] = release.height
         self.head = release
         self.committee = committee_of(release, self._policy)
 

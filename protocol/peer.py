@@ -235,8 +235,9 @@ class Peer:
                 self._job_failed(event)
             case PeerConnected():
                 self._connected.add(event.peer)
-                if self.records.at("presence", self._settings.branch, self.me) is not None:
-                    self._say(self._presence(), event.peer)  # members answer members only
+                shown = self.records.at("presence", self._settings.branch, self.me)
+                if shown is not None:  # members answer members only
+                    self.do(Send((event.peer,), shown.envelope.data))
                 self.compare_with(event.peer)
             case PeerLost():
                 self._connected.discard(event.peer)
@@ -700,17 +701,14 @@ class Peer:
 
     def _archive(self, path: str, height: int) -> None:
         """Forget the proposals and votes of closed rounds at once, their updates after a few rounds more."""
-        topic = committee_topic(path)
-
+        topic, oldest = committee_topic(path), height - ARCHIVED_ROUNDS
         for record in self.records.of(topic):
-            body = record.body
-            if isinstance(body, Update) and body.height <= height:
+            if isinstance(record.body, Update) and record.body.height <= height:
                 self.records.archive(record)
-            elif isinstance(body, Proposal | Vote) and body.height <= height:
-                self.records.remove(record)
-                self.do(DropRecords((record.id,)))
-        oldest = height - ARCHIVED_ROUNDS
         gone = self.records.drop_where(
+            topic, lambda record: isinstance(record.body, Proposal | Vote) and record.body.height <= height
+        )
+        gone += self.records.drop_where(
             archive_topic(path),
             lambda record: isinstance(record.body, Update) and record.body.height <= oldest,
         )
