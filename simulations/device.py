@@ -62,6 +62,13 @@ class Device:
         self.state: dict[str, bytes] = {}
         self.events: list[Event] = []
         self.train_time = 1_000
+        self.slowness = 1.0
+        self.skew = 0
+        self.messages_sent = 0
+        self.bytes_sent = 0
+        self.blob_bytes_sent = 0
+        self.most_held = 0
+        self.attack_name = ""
         self.attack: Attack | None = None
         self.peer: Peer | None = None
         self._life = 0
@@ -94,7 +101,7 @@ class Device:
             return
         if self.attack is not None:
             event = self.attack.twist(event)
-        effects = self.peer.handle(event, self.world.clock.now)
+        effects = self.peer.handle(event, self.world.clock.now + self.skew)
         self.world.trace(self.name, event, effects)
         if self.attack is not None:
             effects = self.attack.lie(effects)
@@ -113,6 +120,30 @@ class Device:
 
         self.world.clock.after(delay, arrive)
 
+    def compute(self, time: int, event: Callable[[], InputEvent]) -> None:
+        """As :meth:`later`, for work that a slow device takes longer for."""
+        self.later(round(time * self.slowness), event)
+
+    # ------------------------------------------------------------------------------------ disk
+
+    @property
+    def held(self) -> int:
+        """Bytes of records and blobs on its disk."""
+        return sum(map(len, self.records.values())) + sum(map(len, self.blobs.data.values()))
+
+    def collect_garbage(self) -> None:
+        """Forget the blobs that the core no longer needs, as a daemon does between rounds."""
+        self.most_held = max(self.most_held, self.held)
+        if self.peer is not None and self.attack is None:  # an attacker's core knows nothing of its lies
+            kept = self.peer.keep()
+            self.blobs.data = {digest: data for digest, data in self.blobs.data.items() if digest in kept}
+
+    def lose_disk(self) -> None:
+        """Nothing is left but the key and the credential."""
+        self.blobs.data.clear()
+        self.records.clear()
+        self.state.clear()
+
     # ------------------------------------------------------------------------------------ hands
 
     def _persist(self, effect: Effect) -> None:
@@ -128,6 +159,8 @@ class Device:
     def _perform(self, effect: Effect) -> None:
         match effect:
             case Send(to=to, data=data):
+                self.messages_sent += len(to)
+                self.bytes_sent += len(to) * len(data)
                 for receiver in to:
                     self.world.deliver(self.name, receiver, data)
             case SetTimer(key=key, at=at):
@@ -135,11 +168,11 @@ class Device:
             case FetchBlob():
                 self._fetch(effect, list(effect.sources))
             case Inspect():
-                self.later(1, lambda: inspect(effect, blobs=self.blobs, spec=self.world.spec))
+                self.compute(1, lambda: inspect(effect, blobs=self.blobs, spec=self.world.spec))
             case Aggregate():
-                self.later(5, lambda: self._aggregate(effect))
+                self.compute(5, lambda: self._aggregate(effect))
             case Train():
-                self.later(self.train_time, lambda: self._train(effect))
+                self.compute(self.train_time, lambda: self._train(effect))
             case Emit(event=event):
                 self.events.append(event)
                 self.world.witness(self.name, event)
@@ -154,7 +187,7 @@ class Device:
                 del self._timers[key]
                 self.handle(TimerFired(key))
 
-        self.world.clock.at(at, fire)
+        self.world.clock.at(at - self.skew, fire)
 
     def _fetch(self, wanted: FetchBlob, sources: list[str]) -> None:
         digest = wanted.digest
@@ -164,7 +197,7 @@ class Device:
         for source in sources:
             data = self.world.serve(source, self.name, digest)
             if data is not None:
-                delay = self.world.network.transfer(len(data))
+                delay = self.world.network.transfer(len(data), source, self.name, self.world.clock.now)
                 self.later(delay, lambda data=data: self._received(wanted, data))  # type: ignore[misc]
                 return
         self.later(2_000, lambda: BlobFetched(digest, "unavailable"))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from banyan.protocol.effects import Effect, InputEvent, PeerConnected
 from banyan.protocol.events import Event
 from banyan.protocol.peer import PeerSettings
-from banyan.security.charter import BaseModel, Charter, FileEntry, Preset, found, preset
+from banyan.security.charter import Admission, BaseModel, Charter, FileEntry, Preset, found, preset
 from banyan.security.credential import root_credential
 from banyan.security.identity import Identity, verify
 from banyan.simulations.attacks import attack
@@ -46,6 +46,8 @@ class World:
         policies: the charter's dials.
         conditions: how the network behaves.
         task: what devices learn.
+        admission: ``invite`` or ``open``, where anybody who makes a key is a member.
+        pinned: names of devices, such as ``/#0``, that always sit on the committee.
     """
 
     def __init__(
@@ -55,6 +57,9 @@ class World:
         policies: Preset | None = None,
         conditions: Conditions | None = None,
         task: Task | None = None,
+        *,
+        admission: Admission = "invite",
+        pinned: Sequence[str] = (),
     ) -> None:
         self.seed = seed
         self.rng = random.Random(seed)
@@ -65,19 +70,26 @@ class World:
         self.verifier = verify
         self.messages = 0
         self.bytes = 0
+        self.steps = 0
         self.on_event: Callable[[str, Event], None] | None = None
+        self.on_step: Callable[[str, InputEvent, list[Effect]], None] | None = None
         self._trace = hashlib.sha256()
         names = [(path, number) for path in sorted(devices) for number in range(devices[path])]
         signers = [Identity.from_seed(hashlib.sha256(f"{path}|{n}".encode()).digest()) for path, n in names]
+        self.names = {signer.node_id: f"{path}#{n}" for (path, n), signer in zip(names, signers, strict=True)}
+        policies = policies or fast_preset()
+        if pinned:
+            seats = tuple(node for node, name in self.names.items() if name in pinned)
+            policies = replace(policies, committee=replace(policies.committee, pinned=seats))
         self.charter: Charter = found(
             signers[0],
             name="virtual",
             created=self.clock.now,
-            admission="invite",
+            admission=admission,
             base=NO_BASE,
             adapter=self.spec,
             branches=tuple(devices),
-            policies=policies or fast_preset(),
+            policies=policies,
         )
         self.devices: dict[str, Device] = {}
         for (path, _), signer in zip(names, signers, strict=True):
@@ -121,6 +133,7 @@ class World:
     def corrupt(self, device: Device, name: str) -> None:
         """Make ``device`` an attacker."""
         make = attack(name)
+        device.attack_name = name
         device.attack = make(self.charter, device.signer, device.blobs, self.seed, self.verifier)
 
     # ------------------------------------------------------------------------------------ between devices
@@ -129,7 +142,7 @@ class World:
         self.messages += 1
         self.bytes += len(data)
         if receiver in self.devices:
-            for delay in self.network.delays(sender, receiver):
+            for delay in self.network.delays(sender, receiver, len(data), self.clock.now):
                 self.clock.after(delay, lambda: self.devices[receiver].receive(sender, data))
 
     def serve(self, source: str, receiver: str, digest: bytes) -> bytes | None:
@@ -139,6 +152,9 @@ class World:
         return self.devices[source].blobs.data.get(digest)
 
     def trace(self, device: str, event: InputEvent, effects: list[Effect]) -> None:
+        self.steps += 1
+        if self.on_step is not None:
+            self.on_step(device, event, effects)
         self._trace.update(f"{self.clock.now} {device} {event!r} {effects!r}\n".encode())
 
     def witness(self, device: str, event: Event) -> None:
