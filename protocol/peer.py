@@ -7,7 +7,6 @@ run the very same object, and a seed replays a run byte for byte.
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -68,6 +67,7 @@ from banyan.protocol.messages import (
     read_body,
 )
 from banyan.protocol.paths import check_path, parent_of, path_to
+from banyan.protocol.reader import Reader
 from banyan.protocol.records import (
     MARK_BYTES,
     NETWORK_TOPIC,
@@ -86,7 +86,7 @@ from banyan.security import canonical
 from banyan.security.admission import Reason
 from banyan.security.charter import Charter
 from banyan.security.credential import Credential
-from banyan.security.envelope import Envelope, open_envelope, seal
+from banyan.security.envelope import Envelope, seal
 from banyan.security.errors import Refused
 from banyan.security.evidence import Evidence, EvidenceRefused
 from banyan.security.identity import Signer, Verifier, verify
@@ -133,6 +133,7 @@ class Peer:
         settings: its owner's choices.
         rng: the only source of randomness (whom to gossip with); seeded by the driver.
         verifier: checks signatures; the simulator may pass a fast fake.
+        reader: opens messages with ``verifier``; the simulator's nodes share one, else each makes its own.
     """
 
     def __init__(
@@ -142,6 +143,7 @@ class Peer:
         settings: PeerSettings,
         rng: random.Random,
         verifier: Verifier = verify,
+        reader: Reader | None = None,
     ) -> None:
         self.charter = charter
         self.me: NodeId = signer.node_id
@@ -155,6 +157,7 @@ class Peer:
         self._rng = rng
         self._verify = verifier
         self._network = charter.network_id
+        self._reader = reader or Reader(self._network, verifier, max_bytes=charter.limits.message_bytes)
         self._out: list[Effect] = []
         self._seq = 0
         self._seq_reserved = 0
@@ -186,9 +189,8 @@ class Peer:
         kept: list[Record] = []
         for data in records:
             try:
-                envelope = self.open_envelope(data)
-                kept.append(record_of(envelope, read_body(envelope, KINDS[envelope.kind])))
-            except (Refused, KeyError):
+                kept.append(self.read(data))
+            except Refused:
                 self.refusals["bad-record-on-disk"] += 1
         for record in kept:
             if isinstance(record.body, Accusation | Revocation):
@@ -268,12 +270,15 @@ class Peer:
         self.members.check_credential(node, branch, credential, self.now)
 
     def open_envelope(self, data: bytes) -> Envelope:
-        limit = self.charter.limits.message_bytes
-        return open_envelope(data, network=self._network, verify=self._verify, max_bytes=limit)
+        return self._reader.open(data)
+
+    def read(self, data: bytes) -> Record:
+        return self._reader.record(self._reader.open(data))
 
     def publish(self, message: object) -> Record:
         """Sign ``message`` as a record, keep it, and push it to whom it concerns."""
         record = record_of(self._seal(message), message)
+        self._reader.learn(record)
         self._keep(record)
         self._push(record, but=())
         return record
@@ -324,7 +329,7 @@ class Peer:
     # ============================================================================= messages
 
     def _receive(self, sender: NodeId, data: bytes) -> None:
-        if hashlib.sha256(data).digest() in self.records:
+        if self._holds(data):
             return  # gossip brings most things several times; the second is free
         try:
             envelope = self.open_envelope(data)
@@ -339,6 +344,9 @@ class Peer:
             self.compare_with(sender)
         except Refused as refusal:
             self._refused(sender, refusal)
+
+    def _holds(self, data: bytes) -> bool:
+        return self._reader.id_of(data) in self.records
 
     def _refused(self, sender: str, refusal: Refused) -> None:
         self.refusals[refusal.reason] += 1
@@ -369,7 +377,7 @@ class Peer:
         not_now = False
         for data in bundle.records:
             try:
-                if hashlib.sha256(data).digest() not in self.records:
+                if not self._holds(data):
                     self._offer(self.open_envelope(data), sender)
             except NotNow:
                 not_now = True
@@ -384,16 +392,13 @@ class Peer:
 
     def _offer(self, envelope: Envelope, sender: NodeId) -> None:
         """Check a record, keep it, act on it, pass it on. Raises ``Refused`` or NotNow."""
-        kind = KINDS.get(envelope.kind)
-        if kind is None or envelope.kind in CONTROL:
-            raise Refused("unknown-kind", f"Nobody here knows a record called {envelope.kind}")
         if envelope.time > self.now + self.charter.limits.clock_skew:
             raise Refused("future", "The message is from the future: check the clocks")
         if len(envelope.data) > self._sync.room:
             raise Refused(
                 "too-long", "The record would not fit into the bundle that brings it to a latecomer"
             )
-        record = record_of(envelope, read_body(envelope, kind))
+        record = self._reader.record(envelope)
         if self._auditor.take(record):
             return
         if not isinstance(record.body, Accusation | Revocation) and record.slot[1] not in self.branches:

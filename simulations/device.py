@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from banyan.aggregation.encoding import encode
-from banyan.node.learning.aggregate_job import aggregate
 from banyan.node.learning.blobs import read_sum, write_float32
-from banyan.node.learning.inspect_job import inspect
 from banyan.node.learning.memory_blobs import MemoryBlobs
 from banyan.protocol.delta import write_delta
 from banyan.protocol.effects import (
@@ -83,7 +81,8 @@ class Device:
         self._starts += 1
         self.world.network.down.discard(self.name)
         rng = random.Random(f"{self.world.seed}|{self.name}|{self._starts}")
-        self.peer = Peer(self.world.charter, self.signer, self.settings, rng, self.world.verifier)
+        world = self.world
+        self.peer = Peer(world.charter, self.signer, self.settings, rng, world.verifier, world.reader)
         self.peer.restore(list(self.records.values()), dict(self.state))
         self.handle(Started())
         self.world.clock.after(100, lambda: self.world.introduce(self))
@@ -168,7 +167,7 @@ class Device:
             case FetchBlob():
                 self._fetch(effect, list(effect.sources))
             case Inspect():
-                self.compute(1, lambda: inspect(effect, blobs=self.blobs, spec=self.world.spec))
+                self.compute(1, lambda: self.world.jobs.inspect(effect, self.blobs))
             case Aggregate():
                 self.compute(5, lambda: self._aggregate(effect))
             case Train():
@@ -211,7 +210,7 @@ class Device:
 
     def _aggregate(self, job: Aggregate) -> InputEvent:
         try:
-            return aggregate(job, blobs=self.blobs, spec=self.world.spec)
+            return self.world.jobs.aggregate(job, self.blobs)
         except (ValueError, KeyError, Refused) as error:
             return JobFailed("aggregate", job.branch, job.height, str(error), job.job)
 

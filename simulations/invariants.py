@@ -7,7 +7,6 @@ the nodes did. What it finds wrong is a violation, which names the device, the t
 from __future__ import annotations
 
 import hashlib
-from abc import ABC
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Final, Protocol
@@ -62,7 +61,7 @@ class Scene(Protocol):
         """The height that ``path`` is to reach."""
 
 
-class Invariant(ABC):
+class Invariant:
     """One thing that must hold. The class's docstring says it in a sentence."""
 
     name: ClassVar[str]
@@ -108,8 +107,12 @@ class OneReleaseAHeight(Invariant):
         theirs = device.peer.branches[event.branch].chain
         ours = self.chains.get(event.branch)
         if ours is None:
-            charter = self.scene.world.charter
-            ours = Chain(event.branch, charter.committee, device.peer.open_envelope)
+            reader = self.scene.world.reader
+            ours = Chain(
+                event.branch,
+                self.scene.world.charter.committee,
+                lambda data: reader.record(reader.open(data)),
+            )
             opening = theirs.at(0)
             if opening is None:
                 return

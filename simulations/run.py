@@ -84,6 +84,7 @@ class Run:
             Quadratic(seed=seed, **scenario.task.options),
             admission=scenario.admission,
             pinned=scenario.pinned,
+            fast_signatures={"auto": None, "ed25519": False, "fast": True}[scenario.signatures],
         )
         self._names = self.world.names
         self._named = {name: node for node, name in self._names.items()}

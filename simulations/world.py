@@ -6,24 +6,35 @@ import hashlib
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from typing import Final
 
 from banyan.protocol.effects import Effect, InputEvent, PeerConnected
 from banyan.protocol.events import Event
 from banyan.protocol.peer import PeerSettings
+from banyan.protocol.reader import Reader
 from banyan.security.charter import Admission, BaseModel, Charter, FileEntry, Preset, found, preset
 from banyan.security.credential import root_credential
-from banyan.security.identity import Identity, verify
+from banyan.security.identity import Identity, Signer, Verifier, verify
 from banyan.simulations.attacks import attack
 from banyan.simulations.clock import Clock
 from banyan.simulations.device import Device
+from banyan.simulations.jobs import SharedJobs
 from banyan.simulations.network import Conditions, Network
+from banyan.simulations.signatures import FastSigner, fast_verify
 from banyan.simulations.tasks import Quadratic, Task, spec_of
+from banyan.simulations.trace import Trace
 
 __all__ = ["World", "fast_preset"]
 
 NO_BASE = BaseModel.of(
     "virtual", [FileEntry("none", 0, bytes(32))], parameters=1, architecture="none", license=""
 )
+
+REAL_SIGNATURES: Final = 1_000
+"""Up to so many devices sign with Ed25519."""
+
+SHARED_ROOM: Final = 256 << 20
+"""Bytes of messages that the devices of a world remember together to have read."""
 
 
 def fast_preset(**round_policy: object) -> Preset:
@@ -48,6 +59,7 @@ class World:
         task: what devices learn.
         admission: ``invite`` or ``open``, where anybody who makes a key is a member.
         pinned: names of devices, such as ``/#0``, that always sit on the committee.
+        fast_signatures: sign with :mod:`~banyan.simulations.signatures` instead of Ed25519; None: above 1,000 devices.
     """
 
     def __init__(
@@ -60,6 +72,7 @@ class World:
         *,
         admission: Admission = "invite",
         pinned: Sequence[str] = (),
+        fast_signatures: bool | None = None,
     ) -> None:
         self.seed = seed
         self.rng = random.Random(seed)
@@ -67,15 +80,17 @@ class World:
         self.network = Network(conditions or Conditions(), random.Random(f"network|{seed}"))
         self.task = task or Quadratic()
         self.spec = spec_of(self.task.dimension)
-        self.verifier = verify
         self.messages = 0
         self.bytes = 0
         self.steps = 0
         self.on_event: Callable[[str, Event], None] | None = None
         self.on_step: Callable[[str, InputEvent, list[Effect]], None] | None = None
-        self._trace = hashlib.sha256()
         names = [(path, number) for path in sorted(devices) for number in range(devices[path])]
-        signers = [Identity.from_seed(hashlib.sha256(f"{path}|{n}".encode()).digest()) for path, n in names]
+        fast = len(names) > REAL_SIGNATURES if fast_signatures is None else fast_signatures
+        self.signatures = "keyed BLAKE2b (fake)" if fast else "Ed25519"
+        self.verifier: Verifier = fast_verify if fast else verify
+        seeds = [hashlib.sha256(f"{path}|{n}".encode()).digest() for path, n in names]
+        signers: list[Signer] = [FastSigner(s) if fast else Identity.from_seed(s) for s in seeds]
         self.names = {signer.node_id: f"{path}#{n}" for (path, n), signer in zip(names, signers, strict=True)}
         policies = policies or fast_preset()
         if pinned:
@@ -91,6 +106,14 @@ class World:
             branches=tuple(devices),
             policies=policies,
         )
+        self.reader = Reader(
+            self.charter.network_id,
+            self.verifier,
+            max_bytes=self.charter.limits.message_bytes,
+            room=SHARED_ROOM,
+        )
+        self.jobs = SharedJobs(self.spec)
+        self._trace = Trace(self.reader.id_of)
         self.devices: dict[str, Device] = {}
         for (path, _), signer in zip(names, signers, strict=True):
             credential = root_credential(signers[0], self.charter, self.clock.now, signer.node_id)
@@ -149,13 +172,15 @@ class World:
         """The blob, if ``source`` is up, in reach and has it."""
         if source not in self.devices or not self.network.reaches(source, receiver):
             return None
-        return self.devices[source].blobs.data.get(digest)
+        data = self.devices[source].blobs.data.get(digest)
+        self.devices[source].blob_bytes_sent += len(data or b"")
+        return data
 
     def trace(self, device: str, event: InputEvent, effects: list[Effect]) -> None:
         self.steps += 1
         if self.on_step is not None:
             self.on_step(device, event, effects)
-        self._trace.update(f"{self.clock.now} {device} {event!r} {effects!r}\n".encode())
+        self._trace.add(self.clock.now, device, event, effects)
 
     def witness(self, device: str, event: Event) -> None:
         if self.on_event is not None:
