@@ -14,8 +14,8 @@ import numpy as np
 
 from banyan.aggregation.encoding import encode
 from banyan.protocol.delta import read_delta, write_delta
-from banyan.protocol.effects import Effect, InputEvent, Send, Train, Trained
-from banyan.protocol.messages import Proposal, Update, body_of, read_body
+from banyan.protocol.effects import Effect, InputEvent, Mix, Send, Train, Trained
+from banyan.protocol.messages import Proposal, State, Update, body_of, read_body
 from banyan.security.charter import Charter
 from banyan.security.envelope import Envelope, open_envelope, seal
 from banyan.security.identity import Signer, Verifier, verify
@@ -49,13 +49,16 @@ class Attack:
         self.blobs = blobs
         self.rng = np.random.default_rng(seed)
         self.verifier = verifier
+        self._learned: dict[bytes, bytes] = {}
 
     def twist(self, event: InputEvent) -> InputEvent:
         """What the core gets to hear instead of ``event``."""
         if not isinstance(event, Trained):
             return event
         data = self.forge(self.blobs.read(event.blob), event)
-        return replace(event, blob=self.blobs.put(data), size=len(data), metrics={})
+        blob = self.blobs.put(data)
+        self._learned = {blob: event.blob}
+        return replace(event, blob=blob, size=len(data), metrics={})
 
     def lie(self, effects: list[Effect]) -> list[Effect]:
         """What is performed instead of ``effects``."""
@@ -73,10 +76,11 @@ class Attack:
     audience: tuple[str, ...] = ()
 
     def _retell(self, effect: Effect) -> list[Effect]:
+        # What poisons others must not poison its author: neither an update that was left out, nor its own model.
         if isinstance(effect, Train):
-            return [
-                replace(effect, carry=())
-            ]  # a poisoned update that was left out must not poison its author
+            return [replace(effect, carry=() if effect.base else self._honest(effect.carry))]
+        if isinstance(effect, Mix):
+            return [replace(effect, own=self._honest(effect.own))]
         if not isinstance(effect, Send):
             return [effect]
         envelope = open_envelope(effect.data, network=self.charter.network_id, verify=self.verifier)
@@ -85,6 +89,9 @@ class Attack:
         self.audience = effect.to
         instead = self.say(envelope)
         return [effect] if instead is None else [Send(to, data) for to, data in instead]
+
+    def _honest(self, model: tuple[bytes, ...]) -> tuple[bytes, ...]:
+        return tuple(self._learned.get(blob, blob) for blob in model)
 
     def _seal(self, envelope: Envelope, message: object) -> bytes:
         """Sign ``message`` in the place of ``envelope``."""
@@ -157,14 +164,15 @@ class Replay(Attack):
 
 
 class Equivocate(Attack):
-    """Send one half of the committee another update than the other half."""
+    """Send one half of the committee, or of the neighbours, another update than the other half."""
 
     def say(self, envelope: Envelope) -> list[tuple[tuple[str, ...], bytes]] | None:
-        if envelope.kind != "update":
+        if envelope.kind not in ("update", "state"):
             return None
-        update = read_body(envelope, Update)
-        other = self._encoded(-self._change(self.blobs.read(update.blob)), update.base)
-        twin = replace(update, blob=self.blobs.put(other), size=len(other))
+        told: Update | State = read_body(envelope, Update if envelope.kind == "update" else State)
+        base = told.base if isinstance(told, Update) else b""
+        other = self._encoded(-self._change(self.blobs.read(told.blob)), base)
+        twin = replace(told, blob=self.blobs.put(other), size=len(other))
         half = len(self.audience) // 2
         return [(self.audience[:half], envelope.data), (self.audience[half:], self._seal(envelope, twin))]
 

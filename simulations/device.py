@@ -11,6 +11,7 @@ import numpy as np
 from banyan.aggregation.encoding import encode
 from banyan.node.learning.blobs import read_sum, write_float32
 from banyan.node.learning.memory_blobs import MemoryBlobs
+from banyan.node.learning.mix_job import mix
 from banyan.protocol.delta import write_delta
 from banyan.protocol.effects import (
     Aggregate,
@@ -23,6 +24,7 @@ from banyan.protocol.effects import (
     Inspect,
     JobFailed,
     MessageReceived,
+    Mix,
     PutRecord,
     PutState,
     Send,
@@ -170,6 +172,8 @@ class Device:
                 self.compute(1, lambda: self.world.jobs.inspect(effect, self.blobs))
             case Aggregate():
                 self.compute(5, lambda: self._aggregate(effect))
+            case Mix():
+                self.compute(5, lambda: self._mix(effect))
             case Train():
                 self.compute(self.train_time, lambda: self._train(effect))
             case Emit(event=event):
@@ -214,6 +218,12 @@ class Device:
         except (ValueError, KeyError, Refused) as error:
             return JobFailed("aggregate", job.branch, job.height, str(error), job.job)
 
+    def _mix(self, job: Mix) -> InputEvent:
+        try:
+            return mix(job, blobs=self.blobs, spec=self.world.spec)
+        except (ValueError, KeyError, Refused) as error:
+            return JobFailed("mix", job.branch, job.height, str(error))
+
     def _train(self, job: Train) -> InputEvent:
         try:
             return self._trained(job)
@@ -230,7 +240,7 @@ class Device:
         data = write_delta(coded, spec=spec, base=job.base)
         blob = self.blobs.put(data)
         carry, _ = write_float32(self.blobs, change - coded.decode(), spec)
-        losses = {"loss_before": task.loss(self.name, above), "loss_after": task.loss(self.name, trained)}
+        losses = {"loss_before": task.loss(self.name, start), "loss_after": task.loss(self.name, trained)}
         return Trained(job.branch, job.height, job.base, blob, len(data), carry, losses)
 
     # ------------------------------------------------------------------------------------ questions
@@ -249,6 +259,14 @@ class Device:
         """Whether the adapter of the branch's head has arrived."""
         release = self.peer.branches[branch].chain.head if self.peer else None
         return release is not None and (not release.adapter or release.adapter in self.blobs.data)
+
+    def own_model(self) -> np.ndarray:
+        """What the device itself serves: the model it has mixed, or the sum of the heads; float32 (dimension,)."""
+        return read_sum(self.blobs, self.peer.model if self.peer else (), self.world.spec)
+
+    def steps(self) -> int:
+        """How many steps of mixing lie behind the device."""
+        return self.peer.mixer.steps if self.peer else 0
 
     def model(self, branch: str) -> np.ndarray:
         """The adapter of the branch's head, float32 (dimension,)."""
