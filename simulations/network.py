@@ -30,16 +30,23 @@ class Network:
         self._rng = rng
         self._group: dict[str, int] = {}
         self.down: set[str] = set()
+        self._neighbours: dict[str, set[str]] = {}
 
     def partition(self, *groups: set[str]) -> None:
         """Cut the network into ``groups``; nodes in none of them form one more."""
         self._group = {node: number for number, group in enumerate(groups, 1) for node in group}
 
+    def surround(self, victim: str, neighbours: set[str]) -> None:
+        """Leave ``victim`` no link but to ``neighbours``, until the network heals."""
+        self._neighbours[victim] = neighbours
+
     def heal(self) -> None:
-        self._group = {}
+        self._group, self._neighbours = {}, {}
 
     def reaches(self, a: str, b: str) -> bool:
-        return a not in self.down and b not in self.down and self._group.get(a, 0) == self._group.get(b, 0)
+        if a in self.down or b in self.down or self._group.get(a, 0) != self._group.get(b, 0):
+            return False
+        return b in self._neighbours.get(a, (b,)) and a in self._neighbours.get(b, (a,))
 
     def delays(self, a: str, b: str) -> list[int]:
         """When (ms from now) a message from ``a`` reaches ``b``: usually once, sometimes never or twice."""

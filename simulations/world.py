@@ -6,18 +6,20 @@ import hashlib
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import Literal
 
+from banyan.aggregation.encoding import EncodedVector
 from banyan.protocol.effects import Effect, InputEvent, PeerConnected
 from banyan.protocol.events import Event
 from banyan.protocol.peer import PeerSettings
 from banyan.security.charter import BaseModel, Charter, FileEntry, Preset, found, preset
 from banyan.security.credential import root_credential
 from banyan.security.identity import Identity, verify
-from banyan.simulations.attacks import attack
+from banyan.simulations.attacks import Attack, Coalition, attack
 from banyan.simulations.clock import Clock
 from banyan.simulations.device import Device
 from banyan.simulations.network import Conditions, Network
-from banyan.simulations.tasks import Quadratic, Task, spec_of
+from banyan.simulations.tasks import Quadratic, Task
 
 __all__ = ["World", "fast_preset"]
 
@@ -46,6 +48,7 @@ class World:
         policies: the charter's dials.
         conditions: how the network behaves.
         task: what devices learn.
+        admission: ``invite`` (every device has a credential of the root's) or ``open`` (strangers may come, too).
     """
 
     def __init__(
@@ -55,17 +58,19 @@ class World:
         policies: Preset | None = None,
         conditions: Conditions | None = None,
         task: Task | None = None,
+        admission: Literal["open", "invite"] = "invite",
     ) -> None:
         self.seed = seed
         self.rng = random.Random(seed)
         self.clock = Clock()
         self.network = Network(conditions or Conditions(), random.Random(f"network|{seed}"))
         self.task = task or Quadratic()
-        self.spec = spec_of(self.task.dimension)
+        self.spec = self.task.spec
         self.verifier = verify
         self.messages = 0
         self.bytes = 0
         self.on_event: Callable[[str, Event], None] | None = None
+        self.coalition = Coalition()
         self._trace = hashlib.sha256()
         names = [(path, number) for path in sorted(devices) for number in range(devices[path])]
         signers = [Identity.from_seed(hashlib.sha256(f"{path}|{n}".encode()).digest()) for path, n in names]
@@ -73,7 +78,7 @@ class World:
             signers[0],
             name="virtual",
             created=self.clock.now,
-            admission="invite",
+            admission=admission,
             base=NO_BASE,
             adapter=self.spec,
             branches=tuple(devices),
@@ -84,6 +89,7 @@ class World:
             credential = root_credential(signers[0], self.charter, self.clock.now, signer.node_id)
             settings = PeerSettings(path, credential, trains=True)
             self.devices[signer.node_id] = Device(self, signer, settings)
+            self.task.place(signer.node_id, path)
 
     # ------------------------------------------------------------------------------------ running
 
@@ -118,10 +124,31 @@ class World:
                 return until()
         return True
 
-    def corrupt(self, device: Device, name: str) -> None:
-        """Make ``device`` an attacker."""
-        make = attack(name)
-        device.attack = make(self.charter, device.signer, device.blobs, self.seed, self.verifier)
+    def corrupt(self, device: Device, how: str | type[Attack]) -> Attack:
+        """Make ``device`` an attacker, by an attack's name or class. All attackers of a world collude.
+
+        Some need a victim: the last honest device on the attacker's branch, unless ``coalition.victim`` names another.
+        """
+        make = attack(how) if isinstance(how, str) else how
+        made = make(self.charter, device.signer, device.blobs, self.seed, self.verifier)
+        made.join(self.coalition)
+        device.attack = made
+        if device.peer is not None:
+            made.enter(device.peer)
+        if made.surrounds:
+            self._surround(device.settings.branch)
+        return made
+
+    def _surround(self, branch: str) -> None:
+        """Leave the victim no neighbours but the attackers."""
+        honest = [d.name for d in self.devices.values() if d.attack is None and d.settings.branch == branch]
+        self.coalition.victim = self.coalition.victim or honest[-1]
+        self.network.surround(self.coalition.victim, self.coalition.members)
+
+    def show(self, author: str, branch: str, base: bytes, update: EncodedVector) -> None:
+        """Attackers see what everybody learned, the moment it is learned."""
+        if self.coalition.members:
+            self.coalition.show(branch, base, author, update.decode())
 
     # ------------------------------------------------------------------------------------ between devices
 
@@ -133,10 +160,13 @@ class World:
                 self.clock.after(delay, lambda: self.devices[receiver].receive(sender, data))
 
     def serve(self, source: str, receiver: str, digest: bytes) -> bytes | None:
-        """The blob, if ``source`` is up, in reach and has it."""
+        """The blob, if ``source`` is up, in reach, has it and gives it."""
         if source not in self.devices or not self.network.reaches(source, receiver):
             return None
-        return self.devices[source].blobs.data.get(digest)
+        giver = self.devices[source]
+        if giver.attack is not None and not giver.attack.serves(receiver, digest):
+            return None
+        return giver.blobs.data.get(digest)
 
     def trace(self, device: str, event: InputEvent, effects: list[Effect]) -> None:
         self._trace.update(f"{self.clock.now} {device} {event!r} {effects!r}\n".encode())
