@@ -86,6 +86,8 @@ class Device:
         world = self.world
         self.peer = Peer(world.charter, self.signer, self.settings, rng, world.verifier, world.reader)
         self.peer.restore(list(self.records.values()), dict(self.state))
+        if self.attack is not None:
+            self.attack.enter(self.peer)
         self.handle(Started())
         self.world.clock.after(100, lambda: self.world.introduce(self))
 
@@ -98,10 +100,15 @@ class Device:
 
     def handle(self, event: InputEvent) -> None:
         """Feed the core and perform what it says."""
+        if self.attack is None:
+            self._feed(event)
+            return
+        for twisted in self.attack.hear(event, self.world.clock.now):
+            self._feed(twisted)
+
+    def _feed(self, event: InputEvent) -> None:
         if self.peer is None:
             return
-        if self.attack is not None:
-            event = self.attack.twist(event)
         effects = self.peer.handle(event, self.world.clock.now + self.skew)
         self.world.trace(self.name, event, effects)
         if self.attack is not None:
@@ -231,7 +238,8 @@ class Device:
             return JobFailed("train", job.branch, job.height, str(error))
 
     def _trained(self, job: Train) -> Trained:
-        task, spec = self.world.task, self.world.spec
+        spec = self.world.spec
+        task = self.world.task if self.attack is None else self.attack.study(self.world.task)
         above = read_sum(self.blobs, job.adapters, spec)
         start = above + read_sum(self.blobs, job.carry, spec)
         trained = task.train(self.name, start, job.height)
@@ -239,6 +247,7 @@ class Device:
         coded = encode(change, self.world.charter.round.codec)
         data = write_delta(coded, spec=spec, base=job.base)
         blob = self.blobs.put(data)
+        self.world.show(self.name, job.branch, job.base, coded)
         carry, _ = write_float32(self.blobs, change - coded.decode(), spec)
         losses = {"loss_before": task.loss(self.name, start), "loss_after": task.loss(self.name, trained)}
         return Trained(job.branch, job.height, job.base, blob, len(data), carry, losses)
