@@ -134,7 +134,10 @@ class Accusation:
 
 @dataclass(frozen=True, slots=True)
 class TopicSummary:
-    """One topic in eight bytes and a head: equal fingerprints mean equal sets of records."""
+    """One topic in eight bytes and a head: equal fingerprints mean equal sets of records.
+
+    ``height`` is the head's; of a node that has none, the first that it has use for.
+    """
 
     topic: Annotated[str, Length(1, 210)]
     fingerprint: Annotated[bytes, Length(8, 8)]

@@ -124,6 +124,11 @@ class Release:
         """SHA-256 of the canonical encoding: the release's name."""
         return hashlib.sha256(self.encoded).digest()
 
+    @cached_property
+    def members(self) -> frozenset[str]:
+        """Everyone who has a seat on the roster."""
+        return frozenset(seat.member for seat in self.roster)
+
 
 def opening(branch: str, seats: Iterable[Seat], time: int) -> Release:
     """Height 0 of ``branch``: a roster and nothing learned yet."""
@@ -142,7 +147,7 @@ def committee_of(release: Release, policy: CommitteePolicy) -> tuple[str, ...]:
     """
     drawn_by = [release.branch, release.height, [each.key for each in release.used]]
     key = hashlib.sha256(canonical.encode(drawn_by)).digest()
-    members = {seat.member for seat in release.roster}
+    members = release.members
     pinned = [member for member in policy.pinned if member in members][: policy.size]
     drawn = sorted(
         members.difference(pinned), key=lambda member: hashlib.sha256(key + member.encode()).digest()
