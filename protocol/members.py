@@ -11,6 +11,7 @@ from banyan.security.admission import Reason
 from banyan.security.charter import Charter
 from banyan.security.credential import Credential, CredentialRefused, check, conflict
 from banyan.security.identity import Verifier
+from banyan.security.scope import covers
 
 __all__ = ["Member", "Members"]
 
@@ -138,6 +139,12 @@ class Members:
 
     def __iter__(self) -> Iterator[Member]:
         return iter(self._members.values())
+
+    def near(self, now: int, above: str) -> set[str]:
+        """Members at ``above`` or below it with a fresh sign of life."""
+        oldest = now - self._charter.gossip.presence_lifetime
+        within = {branch for branch in {m.branch for m in self._members.values()} if covers(above, branch)}
+        return {m.node for m in self._members.values() if m.seen >= oldest and m.branch in within}
 
     def live(self, now: int, branch: str | None = None) -> list[Member]:
         """Members with a fresh sign of life, sorted by id; of one branch if given. Quarantined ones never count."""

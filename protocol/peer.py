@@ -63,7 +63,7 @@ from banyan.protocol.messages import (
     Update,
     Vote,
     Want,
-    body_of,
+    pack,
     read_body,
 )
 from banyan.protocol.paths import check_path, parent_of, path_to
@@ -286,12 +286,13 @@ class Peer:
     def read(self, data: bytes) -> Record:
         return self._reader.record(self._reader.open(data))
 
-    def publish(self, message: object) -> Record:
-        """Sign ``message`` as a record, keep it, and push it to whom it concerns."""
+    def publish(self, message: object, *, push: bool = True) -> Record:
+        """Sign ``message`` as a record, keep it, and push it to whom it concerns, unless others do."""
         record = record_of(self._seal(message), message)
         self._reader.learn(record)
         self._keep(record)
-        self._push(record, but=())
+        if push:
+            self._push(record, but=())
         return record
 
     def ask_for(self, topic: str, record_ids: Iterable[bytes], of: str) -> None:
@@ -585,7 +586,7 @@ class Peer:
         if self._seq >= self._seq_reserved:
             self._seq_reserved = self._seq + SEQUENCE_STEP
             self.do(PutState("seq", canonical.encode(self._seq_reserved)))
-        kind, body = body_of(message)
+        kind, body = pack(message)
         limit = self.charter.limits.message_bytes if kind in CONTROL else self._sync.room
         return seal(
             self._signer,
@@ -667,7 +668,7 @@ class Peer:
         """Members at or below the branch, the committees of it, of its parent and of what we follow below it, and
         whoever is connected and not known to be elsewhere."""
         below = topic if topic.startswith("/") else "/"
-        near = {m.node for m in self.members.live(self.now) if covers(below, m.branch)}
+        near = self.members.near(self.now, below)
         for path, branch in self.branches.items():
             if covers(below, path) or path == parent_of(below):
                 near.update(branch.chain.committee)
