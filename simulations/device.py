@@ -11,6 +11,7 @@ import numpy as np
 from banyan.aggregation.encoding import encode
 from banyan.node.learning.blobs import read_sum, write_float32
 from banyan.node.learning.memory_blobs import MemoryBlobs
+from banyan.node.learning.mix_job import mix
 from banyan.protocol.delta import write_delta
 from banyan.protocol.effects import (
     Aggregate,
@@ -23,6 +24,7 @@ from banyan.protocol.effects import (
     Inspect,
     JobFailed,
     MessageReceived,
+    Mix,
     PutRecord,
     PutState,
     Send,
@@ -84,6 +86,8 @@ class Device:
         world = self.world
         self.peer = Peer(world.charter, self.signer, self.settings, rng, world.verifier, world.reader)
         self.peer.restore(list(self.records.values()), dict(self.state))
+        if self.attack is not None:
+            self.attack.enter(self.peer)
         self.handle(Started())
         self.world.clock.after(100, lambda: self.world.introduce(self))
 
@@ -96,10 +100,15 @@ class Device:
 
     def handle(self, event: InputEvent) -> None:
         """Feed the core and perform what it says."""
+        if self.attack is None:
+            self._feed(event)
+            return
+        for twisted in self.attack.hear(event, self.world.clock.now):
+            self._feed(twisted)
+
+    def _feed(self, event: InputEvent) -> None:
         if self.peer is None:
             return
-        if self.attack is not None:
-            event = self.attack.twist(event)
         effects = self.peer.handle(event, self.world.clock.now + self.skew)
         self.world.trace(self.name, event, effects)
         if self.attack is not None:
@@ -170,6 +179,8 @@ class Device:
                 self.compute(1, lambda: self.world.jobs.inspect(effect, self.blobs))
             case Aggregate():
                 self.compute(5, lambda: self._aggregate(effect))
+            case Mix():
+                self.compute(5, lambda: self._mix(effect))
             case Train():
                 self._foresee(effect)
                 self.compute(self.train_time, lambda: self._train(effect))
@@ -222,9 +233,15 @@ class Device:
             return
         try:
             above = read_sum(self.blobs, job.adapters, self.world.spec)
-            foresee(self.name, above, above + read_sum(self.blobs, job.carry, self.world.spec), job.height)
+            foresee(self.name, above + read_sum(self.blobs, job.carry, self.world.spec), job.height)
         except (ValueError, KeyError, Refused):
             return  # it cannot be trained on yet; when it is due, that is another matter
+
+    def _mix(self, job: Mix) -> InputEvent:
+        try:
+            return mix(job, blobs=self.blobs, spec=self.world.spec)
+        except (ValueError, KeyError, Refused) as error:
+            return JobFailed("mix", job.branch, job.height, str(error))
 
     def _train(self, job: Train) -> InputEvent:
         try:
@@ -233,7 +250,8 @@ class Device:
             return JobFailed("train", job.branch, job.height, str(error))
 
     def _trained(self, job: Train) -> Trained:
-        task, spec = self.world.task, self.world.spec
+        spec = self.world.spec
+        task = self.world.task if self.attack is None else self.attack.study(self.world.task)
         above = read_sum(self.blobs, job.adapters, spec)
         start = above + read_sum(self.blobs, job.carry, spec)
         trained = task.train(self.name, start, job.height)
@@ -241,8 +259,9 @@ class Device:
         coded = encode(change, self.world.charter.round.codec)
         data = write_delta(coded, spec=spec, base=job.base)
         blob = self.blobs.put(data)
+        self.world.show(self.name, job.branch, job.base, coded)
         carry, _ = write_float32(self.blobs, change - coded.decode(), spec)
-        losses = {"loss_before": task.loss(self.name, above), "loss_after": task.loss(self.name, trained)}
+        losses = {"loss_before": task.loss(self.name, start), "loss_after": task.loss(self.name, trained)}
         return Trained(job.branch, job.height, job.base, blob, len(data), carry, losses)
 
     # ------------------------------------------------------------------------------------ questions
@@ -261,6 +280,14 @@ class Device:
         """Whether the adapter of the branch's head has arrived."""
         release = self.peer.branches[branch].chain.head if self.peer else None
         return release is not None and (not release.adapter or release.adapter in self.blobs.data)
+
+    def own_model(self) -> np.ndarray:
+        """What the device itself serves: the model it has mixed, or the sum of the heads; float32 (dimension,)."""
+        return read_sum(self.blobs, self.peer.model if self.peer else (), self.world.spec)
+
+    def steps(self) -> int:
+        """How many steps of mixing lie behind the device."""
+        return self.peer.mixer.steps if self.peer else 0
 
     def model(self, branch: str) -> np.ndarray:
         """The adapter of the branch's head, float32 (dimension,)."""

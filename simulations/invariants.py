@@ -53,6 +53,11 @@ class Scene(Protocol):
     calm_since: int
     """Virtual time of the last mishap."""
 
+    gossip: bool
+    """Whether nobody releases anything, and each device has its own model."""
+    rounds: int
+    """How many releases, or steps, each is to reach."""
+
     def name_of(self, device: Device) -> str: ...
     def expected(self) -> list[Device]:
         """The honest devices that are neither gone nor expelled."""
@@ -421,6 +426,11 @@ class RoundsGoOn(Invariant):
     name = "rounds-go-on"
 
     def finished(self) -> None:
+        if self.scene.gossip:
+            for device in self.scene.expected():
+                if device.steps() < self.scene.rounds:
+                    self.violated(device, f"it made {device.steps()} of its {self.scene.rounds} steps")
+            return
         for path in sorted(self.scene.world.charter.branches):
             goal = self.scene.goal_of(path)
             heights = [

@@ -46,6 +46,7 @@ class Network:
         self._rng = rng
         self._group: dict[str, int] = {}
         self._links: dict[str, frozenset[str]] = {}
+        self._neighbours: dict[str, set[str]] = {}
         self._distance: dict[str, int] = {}
         self._free: dict[str, float] = {}
 
@@ -55,8 +56,12 @@ class Network:
         """Cut the network into ``groups``; nodes in none of them form one more."""
         self._group = {node: number for number, group in enumerate(groups, 1) for node in group}
 
+    def surround(self, victim: str, neighbours: set[str]) -> None:
+        """Leave ``victim`` no link but to ``neighbours``, until the network heals."""
+        self._neighbours[victim] = neighbours
+
     def heal(self) -> None:
-        self._group = {}
+        self._group, self._neighbours = {}, {}
 
     def wire(self, cliques: Iterable[set[str]]) -> None:
         """From now on two nodes are linked only where a clique holds both."""
@@ -68,7 +73,9 @@ class Network:
     def reaches(self, a: str, b: str) -> bool:
         if a in self.down or b in self.down or self._group.get(a, 0) != self._group.get(b, 0):
             return False
-        return not self._links or b in self._links.get(a, ())
+        if self._links and b not in self._links.get(a, ()):
+            return False
+        return b in self._neighbours.get(a, (b,)) and a in self._neighbours.get(b, (a,))
 
     # ------------------------------------------------------------------------------------ when it arrives
 

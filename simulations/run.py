@@ -26,7 +26,8 @@ from banyan.simulations.record import (
     ViolationFigures,
 )
 from banyan.simulations.scenario import Arm, Scenario, ScenarioError
-from banyan.simulations.tasks import Quadratic
+from banyan.simulations.tasks import Score
+from banyan.simulations.tasks.choice import make_task
 from banyan.simulations.world import World
 
 __all__ = ["Run", "run_scenario"]
@@ -81,7 +82,7 @@ class Run:
             dict(scenario.tree),
             scenario.charter_policies(),
             _conditions(scenario),
-            Quadratic(seed=seed, **scenario.task.options),
+            make_task(scenario.task.name, seed, scenario.task.options),
             admission=scenario.admission,
             pinned=scenario.pinned,
             fast_signatures={"auto": None, "ed25519": False, "fast": True}[scenario.signatures],
@@ -99,6 +100,9 @@ class Run:
         self._dismissed: set[str] = set()
         self._crashes: dict[str, int] = {}
         self._opened: dict[str, int] = {}
+        self.rounds = scenario.rounds
+        self.gossip = self.world.charter.round.coordination == "gossip"
+        self._steps_scored = 0
         self._arrange_devices()
         self.honest = [device for device in self.world.devices.values() if device.attack is None]
         self._own = {path: [d for d in self.honest if d.settings.branch == path] for path in scenario.tree}
@@ -121,7 +125,11 @@ class Run:
         if scenario.graph == "dumbbell":
             names = list(world.devices)
             half = len(names) // 2
-            world.network.wire([set(names[:half]), set(names[half:]), {names[0], names[half]}])
+            cliques = [set(names[:half]), set(names[half:]), {names[0], names[half]}]
+            world.network.wire(cliques)
+            for name, device in world.devices.items():
+                near = {other for clique in cliques if name in clique for other in clique} - {name}
+                device.settings = replace(device.settings, neighbours=tuple(sorted(near)))
         root = world.charter.roots[0]
         for wanted in scenario.attackers:
             if wanted.devices:
@@ -233,14 +241,31 @@ class Run:
             model = read_sum(Everywhere(self.world, device), adapters, self.world.spec)
         except (KeyError, Refused):
             return  # nobody honest can bring it
+        judges = self._judges(path)
+        self._write_score(path, height, [self.world.task.score(self._asked(each), model) for each in judges])
+
+    def _judges(self, path: str) -> list[Device]:
+        """Some of the honest devices at and below a branch."""
         inside = path.rstrip("/") + "/"
         served = [d for d in self.honest if (d.settings.branch + "/").startswith(inside)]
-        judges = served[:: max(1, len(served) // JUDGES)]
-        from types import SimpleNamespace
+        return served[:: max(1, -(-len(served) // JUDGES))]
 
-        scores = [
-            SimpleNamespace(loss=self.world.task.loss(judge.name, model), accuracy=None) for judge in judges
-        ]
+    def _asked(self, judge: Device) -> str:
+        """On whose rows a model is judged."""
+        return judge.name if self.scenario.judged_on == "own" else "/"
+
+    def _score_own_models(self) -> None:
+        """Where nobody releases: how every device's own model serves it, once all have come a step further."""
+        devices = self.expected()
+        step = min((device.steps() for device in devices), default=0)
+        if step > self._steps_scored:
+            self._steps_scored = step
+            for path in sorted(self.scenario.tree):
+                judges = [each for each in self._judges(path) if each.peer is not None]
+                scores = [self.world.task.score(self._asked(each), each.own_model()) for each in judges]
+                self._write_score(path, step, scores)
+
+    def _write_score(self, path: str, height: int, scores: list[Score]) -> None:
         if not scores:
             return
         accuracies = [score.accuracy for score in scores if score.accuracy is not None]
@@ -265,6 +290,8 @@ class Run:
         ticks = world.clock.now + TICK
         while world.clock.now < end and not (self._reached() and world.clock.now >= self.calm_since):
             world.run(limit=1_000)
+            if self.gossip:
+                self._score_own_models()
             if world.clock.now >= ticks:
                 ticks = world.clock.now + TICK
                 self._tick()
@@ -284,6 +311,9 @@ class Run:
             invariant.ticked()
 
     def _reached(self) -> bool:
+        if self.gossip:
+            here = [device for device in self.honest if device.name not in self._dismissed]
+            return all(device.steps() >= self.scenario.rounds for device in here)
         return all(
             device.peer is not None and device.height(path) >= self.goal_of(path)
             for path in self.scenario.tree
@@ -299,6 +329,8 @@ class Run:
         return all(len({d.head(path) for d in self._followers(path)}) <= 1 for path in self.scenario.tree)
 
     def _share_done(self) -> float:
+        if self.gossip:
+            return min(1.0, self._steps_scored / self.scenario.rounds)
         shares = []
         for path in self.scenario.tree:
             height = max((h for branch, h in self.releases if branch == path), default=0)
@@ -306,7 +338,8 @@ class Run:
         return sum(shares) / len(shares)
 
     def _standing(self) -> str:
-        return f"{len(self.releases)} releases, {self._since_start() / 1000:.0f} virtual seconds"
+        done = f"{self._steps_scored} steps" if self.gossip else f"{len(self.releases)} releases"
+        return f"{done}, {self._since_start() / 1000:.0f} virtual seconds"
 
     # ------------------------------------------------------------------------------------ writing down
 
@@ -322,7 +355,9 @@ class Run:
             signatures="Ed25519",
             trace=world.trace_hash,
             finished=self._reached(),
-            goal=f"{scenario.rounds} releases of every branch, and all live honest devices agree",
+            goal=f"{scenario.rounds} steps of every honest device"
+            if self.gossip
+            else f"{scenario.rounds} releases of every branch, and all live honest devices agree",
             virtual_ms=self._since_start(),
             seconds=seconds,
             events=world.steps,
@@ -360,7 +395,7 @@ class Run:
                 model = np.zeros(task.dimension, np.float32)
                 for height in range(1, self.scenario.rounds + 1):
                     model = task.train(device.name, model, height)
-                reached.append(task.loss(device.name, model))
+                reached.append(task.score(self._asked(device), model).loss)
             if reached:
                 losses[path] = sum(reached) / len(reached)
         return losses

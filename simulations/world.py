@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
+from banyan.aggregation.encoding import EncodedVector
 from banyan.protocol.effects import Effect, InputEvent, PeerConnected
 from banyan.protocol.events import Event
 from banyan.protocol.peer import PeerSettings
@@ -15,13 +16,13 @@ from banyan.protocol.reader import Reader
 from banyan.security.charter import Admission, BaseModel, Charter, FileEntry, Preset, found, preset
 from banyan.security.credential import root_credential
 from banyan.security.identity import Identity, Signer, Verifier, verify
-from banyan.simulations.attacks import attack
+from banyan.simulations.attacks import Attack, Coalition, attack
 from banyan.simulations.clock import Clock
 from banyan.simulations.device import Device
 from banyan.simulations.jobs import SharedJobs
 from banyan.simulations.network import Conditions, Network
 from banyan.simulations.signatures import FastSigner, fast_verify
-from banyan.simulations.tasks import Quadratic, Task, spec_of
+from banyan.simulations.tasks import Quadratic, Task
 from banyan.simulations.trace import Trace
 
 __all__ = ["World", "fast_preset"]
@@ -57,7 +58,7 @@ class World:
         policies: the charter's dials.
         conditions: how the network behaves.
         task: what devices learn.
-        admission: ``invite`` or ``open``, where anybody who makes a key is a member.
+        admission: ``invite`` (every device has a credential of the root's) or ``open`` (strangers may come, too).
         pinned: names of devices, such as ``/#0``, that always sit on the committee.
         fast_signatures: sign with :mod:`~banyan.simulations.signatures` instead of Ed25519; None: above 1,000 devices.
     """
@@ -79,12 +80,13 @@ class World:
         self.clock = Clock()
         self.network = Network(conditions or Conditions(), random.Random(f"network|{seed}"))
         self.task = task or Quadratic()
-        self.spec = spec_of(self.task.dimension)
+        self.spec = self.task.spec
         self.messages = 0
         self.bytes = 0
         self.steps = 0
         self.on_event: Callable[[str, Event], None] | None = None
         self.on_step: Callable[[str, InputEvent, list[Effect]], None] | None = None
+        self.coalition = Coalition()
         names = [(path, number) for path in sorted(devices) for number in range(devices[path])]
         fast = len(names) > REAL_SIGNATURES if fast_signatures is None else fast_signatures
         self.signatures = "keyed BLAKE2b (fake)" if fast else "Ed25519"
@@ -119,6 +121,7 @@ class World:
             credential = root_credential(signers[0], self.charter, self.clock.now, signer.node_id)
             settings = PeerSettings(path, credential, trains=True)
             self.devices[signer.node_id] = Device(self, signer, settings)
+            self.task.place(signer.node_id, path)
 
     # ------------------------------------------------------------------------------------ running
 
@@ -153,11 +156,36 @@ class World:
                 return until()
         return True
 
-    def corrupt(self, device: Device, name: str) -> None:
-        """Make ``device`` an attacker."""
-        make = attack(name)
-        device.attack_name = name
-        device.attack = make(self.charter, device.signer, device.blobs, self.seed, self.verifier)
+    def corrupt(self, device: Device, how: str | type[Attack], **options: object) -> Attack:
+        """Make ``device`` an attacker, by an attack's name or class. All attackers of a world collude. ``options``
+        replace attributes of the attack, such as its ``strength``.
+
+        Some need a victim: the last honest device on the attacker's branch, unless ``coalition.victim`` names another.
+        """
+        make = attack(how) if isinstance(how, str) else how
+        made = make(self.charter, device.signer, device.blobs, self.seed, self.verifier)
+        for option, value in options.items():
+            if not hasattr(made, option) or option.startswith("_") or callable(getattr(made, option)):
+                raise ValueError(f"The attack has no {option!r}")
+            setattr(made, option, value)
+        made.join(self.coalition)
+        device.attack, device.attack_name = made, how if isinstance(how, str) else how.__name__
+        if device.peer is not None:
+            made.enter(device.peer)
+        if made.surrounds:
+            self._surround(device.settings.branch)
+        return made
+
+    def _surround(self, branch: str) -> None:
+        """Leave the victim no neighbours but the attackers."""
+        honest = [d.name for d in self.devices.values() if d.attack is None and d.settings.branch == branch]
+        self.coalition.victim = self.coalition.victim or honest[-1]
+        self.network.surround(self.coalition.victim, self.coalition.members)
+
+    def show(self, author: str, branch: str, base: bytes, update: EncodedVector) -> None:
+        """Attackers see what everybody learned, the moment it is learned."""
+        if self.coalition.members:
+            self.coalition.show(branch, base, author, update.decode())
 
     # ------------------------------------------------------------------------------------ between devices
 
@@ -169,11 +197,14 @@ class World:
                 self.clock.after(delay, lambda: self.devices[receiver].receive(sender, data))
 
     def serve(self, source: str, receiver: str, digest: bytes) -> bytes | None:
-        """The blob, if ``source`` is up, in reach and has it."""
+        """The blob, if ``source`` is up, in reach, has it and gives it."""
         if source not in self.devices or not self.network.reaches(source, receiver):
             return None
-        data = self.devices[source].blobs.data.get(digest)
-        self.devices[source].blob_bytes_sent += len(data or b"")
+        giver = self.devices[source]
+        if giver.attack is not None and not giver.attack.serves(receiver, digest):
+            return None
+        data = giver.blobs.data.get(digest)
+        giver.blob_bytes_sent += len(data or b"")
         return data
 
     def trace(self, device: str, event: InputEvent, effects: list[Effect]) -> None:

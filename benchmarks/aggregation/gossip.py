@@ -65,20 +65,18 @@ def train(rule: str, lie: str, graph: str, seed: int) -> list[float]:
     """Test accuracy of every honest node after all rounds."""
     import numpy as np
 
-    from benchmarks.aggregation import digits
+    from banyan.simulations.tasks.digits import PERCEPTRON, local_updates, partition
     from benchmarks.aggregation.attacks import STRENGTHS
 
-    task = digits.load(NODES, 0.5, seed)
+    data = partition(NODES, 0.5, seed)
     rng = np.random.default_rng(seed + 1000)
-    sample = rng.permutation(len(task.train[1]))[:300]
-    watched = (task.train[0][sample], task.train[1][sample])
+    sample = rng.permutation(len(data.train[1]))[:300]
+    watched = (data.train[0][sample], data.train[1][sample])
     talk = neighbours(graph)
-    models = np.repeat(digits.start(seed)[None], NODES, axis=0)
+    models = np.repeat(PERCEPTRON.start(seed)[None], NODES, axis=0)
     honest_nodes = [i for i in range(NODES) if i not in LIARS]
     for turn in range(ROUNDS):
-        changes = digits.local_updates(
-            models, task, rng, steps=STEPS, rate=RATE, batch=BATCH, liars=0, flipped=False
-        )
+        changes = local_updates(models, data, rng, steps=STEPS, rate=RATE, batch=BATCH)
         trained, following = models + changes, models.copy()
         for i in honest_nodes:
             liars = [j for j in talk[i] if j in LIARS]
@@ -97,12 +95,12 @@ def train(rule: str, lie: str, graph: str, seed: int) -> list[float]:
                 mix(rule, own, np.concatenate([honest, np.repeat(told[None], f, axis=0)]), f, progress)
                 for told in np.array(lies, np.float32)
             ]
-            following[i] = max(outcomes, key=lambda model: digits.loss(model, watched))
+            following[i] = max(outcomes, key=lambda model: PERCEPTRON.loss(model, watched))
         if lie == "none":
             for j in LIARS:
                 following[j] = mix(rule, trained[j], trained[talk[j]], 0, turn / ROUNDS)
         models = np.clip(np.nan_to_num(following), -1e6, 1e6)
-    return [digits.accuracy(models[i], task.test) for i in honest_nodes]
+    return [PERCEPTRON.accuracy(models[i], data.test) for i in honest_nodes]
 
 
 def page(found: dict[str, list[float]]) -> str:

@@ -83,7 +83,7 @@ def run(branch: Branch, rule_name: str, attack_name: str, rounds: int) -> list[f
     import numpy as np
 
     from banyan.aggregation import build
-    from benchmarks.aggregation.attacks import ATTACKS, Scene
+    from benchmarks.aggregation.attacks import ATTACKS, View
 
     rule, attack = build(rule_name, LIARS), ATTACKS[attack_name]
     model, before = np.zeros((2, branch.dimension), np.float32)
@@ -95,7 +95,7 @@ def run(branch: Branch, rule_name: str, attack_name: str, rounds: int) -> list[f
         def judge(lies: Any, honest: Any = honest, model: Any = model, before: Any = before) -> float:
             return branch.loss(model + rule(np.concatenate([honest, lies]), around=before).vector)
 
-        lies = attack(Scene(honest, own, judge, np.random.default_rng(turn)))
+        lies = attack(View(honest, own, judge, np.random.default_rng(turn)))
         before = rule(np.concatenate([honest, lies]), around=before).vector
         model = model + before
         losses.append(branch.loss(model))

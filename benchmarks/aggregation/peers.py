@@ -80,7 +80,8 @@ def byzfl_call(rule: str, x: Any, f: int) -> Call | None:
     library = byzfl()
     if library is None:
         return None
-    radius = float(np.median(np.linalg.norm(np.asarray(x[:, :1000]), axis=1)))
+    some = np.asarray(x[:, :: max(1, x.shape[1] // 1000)])
+    radius = float(np.median(np.linalg.norm(some, axis=1)) * np.sqrt(x.shape[1] / some.shape[1]))
     makers: dict[str, Callable[[], Any]] = {
         "mean": library.Average,
         "trimmed-mean": lambda: library.TrMean(f),
@@ -91,13 +92,12 @@ def byzfl_call(rule: str, x: Any, f: int) -> Call | None:
         "geometric-median": library.GeometricMedian,
         # Its centre starts at zero and stays from call to call; a new one for each call.
         "centered-clipping": lambda: lambda v: library.CenteredClipping(L=3, tau=radius)(v),
-        "nnm+trimmed-mean": lambda: _both(library.NNM(f), library.TrMean(f)),
-        "nnm+multi-krum": lambda: _both(library.NNM(f), library.MultiKrum(f)),
         "bucketing+trimmed-mean": lambda: _both(library.Bucketing(2), library.TrMean(f)),
     }
-    if rule not in makers:
+    before, _, last = rule.rpartition("+")
+    if rule not in makers and (before != "nnm" or last not in makers):
         return None
-    made = makers[rule]()
+    made = makers[rule]() if rule in makers else _both(library.NNM(f), makers[last]())
     return lambda: made(x)
 
 

@@ -14,6 +14,8 @@ import json
 import os
 import statistics
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -48,46 +50,82 @@ RULES: Final = (
 )
 """``@origin``: centred on the origin in every round rather than on the previous aggregate."""
 
+COLUMNS: Final = (
+    "none",
+    "sign flip",
+    "FOE ×10",
+    "ALIE",
+    "ALIE*",
+    "FOE*",
+    "label flip",
+    "mimic",
+    "noise",
+    "min-max",
+)
+
 
 def train(rule_name: str, attack_name: str, alpha: float, seed: int) -> float:
     """Test accuracy after all rounds."""
+    from banyan.aggregation import build
+
+    name, _, place = rule_name.partition("@")
+    rule = build(name, LIARS)
+
+    def aggregate(rows: Any, before: Any) -> Any:
+        return rule(rows, around=None if place == "origin" else before).vector
+
+    return contest(aggregate, attack_name, alpha, seed).accuracy
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Test accuracy, and how far triggered images are read as the attacker wants, after all rounds."""
+
+    accuracy: float
+    backdoor: float
+
+
+def contest(
+    aggregate: Callable[[Any, Any], Any],
+    attack_name: str,
+    alpha: float,
+    seed: int,
+    *,
+    workers: int = WORKERS,
+    liars: int = LIARS,
+    rounds: int = ROUNDS,
+) -> Outcome:
+    """Train by ``aggregate``, a function of the updates (n, d) and of the previous aggregate, under an attack that
+    knows it."""
     import numpy as np
 
-    from banyan.aggregation import build
-    from benchmarks.aggregation import digits
-    from benchmarks.aggregation.attacks import ATTACKS, Scene
+    from banyan.simulations.tasks.digits import PERCEPTRON, backdoor, local_updates, partition
+    from benchmarks.aggregation.attacks import ATTACKS, POISONS, View
 
-    task = digits.load(WORKERS, alpha, seed)
+    data = partition(workers, alpha, seed)
     rng = np.random.default_rng(seed + 1000)
-    sample = rng.permutation(len(task.train[1]))[:400]
-    watched = (task.train[0][sample], task.train[1][sample])
-    model, before = digits.start(seed), np.zeros(digits.D, np.float32)
-    name, _, place = rule_name.partition("@")
-    rule, attack = build(name, LIARS), ATTACKS[attack_name]
-    for _ in range(ROUNDS):
-        sent = digits.local_updates(model, task, rng, steps=STEPS, rate=RATE, batch=BATCH, liars=LIARS,
-                                    flipped=attack_name == "label flip")  # fmt: skip
-        honest, own = sent[: WORKERS - LIARS], sent[WORKERS - LIARS :]
-        around = None if place == "origin" else before
+    sample = rng.permutation(len(data.train[1]))[:400]
+    watched = (data.train[0][sample], data.train[1][sample])
+    model, before = PERCEPTRON.start(seed), np.zeros(PERCEPTRON.dimension, np.float32)
+    for _ in range(rounds):
+        sent = local_updates(model, data, rng, steps=STEPS, rate=RATE, batch=BATCH, liars=liars,
+                             poison=POISONS.get(attack_name))  # fmt: skip
+        honest, own = sent[: workers - liars], sent[workers - liars :]
 
-        def judge(
-            lies: digits.Floats, honest: Any = honest, model: Any = model, centre: Any = around
-        ) -> float:
-            change = rule(np.concatenate([honest, lies]), around=centre).vector
-            return digits.loss(model + change, watched)
+        def judge(lies: Any, honest: Any = honest, model: Any = model, before: Any = before) -> float:
+            return PERCEPTRON.loss(model + aggregate(np.concatenate([honest, lies]), before), watched)
 
-        lies = attack(Scene(honest, own, judge, rng))
-        before = rule(np.concatenate([honest, lies]), around=around).vector
+        lies = ATTACKS[attack_name](View(honest, own, judge, rng))
+        before = aggregate(np.concatenate([honest, lies]), before)
         model = model + before
         if not np.isfinite(model).all() or np.abs(model).max() > 1e6:
             break
-    return digits.accuracy(np.nan_to_num(model), task.test)
+    model = np.nan_to_num(model)
+    return Outcome(PERCEPTRON.accuracy(model, data.test), backdoor(model, PERCEPTRON, data.test))
 
 
 def page(found: dict[str, float], seeds: int) -> str:
     """Accuracies by rule and attack, for each α, the worst last."""
-    from benchmarks.aggregation.attacks import ATTACKS
-
     lines = [
         "# Robust aggregation: who survives what",
         "",
@@ -99,12 +137,12 @@ def page(found: dict[str, float], seeds: int) -> str:
         "- f = 4 is given to every rule, also in the column without attack",
     ]
     for alpha in sorted({float(key.split("|")[2]) for key in found}, reverse=True):
-        lines += ["", f"## Dirichlet α = {alpha}", "", "| rule | " + " | ".join(ATTACKS) + " | **worst** |"]
-        lines.append("|" + " --- |" * (len(ATTACKS) + 2))
+        lines += ["", f"## Dirichlet α = {alpha}", "", "| rule | " + " | ".join(COLUMNS) + " | **worst** |"]
+        lines.append("|" + " --- |" * (len(COLUMNS) + 2))
         table = []
         for rule in RULES:
             cells = []
-            for attack in ATTACKS:
+            for attack in COLUMNS:
                 some = [v for k, v in found.items() if k.startswith(f"{rule}|{attack}|{alpha}|")]
                 cells.append(100 * statistics.mean(some) if some else float("nan"))
             known = [c for c in cells if c == c]
@@ -122,11 +160,9 @@ def main() -> int:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from benchmarks.aggregation.attacks import ATTACKS
-
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--rules", nargs="+", default=RULES)
-    parser.add_argument("--attacks", nargs="+", default=list(ATTACKS))
+    parser.add_argument("--attacks", nargs="+", default=list(COLUMNS))
     parser.add_argument("--alphas", type=float, nargs="+", default=[0.5, 0.1])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--fresh", action="store_true", help="forget earlier runs")

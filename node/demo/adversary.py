@@ -56,7 +56,10 @@ class TwoFaced(Peer):
 
     def handle(self, event: InputEvent, now: int) -> list[Effect]:
         """See :meth:`Peer.handle`."""
-        return self.attack.lie(super().handle(self.attack.twist(event), now))
+        told: list[Effect] = []
+        for twisted in self.attack.hear(event, now):
+            told += self.attack.lie(super().handle(twisted, now))
+        return told
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -77,6 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
             )
         peer = TwoFaced(daemon.charter, daemon.identity, settings, rng)
         peer.attack = made["attack"]
+        peer.attack.enter(peer)
         return peer
 
     flags: Mapping[str, object] = {}

@@ -27,19 +27,17 @@ __all__ = ["Ahead", "Learned", "Lesson", "training_on"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lesson:
-    """What one device trains on. ``above`` is the model it sees, ``start`` that plus what it carries over; both
-    float32 (dimension,). ``turn`` counts the lessons."""
+    """What one device trains on: ``start``, float32 (dimension,). ``turn`` counts the lessons."""
 
     turn: int
     device: str
-    above: np.ndarray
     start: np.ndarray
     height: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Learned:
-    """What became of a lesson: the model, float32 (dimension,), its loss and that of ``above``; or what was raised."""
+    """What became of a lesson: the model, float32 (dimension,), its loss and that of the start; or what was raised."""
 
     turn: int
     device: str
@@ -71,11 +69,11 @@ class Ahead:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._task, name)
 
-    def foresee(self, device: str, above: np.ndarray, start: np.ndarray, height: int) -> None:
+    def foresee(self, device: str, start: np.ndarray, height: int) -> None:
         """``device`` has begun to train; what it began before and did not come to use is forgotten."""
         self._turns += 1
         self._learned.pop(device, None)
-        self._begun[device] = Lesson(self._turns, device, above, start, height)
+        self._begun[device] = Lesson(self._turns, device, start, height)
 
     def train(self, device: str, start: np.ndarray, height: int) -> np.ndarray:
         """As the task. Raises what the task raises, or :class:`BanyanError` where the workers fail."""
@@ -93,7 +91,7 @@ class Ahead:
         if learned is not None and learned.trained is not None:
             if model is learned.trained or np.array_equal(model, learned.trained):
                 return learned.loss_after
-            if np.array_equal(model, self._begun[device].above):
+            if np.array_equal(model, self._begun[device].start):
                 return learned.loss_before
         return self._task.loss(device, model)
 
@@ -166,7 +164,7 @@ def teach(lessons: list[Lesson]) -> list[Learned]:
 def _taught(task: Task, lesson: Lesson) -> Learned:
     try:
         trained = task.train(lesson.device, lesson.start, lesson.height)
-        before = task.loss(lesson.device, lesson.above)
+        before = task.loss(lesson.device, lesson.start)
         return Learned(lesson.turn, lesson.device, trained, before, task.loss(lesson.device, trained))
     except Exception as error:  # noqa: BLE001 - the device decides what its training may raise
         return Learned(lesson.turn, lesson.device, error=error)

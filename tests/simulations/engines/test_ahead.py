@@ -79,7 +79,7 @@ def test_what_was_not_foreseen_is_trained_on_the_spot():
     task = Counting()
     ahead = ahead_of(task)
     model = np.zeros(task.dimension, np.float32)
-    ahead.foresee("a", model, model, 1)
+    ahead.foresee("a", model, 1)
     assert np.array_equal(ahead.train("a", model + 1, 1), Quadratic().train("a", model + 1, 1))
     assert np.array_equal(ahead.train("b", model, 1), Quadratic().train("b", model, 1))
     assert ahead._engine.batches == []
@@ -89,7 +89,7 @@ def test_losses_before_and_after_are_known_with_the_result():
     task = Counting()
     ahead = ahead_of(task)
     model = np.zeros(task.dimension, np.float32)
-    ahead.foresee("a", model, model, 1)
+    ahead.foresee("a", model, 1)
     trained = ahead.train("a", model, 1)
     assert ahead.loss("a", model) == task.loss("a", model)
     assert ahead.loss("a", trained) == task.loss("a", trained)
@@ -100,7 +100,7 @@ def test_losses_before_and_after_are_known_with_the_result():
 def test_what_training_raises_is_raised_where_the_result_is_due():
     ahead = ahead_of(Counting())
     model = np.zeros(32, np.float32)
-    ahead.foresee("bad", model, model, 1)
+    ahead.foresee("bad", model, 1)
     with pytest.raises(ValueError, match="no"):
         ahead.train("bad", model, 1)
 
@@ -108,7 +108,7 @@ def test_what_training_raises_is_raised_where_the_result_is_due():
 def test_a_worker_that_fails_ends_the_run_with_the_reason():
     with training_on(Undeliverable(), "local", workers=1) as ahead:
         model = np.zeros(32, np.float32)
-        ahead.foresee("a", model, model, 1)
+        ahead.foresee("a", model, 1)
         with pytest.raises(BanyanError, match="A training worker failed: Its process died twice"):
             ahead.train("a", model, 1)
 
@@ -130,5 +130,5 @@ class Fatal(Quadratic):
 def test_lessons_are_taught_in_their_order():
     prepare(Quadratic())
     model = np.zeros(32, np.float32)
-    learned = teach([Lesson(n, f"d{n}", model, model, 1) for n in range(3)])
+    learned = teach([Lesson(n, f"d{n}", model, 1) for n in range(3)])
     assert [(each.turn, each.device) for each in learned] == [(0, "d0"), (1, "d1"), (2, "d2")]

@@ -1,0 +1,47 @@
+"""Lies of a committee member: two words for one slot, false sums, silence."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from banyan.aggregation.encoding import encode
+from banyan.protocol.delta import write_delta
+from banyan.protocol.messages import Proposal, State, Update, read_body
+from banyan.security.envelope import Envelope
+from banyan.simulations.attacks.attacker import Attack, Told
+
+__all__ = ["Equivocate", "LyingLeader", "SilentLeader"]
+
+
+class Equivocate(Attack):
+    """Send one half of the committee, or of the neighbours, another update than the other half."""
+
+    def say(self, envelope: Envelope) -> Told | None:
+        if envelope.kind not in ("update", "state"):
+            return None
+        told: Update | State = read_body(envelope, Update if envelope.kind == "update" else State)
+        base = told.base if isinstance(told, Update) else b""
+        other = self.encoded(-self.change(self.blobs.read(told.blob)), base)
+        twin = replace(told, blob=self.blobs.put(other), size=len(other))
+        half = len(self.audience) // 2
+        return [(self.audience[:half], envelope.data), (self.audience[half:], self.seal(envelope, twin))]
+
+
+class LyingLeader(Attack):
+    """When leading, propose sums that the signed updates do not give: the negative of the true ones."""
+
+    def say(self, envelope: Envelope) -> Told | None:
+        if envelope.kind != "proposal":
+            return None
+        proposal = read_body(envelope, Proposal)
+        lie = encode(-self.change(self.blobs.read(proposal.release.change)), "float32")
+        change = self.blobs.put(write_delta(lie, spec=self.charter.adapter, base=b""))
+        release = replace(proposal.release, change=change, adapter=change)
+        return [(self.audience, self.seal(envelope, replace(proposal, release=release)))]
+
+
+class SilentLeader(Attack):
+    """When leading, say nothing."""
+
+    def say(self, envelope: Envelope) -> Told | None:
+        return [] if envelope.kind == "proposal" else None
