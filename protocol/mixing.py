@@ -140,7 +140,7 @@ class Mixer:
         return {
             "step": self.steps,
             "phase": self._phase.value,
-            "have": len(self.neighbourhood.admitted),
+            "have": len(self.neighbourhood.ready(self._step)),
             "need": self.need,
             "neighbours": self.neighbourhood.status(),
             "missing": list(self.neighbourhood.missing(self._step)),
@@ -249,9 +249,11 @@ class Mixer:
         """While we wait: is everybody here, or is it time to go on without the missing?"""
         if self._phase is not Phase.WAITING:
             return
-        self.neighbourhood.meet(self._height, self._step)
-        here, missing = self.neighbourhood.admitted, self.neighbourhood.missing(self._step)
+        self.neighbourhood.meet(self._height)
+        here, missing = self.neighbourhood.ready(self._step), self.neighbourhood.missing(self._step)
         late = self._host.now >= self._since + self._host.charter.round.deadline
+        if late:
+            self.neighbourhood.leave_behind(self._step)
         if len(here) >= self.need and (late or not missing):
             self._mix(here)
         elif late:
@@ -293,7 +295,7 @@ class Mixer:
                 weights=tuple(sorted(weights.items())),
             )
         )
-        reached = median_low([self._step, *(offer.state.step for offer in self._mixing)])
+        reached = median_low([offer.state.step for offer in self._mixing])
         self._own, self._mixing = (event.adapter,), []
         self._advance(max(self._step, reached))
 
