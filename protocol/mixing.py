@@ -6,8 +6,9 @@ after the node's own update: it mixes with its siblings from where its training 
 that at the next release. Nothing here is certified, so nothing here can contradict a release.
 
 A step: train → announce a :class:`State` → wait for the neighbours' states of that step, or the deadline → mix. With
-too few neighbours past the deadline nothing is mixed; the node says so and learns on alone. A slow node or a newcomer
-leaps to the median of the steps it mixed, which a minority cannot move.
+too few neighbours past the deadline nothing is mixed; the node says so and learns on alone (in a fallback it waits:
+what one node learns alone is in its update already). A slow node or a newcomer leaps to the median of the steps it
+mixed, which a minority cannot move.
 """
 
 from __future__ import annotations
@@ -258,7 +259,7 @@ class Mixer:
             self._mix(here)
         elif late:
             self._report_waiting(len(here), missing)
-            if self._learner.trains:
+            if self._learner.trains and self.is_rule:
                 self._advance(self._step)
 
     def _mix(self, here: list[Offer]) -> None:

@@ -197,7 +197,7 @@ def test_a_slow_node_leaps_to_the_median_which_one_liar_cannot_move() -> None:
         node.say(other, node.state_of(other, step))
     for other, step in zip(node.others, (7, 2**40, 6), strict=False):
         effects = node.bring([FetchBlob(node.state_of(other, step).blob, 500, ())])
-    (mix,) = of(effects, Mix)
+    assert of(effects, Mix)
     (train,) = of(node.do(Mixed("/", 0, 1, bytes(32), 400, None)), Train)
     assert train.height == 8  # type: ignore[attr-defined]
 
@@ -383,3 +383,14 @@ def test_a_job_that_failed_is_tried_again_after_a_rest(kind: str) -> None:
     assert timer.key == "train"  # type: ignore[attr-defined]
     assert not of(node.do(TimerFired("sync")), Train)
     assert of(node.do(TimerFired("train")), Train if kind == "train" else Mix)
+
+
+def test_a_node_that_knows_of_a_cheat_learns_on_after_a_restart() -> None:
+    """Taking the accusation up again once began a training of which nobody heard."""
+    node = started()
+    liar = node.others[0]
+    node.say(liar, node.state_of(liar))
+    node.say(liar, node.state_of(liar, blob=bytes(32)))
+    node.woken()
+    assert set(node.peer.quarantined) == {liar.name}
+    assert of(node.do(Started()), Train)
