@@ -285,6 +285,21 @@ def test_an_inadmissible_state_is_refused_before_anything_is_fetched(
     assert node.peer.refusals == Counter({reason: 1})
 
 
+@pytest.mark.parametrize(
+    "field",
+    [{"step": 0}, {"step": 2**41}, {"blob": b"short"}, {"size": 0}, {"height": -1}, {"loss_after": "low"}],
+)
+def test_a_state_out_of_bounds_is_refused_and_counted(field: dict[str, object]) -> None:
+    node = started()
+    node.trained()
+    other = node.others[0]
+    kind, body = body_of(node.state_of(other))
+    network = node.world.charter.network_id
+    sealed = seal(other.signer, network=network, kind=kind, seq=1, time=node.now, body=body | field)
+    assert not of(node.do(MessageReceived(other.name, sealed.data)), FetchBlob)
+    assert node.peer.refusals == Counter({"malformed": 1})
+
+
 def test_states_of_branches_that_are_no_kin_are_no_concern() -> None:
     node = started()
     node.trained()
