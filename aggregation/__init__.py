@@ -42,7 +42,8 @@ cge                2f + 1      the mean of the n - f shortest
 Before any of them, joined with ``>>`` (or ``+`` in a name such as ``"nnm+trimmed-mean"``): ``nnm`` replaces
 each input by the mean of its nearest, ``bucketing`` averages small groups drawn by lot, ``norm-clipping``
 and ``arc`` shorten the long ones. For gossip, where a node trusts its own vector, there are the mixing rules
-``nna``, ``clipped-gossip``, ``cs+`` and ``balance``. ``banyan.aggregation.lora`` does the same for adapters
+``nna``, ``clipped-gossip``, ``cs+`` and ``balance``, or any rule with the node as one more input (``pooled``);
+:func:`build_mixing` finds them by name. ``banyan.aggregation.lora`` does the same for adapters
 that do not share their A.
 """
 
@@ -64,7 +65,8 @@ from .mixing import MixingRule, Mixture
 from .nearest_neighbor_averaging import NearestNeighborAveraging
 from .nearest_neighbor_mixing import NearestNeighborMixing
 from .norm_clipping import AdaptiveClipping, NormClipping
-from .registry import build, mixing_rules, pre_aggregations, rules
+from .pooled import Pooled
+from .registry import build, build_mixing, mixing_rules, pre_aggregations, rules
 from .rule import Aggregate, PreAggregation, Rule
 from .trimmed_mean import TrimmedMean
 from .weighted_mean import WeightedMean
@@ -94,12 +96,14 @@ __all__ = [
     "NearestNeighborMixing",
     "NormClipping",
     "NotFinite",
+    "Pooled",
     "PreAggregation",
     "Rule",
     "TooFewInputs",
     "TrimmedMean",
     "WeightedMean",
     "build",
+    "build_mixing",
     "encode",
     "mixing_rules",
     "pre_aggregations",

@@ -25,15 +25,16 @@ class Mixture:
     """What a node made of its own vector and its neighbours'.
 
     - ``vector``: float32 (d,).
-    - ``own``: the weight of the node's own vector; with ``weights`` it sums to one.
-    - ``weights``: float64 (n,), the weight of each neighbour, in the order they were passed.
+    - ``own``: the weight of the node's own vector; with ``weights`` it sums to one. None where ``weights`` is.
+    - ``weights``: float64 (n,), the weight of each neighbour, in the order they were passed; None for rules
+      that work column by column.
     - ``left_out``: positions of the neighbours without weight, ascending.
     - ``distances``: float64 (n,), how far each neighbour is from the node's own vector.
     """
 
     vector: Float32s
-    own: float
-    weights: Matrix
+    own: float | None
+    weights: Matrix | None
     left_out: tuple[int, ...]
     distances: Matrix
 

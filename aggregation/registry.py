@@ -19,6 +19,7 @@ from .mixing import MixingRule
 from .nearest_neighbor_averaging import NearestNeighborAveraging
 from .nearest_neighbor_mixing import NearestNeighborMixing
 from .norm_clipping import AdaptiveClipping, NormClipping
+from .pooled import Pooled
 from .rule import PreAggregation, Rule
 from .trimmed_mean import TrimmedMean
 from .weighted_mean import WeightedMean
@@ -85,6 +86,23 @@ def build(spec: str, f: int = 0) -> Rule:
     for part in reversed(before):
         rule = known_before[part](f) >> rule
     return rule
+
+
+def build_mixing(spec: str, f: int = 0) -> MixingRule:
+    """The mixing rule that ``spec`` names, or the rule of :func:`build` over a node and its neighbours.
+
+    Raises :class:`AggregationError` for an unknown name, with all known ones.
+
+    >>> build_mixing("nna", f=1), build_mixing("mean")
+    (nna(f=1), pooled mean(f=0))
+    """
+    known = mixing_rules()
+    if spec in known:
+        return known[spec](f)
+    try:
+        return Pooled(build(spec, f))
+    except AggregationError as error:
+        raise AggregationError(f"{error}; or one of the mixing rules {', '.join(known)}") from None
 
 
 def _unknown(kind: str, name: str, known: dict[str, type[Rule]] | dict[str, type[PreAggregation]]) -> str:

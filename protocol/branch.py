@@ -59,7 +59,7 @@ class Branch:
         self.path = path
         self._host = host
         self._charter = host.charter
-        self.chain = Chain(path, host.charter.committee, host.open_envelope)
+        self.chain = Chain(path, host.charter.committee, host.read)
         self.round: Round | None = None
         self.closing: Closing | None = None
         self._children: dict[bytes, Child] = {}
@@ -120,7 +120,7 @@ class Branch:
         }
 
     def _cosigners(self, proof: CertifiedRelease) -> list[str]:
-        return sorted(self._host.open_envelope(data).author for data in proof.certificate)
+        return sorted(self._host.read(data).envelope.author for data in proof.certificate)
 
     def keep(self) -> set[bytes]:
         """The blobs that this branch may still need, or that others may ask for."""

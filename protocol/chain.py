@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from banyan.protocol.agreement import quorum_of
-from banyan.protocol.messages import CertifiedRelease, Vote, read_body
+from banyan.protocol.messages import CertifiedRelease, Vote
+from banyan.protocol.records import Record
 from banyan.protocol.release import Release, committee_of, opening
 from banyan.security.charter import CommitteePolicy
-from banyan.security.envelope import Envelope
 from banyan.security.errors import Refused
 
 __all__ = ["Chain", "ReleaseRefused"]
@@ -24,16 +24,16 @@ class Chain:
     Args:
         branch: the branch's path.
         policy: how committees are drawn.
-        open_vote: verifies one envelope (signature, network) or raises ``Refused``.
+        read: the record in an envelope, its signature verified; or raises ``Refused``.
     """
 
-    def __init__(self, branch: str, policy: CommitteePolicy, open_vote: Callable[[bytes], Envelope]) -> None:
+    def __init__(self, branch: str, policy: CommitteePolicy, read: Callable[[bytes], Record]) -> None:
         self.branch = branch
         self.head: Release | None = None
         self.committee: tuple[str, ...] = ()
         """Who closes the running round, in the order of leading; empty before the opening."""
         self._policy = policy
-        self._open = open_vote
+        self._read = read
         self._releases: list[Release] = []
         self._proofs: dict[int, CertifiedRelease] = {}
 
@@ -110,9 +110,12 @@ class Chain:
 
     def _cosigner(self, data: bytes, release: Release, view: int, digest: bytes) -> str:
         """The author of one precommit for exactly this release."""
-        envelope = self._open(data)
+        record = self._read(data)
         expected = (release.branch, release.height, view, "precommit", digest)
-        vote = read_body(envelope, Vote) if envelope.kind == "vote" else None
-        if vote is None or (vote.branch, vote.height, vote.view, vote.phase, vote.release) != expected:
+        vote = record.body
+        if (
+            not isinstance(vote, Vote)
+            or (vote.branch, vote.height, vote.view, vote.phase, vote.release) != expected
+        ):
             raise ReleaseRefused("bad-certificate", "The certificate holds a signature on something else")
-        return envelope.author
+        return record.envelope.author

@@ -14,13 +14,12 @@ from banyan.protocol.agreement import Agreement
 from banyan.protocol.effects import Aggregate, Aggregated, Effect, FetchBlob, SetTimer
 from banyan.protocol.events import Event, LeaderChanged, ProposalRefused
 from banyan.protocol.judgement import Open, Problem, fits, inputs_of, job_of, judge
-from banyan.protocol.messages import CertifiedRelease, Proposal, Vote, read_body
+from banyan.protocol.messages import CertifiedRelease, Proposal, Vote
 from banyan.protocol.records import Record, Records, committee_topic
 from banyan.protocol.release import Release, next_children, next_roster
 from banyan.protocol.round import Child, Round
 from banyan.security.admission import Reason
 from banyan.security.charter import Charter
-from banyan.security.envelope import Envelope
 from banyan.security.errors import Refused
 
 __all__ = ["Closing", "timer"]
@@ -47,7 +46,7 @@ class Host(Protocol):
     def ask_for(self, topic: str, record_ids: Iterable[bytes], of: str) -> None: ...
     def compare_with(self, peer: str) -> None: ...
     def quarantine(self, node: str, why: Reason, evidence: bytes) -> None: ...
-    def open_envelope(self, data: bytes) -> Envelope: ...
+    def read(self, data: bytes) -> Record: ...
 
 
 class Closing:
@@ -259,13 +258,15 @@ class Closing:
     def _backing(self, data: bytes, proposal: Proposal) -> str | None:
         """Who signed the prevote in ``data``, if it is one for what is proposed."""
         try:
-            envelope = self._host.open_envelope(data)
-            vote = read_body(envelope, Vote)
+            record = self._host.read(data)
         except Refused:
+            return None
+        vote = record.body
+        if not isinstance(vote, Vote):
             return None
         backed = (proposal.branch, proposal.height, proposal.valid_view, "prevote", proposal.release.digest)
         same = (vote.branch, vote.height, vote.view, vote.phase, vote.release) == backed
-        return envelope.author if same and envelope.kind == "vote" else None
+        return record.envelope.author if same else None
 
     def _judge(self, digest: bytes) -> None:
         """Judge a proposal as far as it can be judged now; it stays in ``_judging`` until it is settled."""

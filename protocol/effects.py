@@ -64,6 +64,9 @@ class Inspect:
 class Train:
     """Train on this device's own data for ``branch``, starting from the sum of ``adapters`` plus ``carry``.
 
+    A node that mixes trains from its own model alone: ``adapters`` is empty, ``carry`` its model, ``base`` empty, and
+    the update is the whole model.
+
     ``adapters`` are the float32 adapter blobs (B) of the heads from the root down to ``branch``, in that
     order; a branch still at its opening has none. ``carry`` are delta blobs that are this node's alone: what the
     encoding of its last update lost, or that whole update if the network left it out. The update is all that
@@ -113,6 +116,25 @@ class Aggregate:
 
 
 @dataclass(frozen=True, slots=True)
+class Mix:
+    """Apply the mixing ``rule`` with ``f`` to this node's own model, the sum of the blobs ``own``, and its neighbours'.
+
+    ``neighbours`` are whole models, named by the ids of the states that announced them; ``progress`` in [0, 1] is how
+    much of the training is done. The mixture is written as a float32 adapter blob. Answered by :class:`Mixed` or
+    :class:`JobFailed`.
+    """
+
+    branch: Path
+    height: int
+    step: int
+    own: tuple[Digest, ...]
+    neighbours: tuple[Input, ...]
+    rule: str
+    f: int
+    progress: float
+
+
+@dataclass(frozen=True, slots=True)
 class PutRecord:
     """Keep the signed envelope ``data`` (its SHA-256 is ``record``) until told to drop it."""
 
@@ -154,7 +176,17 @@ class Emit:
 
 
 Effect: TypeAlias = (
-    Send | FetchBlob | Inspect | Train | Aggregate | PutRecord | DropRecords | PutState | SetTimer | Emit
+    Send
+    | FetchBlob
+    | Inspect
+    | Train
+    | Aggregate
+    | Mix
+    | PutRecord
+    | DropRecords
+    | PutState
+    | SetTimer
+    | Emit
 )
 
 
@@ -246,8 +278,25 @@ class Aggregated:
 
 
 @dataclass(frozen=True, slots=True)
+class Mixed:
+    """The end of a :class:`Mix`: the mixture as an adapter blob.
+
+    ``weights`` gives, per neighbour's state, the share that the rule gave it (None where a rule has no such notion);
+    ``left_out`` are those without any.
+    """
+
+    branch: Path
+    height: int
+    step: int
+    adapter: Digest
+    adapter_size: int
+    weights: dict[Digest, float] | None
+    left_out: tuple[Digest, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class JobFailed:
-    """A :class:`Train` or :class:`Aggregate` ended without a result, after the driver's own retries."""
+    """A :class:`Train`, :class:`Aggregate` or :class:`Mix` ended without a result, after the driver's own retries."""
 
     kind: str
     branch: Path
@@ -280,6 +329,7 @@ InputEvent: TypeAlias = (
     | Inspected
     | Trained
     | Aggregated
+    | Mixed
     | JobFailed
     | TimerFired
     | Command

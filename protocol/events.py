@@ -18,6 +18,10 @@ __all__ = [
     "LeaderChanged",
     "MemberJoined",
     "MessageRefused",
+    "MixingBegan",
+    "MixingEnded",
+    "MixingWaiting",
+    "ModelMixed",
     "NodeQuarantined",
     "ProposalRefused",
     "ReleaseAudited",
@@ -25,6 +29,8 @@ __all__ = [
     "RoundClosing",
     "RoundWaiting",
     "ServiceRestarted",
+    "StateLeftOut",
+    "StatePublished",
     "UpdateAdmitted",
     "UpdateLeftOut",
     "UpdatePublished",
@@ -166,6 +172,74 @@ class CaughtUp(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class StatePublished(Event):
+    """This node told its neighbours the model it has reached by its own training."""
+
+    branch: str
+    height: int
+    step: int
+    blob: str
+    size: int
+    loss_before: float | None = None
+    loss_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StateLeftOut(Event):
+    """A neighbour's model will not be mixed; ``reason`` is the code, ``detail`` the sentence."""
+
+    branch: str
+    height: int
+    step: int
+    author: str
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelMixed(Event):
+    """This node mixed its neighbours' models into its own; ``weights`` by author where the rule gives any."""
+
+    branch: str
+    height: int
+    step: int
+    used: tuple[str, ...]
+    left_out: tuple[str, ...]
+    weights: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MixingWaiting(Event):
+    """Past the deadline a node has too few neighbours to mix with. Nothing is mixed; it learns on alone if it has
+    data, and says what it waits for."""
+
+    branch: str
+    height: int
+    step: int
+    have: int
+    need: int
+    missing: tuple[str, ...]
+    waits_for: str
+
+
+@dataclass(frozen=True, slots=True)
+class MixingBegan(Event):
+    """The committee has not answered for too long: this node mixes with its siblings until there is a release."""
+
+    branch: str
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class MixingEnded(Event):
+    """The committee is back: this node goes on from its release; what mixing made since is dropped."""
+
+    branch: str
+    height: int
+    steps: int
+
+
+@dataclass(frozen=True, slots=True)
 class NodeQuarantined(Event):
     """Evidence that anyone can check shows this node cheated; nothing of it is used any more."""
 
@@ -185,7 +259,7 @@ class MessageRefused(Event):
 
 @dataclass(frozen=True, slots=True)
 class JobFailedEvent(Event):
-    """Training or aggregation on this device failed; the round goes on without it."""
+    """Training, aggregation or mixing on this device failed; the others go on without it."""
 
     kind: str
     branch: str

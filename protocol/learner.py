@@ -16,7 +16,7 @@ from banyan.protocol.release import Release
 from banyan.security import canonical
 from banyan.security.credential import Credential
 
-__all__ = ["Learner"]
+__all__ = ["Learner", "finite"]
 
 RETRY: Final = 30_000
 """ms after which failed training is tried again."""
@@ -75,6 +75,11 @@ class Learner:
         return self._training is not None
 
     @property
+    def announced(self) -> tuple[Digest, ...]:
+        """The blobs whose sum is what this node learned for the running round, once it is announced."""
+        return self._announced
+
+    @property
     def update(self) -> Record | None:
         """This node's own update for the running round, once it is announced."""
         return self._host.records.at("update", self._path, self._branch.chain.height + 1, self._host.me)
@@ -115,7 +120,7 @@ class Learner:
             return
         self._announced = (event.blob, *((event.carry,) if event.carry else ()))
         self._host.do(PutState("pending-carry", canonical.encode(list(self._announced))))
-        before, after = (_finite(event.metrics.get(name)) for name in ("loss_before", "loss_after"))
+        before, after = (finite(event.metrics.get(name)) for name in ("loss_before", "loss_after"))
         record = self._host.publish(
             Update(
                 branch=self._path,
@@ -153,7 +158,7 @@ class Learner:
             self._host.do(PutState("pending-carry", canonical.encode([])))
 
 
-def _finite(loss: float | None) -> float | None:
+def finite(loss: float | None) -> float | None:
     """A loss as it can be told: training may well end in one that is no number."""
     return loss if loss is not None and math.isfinite(loss) else None
 

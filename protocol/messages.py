@@ -1,7 +1,7 @@
 """What peers say to each other: the body of every envelope, one frozen dataclass a kind.
 
-*Records* are kept, gossiped and synced: presence, opening, update, proposal, vote, certified release, accusation,
-revocation. *Control* messages pass once between two peers: summary, inventory, want, bundle. Every message
+*Records* are kept, gossiped and synced: presence, opening, update, state, proposal, vote, certified release,
+accusation, revocation. *Control* messages pass once between two peers: summary, inventory, want, bundle. Every message
 travels in a signed envelope whose ``kind`` names its class here (:data:`KINDS`).
 
 All bounds are checked when a body is read, before anything is done with it.
@@ -29,6 +29,7 @@ __all__ = [
     "Opening",
     "Presence",
     "Proposal",
+    "State",
     "Summary",
     "TopicSummary",
     "Update",
@@ -69,6 +70,22 @@ class Update:
     branch: Branch
     height: Height
     base: Digest32
+    blob: Digest32
+    size: Size
+    credential: Credential
+    loss_before: float | None
+    loss_after: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Where one node's own model stands where no committee leads: its blob holds the whole model, the sum along the
+    branch's path. ``height`` is the release that the branch stands still at (0 where it never has any), ``step`` counts
+    this node's steps since. The newest one counts."""
+
+    branch: Branch
+    height: Height
+    step: Annotated[int, Between(1, 2**40)]
     blob: Digest32
     size: Size
     credential: Credential
@@ -179,6 +196,7 @@ KINDS: Final[dict[str, type[Any]]] = {
     "presence": Presence,
     "opening": Opening,
     "update": Update,
+    "state": State,
     "proposal": Proposal,
     "vote": Vote,
     "release": CertifiedRelease,

@@ -7,7 +7,6 @@ run the very same object, and a seed replays a run byte for byte.
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -29,6 +28,7 @@ from banyan.protocol.effects import (
     Inspected,
     JobFailed,
     MessageReceived,
+    Mixed,
     NodeId,
     PeerConnected,
     PeerLost,
@@ -60,6 +60,7 @@ from banyan.protocol.messages import (
     Opening,
     Presence,
     Proposal,
+    State,
     Summary,
     Update,
     Vote,
@@ -67,7 +68,10 @@ from banyan.protocol.messages import (
     body_of,
     read_body,
 )
+from banyan.protocol.mixing import Mixer
+from banyan.protocol.neighbourhood import kin_of
 from banyan.protocol.paths import check_path, parent_of, path_to
+from banyan.protocol.reader import Reader
 from banyan.protocol.records import (
     MARK_BYTES,
     NETWORK_TOPIC,
@@ -76,8 +80,9 @@ from banyan.protocol.records import (
     Records,
     archive_topic,
     committee_topic,
+    mixing_topic,
+    occasion_of,
     record_of,
-    slot_of,
 )
 from banyan.protocol.release import Release, Seat, committee_of, opening
 from banyan.protocol.replay import ReplayGuard
@@ -86,7 +91,7 @@ from banyan.security import canonical
 from banyan.security.admission import Reason
 from banyan.security.charter import Charter
 from banyan.security.credential import Credential
-from banyan.security.envelope import Envelope, open_envelope, seal
+from banyan.security.envelope import Envelope, seal
 from banyan.security.errors import Refused
 from banyan.security.evidence import Evidence, EvidenceRefused
 from banyan.security.identity import Signer, Verifier, verify
@@ -99,7 +104,12 @@ SEQUENCE_STEP: Final = 1024
 """Sequence numbers reserved on disk at once: one write per so many messages, and none used twice."""
 
 SIGNS_OF_LIFE: Final = 4
-"""Presences of one author that are passed on in one presence interval."""
+"""Presences, and states, of one author that are passed on in one presence interval."""
+
+STATE_LIFETIME: Final = 8
+"""Deadlines that a state of a member that says nothing more is kept, at least a day in all."""
+
+DAY: Final = 24 * 3_600_000
 
 ARCHIVED_ROUNDS: Final = 3
 """Closed rounds whose updates are kept for auditors."""
@@ -114,7 +124,9 @@ class PeerSettings:
         credential: its membership.
         addresses: where others reach it (multiaddrs); may change by the ``addresses`` command.
         trains: whether it has data and takes part in every round as a learner.
-        target_height: stop training when the branch has this many releases; None: go on.
+        target_height: stop training when the branch has this many releases (under gossip: this node this many steps
+            behind it); None: go on.
+        neighbours: the only nodes to mix models with, for experiments on a given graph; None: chosen by kinship.
     """
 
     branch: str
@@ -122,6 +134,7 @@ class PeerSettings:
     addresses: tuple[str, ...] = ()
     trains: bool = False
     target_height: int | None = None
+    neighbours: tuple[NodeId, ...] | None = None
 
 
 class Peer:
@@ -133,6 +146,7 @@ class Peer:
         settings: its owner's choices.
         rng: the only source of randomness (whom to gossip with); seeded by the driver.
         verifier: checks signatures; the simulator may pass a fast fake.
+        reader: opens messages with ``verifier``; the simulator's nodes share one, else each makes its own.
     """
 
     def __init__(
@@ -142,6 +156,7 @@ class Peer:
         settings: PeerSettings,
         rng: random.Random,
         verifier: Verifier = verify,
+        reader: Reader | None = None,
     ) -> None:
         self.charter = charter
         self.me: NodeId = signer.node_id
@@ -155,6 +170,7 @@ class Peer:
         self._rng = rng
         self._verify = verifier
         self._network = charter.network_id
+        self._reader = reader or Reader(self._network, verifier, max_bytes=charter.limits.message_bytes)
         self._out: list[Effect] = []
         self._seq = 0
         self._seq_reserved = 0
@@ -166,9 +182,10 @@ class Peer:
         self._learner = Learner(
             self, settings.branch, settings.credential, settings.trains, settings.target_height
         )
+        self.mixer = Mixer(self, settings.branch, settings.credential, self._learner, settings.neighbours)
         self._auditor = Auditor(self)
         self._last_newcomer = 0
-        self._lively: dict[NodeId, tuple[int, int]] = {}
+        self._lively: dict[tuple[NodeId, type[object]], tuple[int, int]] = {}
         self._restoring = False
         for path in sorted(self._followed_branches()):  # a set's own order is another in every process
             self.branches[path] = Branch(path, self)
@@ -183,12 +200,12 @@ class Peer:
         self._seq = self._seq_reserved = _integer(state.get("seq"))
         self._restoring = True
         self._learner.restore(state)
+        self.mixer.restore(state)
         kept: list[Record] = []
         for data in records:
             try:
-                envelope = self.open_envelope(data)
-                kept.append(record_of(envelope, read_body(envelope, KINDS[envelope.kind])))
-            except (Refused, KeyError):
+                kept.append(self.read(data))
+            except Refused:
                 self.refusals["bad-record-on-disk"] += 1
         for record in kept:
             if isinstance(record.body, Accusation | Revocation):
@@ -203,6 +220,8 @@ class Peer:
                 self.records.add(record)
                 if body.height <= self.branches[body.branch].chain.height:
                     self.records.archive(record)
+            elif isinstance(body, State):
+                self.records.add(record)
         self._restoring = False
         self._out.clear()
 
@@ -219,18 +238,26 @@ class Peer:
                     self._blobs.add(event.digest)
                 for branch in self.branches.values():
                     branch.blob_fetched(event.digest, event.error)
+                self.mixer.blob_fetched(event.digest, event.error)
                 self._learner.train_if_due()
             case Inspected():
                 for branch in self.branches.values():
                     branch.inspected(event)
+                self.mixer.inspected(event)
             case Aggregated():
                 self._blobs |= {event.change, event.adapter}
                 self._auditor.computed(event)
                 if event.branch in self.branches:  # or we worked on another branch when we asked for it
                     self.branches[event.branch].aggregated(event)
+            case Mixed():
+                self._blobs.add(event.adapter)
+                self.mixer.mixed(event)
             case Trained():
                 self._blobs.add(event.blob)
-                self._learner.trained(event)
+                if event.base:
+                    self._learner.trained(event)
+                else:
+                    self.mixer.trained(event)
             case JobFailed():
                 self._job_failed(event)
             case PeerConnected():
@@ -268,12 +295,15 @@ class Peer:
         self.members.check_credential(node, branch, credential, self.now)
 
     def open_envelope(self, data: bytes) -> Envelope:
-        limit = self.charter.limits.message_bytes
-        return open_envelope(data, network=self._network, verify=self._verify, max_bytes=limit)
+        return self._reader.open(data)
+
+    def read(self, data: bytes) -> Record:
+        return self._reader.record(self._reader.open(data))
 
     def publish(self, message: object) -> Record:
         """Sign ``message`` as a record, keep it, and push it to whom it concerns."""
         record = record_of(self._seal(message), message)
+        self._reader.learn(record)
         self._keep(record)
         self._push(record, but=())
         return record
@@ -292,6 +322,7 @@ class Peer:
         self.tell(NodeQuarantined(node, why.value, evidence.hex()))
         for branch in self.branches.values():
             branch.member_shut_out()
+        self.mixer.go_on()
 
     def head_moved(self, head: Release) -> None:
         """A branch has a new head: forget its closed round, fetch its adapter, tell its parent, train on."""
@@ -307,6 +338,7 @@ class Peer:
         self._archive(path, head.height)
         self._fetch_adapter(path)
         if path == self._settings.branch:
+            self.mixer.head_moved()
             self._learner.settle(head)
         self._learner.train_if_due()
 
@@ -324,7 +356,7 @@ class Peer:
     # ============================================================================= messages
 
     def _receive(self, sender: NodeId, data: bytes) -> None:
-        if hashlib.sha256(data).digest() in self.records:
+        if self._holds(data):
             return  # gossip brings most things several times; the second is free
         try:
             envelope = self.open_envelope(data)
@@ -339,6 +371,9 @@ class Peer:
             self.compare_with(sender)
         except Refused as refusal:
             self._refused(sender, refusal)
+
+    def _holds(self, data: bytes) -> bool:
+        return self._reader.id_of(data) in self.records
 
     def _refused(self, sender: str, refusal: Refused) -> None:
         self.refusals[refusal.reason] += 1
@@ -369,7 +404,7 @@ class Peer:
         not_now = False
         for data in bundle.records:
             try:
-                if hashlib.sha256(data).digest() not in self.records:
+                if not self._holds(data):
                     self._offer(self.open_envelope(data), sender)
             except NotNow:
                 not_now = True
@@ -384,25 +419,24 @@ class Peer:
 
     def _offer(self, envelope: Envelope, sender: NodeId) -> None:
         """Check a record, keep it, act on it, pass it on. Raises ``Refused`` or NotNow."""
-        kind = KINDS.get(envelope.kind)
-        if kind is None or envelope.kind in CONTROL:
-            raise Refused("unknown-kind", f"Nobody here knows a record called {envelope.kind}")
         if envelope.time > self.now + self.charter.limits.clock_skew:
             raise Refused("future", "The message is from the future: check the clocks")
         if len(envelope.data) > self._sync.room:
             raise Refused(
                 "too-long", "The record would not fit into the bundle that brings it to a latecomer"
             )
-        record = record_of(envelope, read_body(envelope, kind))
+        record = self._reader.record(envelope)
         if self._auditor.take(record):
             return
         if not isinstance(record.body, Accusation | Revocation) and record.slot[1] not in self.branches:
             return  # of a branch that is no concern of ours
+        if isinstance(record.body, State) and record.body.branch not in self.mixer.branches:
+            return
         if isinstance(record.body, Accusation) and not self._is_known(record.body.culprit):
             return  # anybody can make keys and have them cheat; sync brings it again once it matters
         if self.records.marked(record.topic, record.mark) is not None:
             return  # the same in other words: a release under another quorum's signatures
-        if isinstance(record.body, Presence) and (self._is_old(record) or self._is_too_lively(record)):
+        if self._is_old(record) or self._is_too_lively(record):
             return
         self._check(record)
         added, standing = self._keep(record)
@@ -412,23 +446,35 @@ class Peer:
         elif added is Added.CONFLICT and standing is not None:
             self._accuse(standing, record)
 
+    def _lifetime(self, record: Record) -> int | None:
+        """How long (ms) a record of one of the kinds that age counts; it is forgotten after twice as long."""
+        match record.body:
+            case Presence():
+                return self.charter.gossip.presence_lifetime
+            case State():
+                return max(DAY, STATE_LIFETIME * self.charter.round.deadline)
+        return None
+
     def _is_old(self, record: Record) -> bool:
-        return record.envelope.time < self.now - self.charter.gossip.presence_lifetime
+        lifetime = self._lifetime(record)
+        return lifetime is not None and record.envelope.time < self.now - lifetime
 
     def _is_too_lively(self, record: Record) -> bool:
-        """Whether its author shows signs of life so often that passing them all on would flood the network."""
-        author, interval = record.envelope.author, self.charter.gossip.presence_interval
-        since, count = self._lively.get(author, (self.now, 0))
+        """Whether its author says something new so often that passing it all on would flood the network."""
+        if self._lifetime(record) is None:
+            return False
+        key, interval = (record.envelope.author, type(record.body)), self.charter.gossip.presence_interval
+        since, count = self._lively.get(key, (self.now, 0))
         if self.now - since >= interval:
             since, count = self.now, 0
         if len(self._lively) >= 4096:
             self._lively.clear()
-        self._lively[author] = (since, count + 1)
+        self._lively[key] = (since, count + 1)
         return count >= SIGNS_OF_LIFE
 
     def _is_forgotten(self, record: Record) -> bool:
-        age = self.now - record.envelope.time
-        return isinstance(record.body, Presence) and age > 2 * self.charter.gossip.presence_lifetime
+        lifetime = self._lifetime(record)
+        return lifetime is not None and self.now - record.envelope.time > 2 * lifetime
 
     def _check(self, record: Record) -> None:
         body, author = record.body, record.envelope.author
@@ -437,6 +483,8 @@ class Peer:
                 self.check_member(author, body.branch, body.credential)
                 if author in self.quarantined:
                     raise Refused("quarantined", "The node is shut out")
+            case State():
+                self.mixer.neighbourhood.check(record, body)
             case Accusation():
                 self._prove(body)
             case Revocation():
@@ -455,6 +503,8 @@ class Peer:
                 if self.members.seen(record):
                     self._last_newcomer = self.now
                     self.tell(MemberJoined(body.branch, author))
+            case State():
+                self.mixer.take(record, body)
             case Accusation():
                 self.quarantine(body.culprit, Reason.EQUIVOCATION, record.id)
             case Revocation():
@@ -467,9 +517,16 @@ class Peer:
 
     def _keep(self, record: Record) -> tuple[Added, Record | None]:
         added, standing = self.records.add(record)
-        if added is Added.NEW and not isinstance(record.body, Presence):
+        if added is Added.NEW and self._is_for_disk(record):
             self.do(PutRecord(record.id, record.envelope.data))
+            if standing is not None:
+                self.do(DropRecords((standing.id,)))
         return added, standing
+
+    def _is_for_disk(self, record: Record) -> bool:
+        """Signs of life, and where others' models stand, are said again; the rest must survive us."""
+        ours = record.envelope.author == self.me
+        return not isinstance(record.body, Presence) and (ours or not isinstance(record.body, State))
 
     def _restore_one(self, record: Record) -> None:
         try:
@@ -497,7 +554,7 @@ class Peer:
                 self.quarantine(culprit, Reason.EQUIVOCATION, record.id)
 
     def _prove(self, accusation: Accusation) -> None:
-        culprit = accusation.evidence.prove(network=self._network, slot_of=_unique_slot, verify=self._verify)
+        culprit = accusation.evidence.prove(network=self._network, slot_of=_occasion_of, verify=self._verify)
         if culprit != accusation.culprit:
             raise Refused("false-accusation", "The evidence is against another node")
 
@@ -551,8 +608,13 @@ class Peer:
     def _neighbours(self, topic: str, but: tuple[NodeId, ...] = ()) -> list[NodeId]:
         """Up to ``fanout`` nodes that follow ``topic``: members at or below the branch, its parent's committee,
         and whoever is connected."""
-        below = topic if topic.startswith("/") else "/"
-        near = {m.node for m in self.members.live(self.now) if below in path_to(m.branch)}
+        live = self.members.live(self.now)
+        if topic.endswith("~"):
+            those = (topic[:-1], *kin_of(topic[:-1], self.charter.branches))
+            near = {m.node for m in live if m.branch in those}
+        else:
+            below = topic if topic.startswith("/") else "/"
+            near = {m.node for m in live if below in path_to(m.branch)}
         for path in (topic, parent_of(topic) if topic.startswith("/") else None):
             if path in self.branches:
                 near.update(self.branches[path].chain.committee)
@@ -574,6 +636,7 @@ class Peer:
         self._show_presence()
         self._sync_once()
         self._learner.train_if_due()
+        self.mixer.go_on()
 
     def _timer(self, key: str) -> None:
         name, *arguments = key.split("|")
@@ -583,6 +646,9 @@ class Peer:
             self._sync_once()
         elif name == "train":
             self._learner.retry()
+            self.mixer.retry()
+        elif name == "mix":
+            self.mixer.timed_out(int(arguments[0]))
         elif arguments and arguments[0] in self.branches:
             self.branches[arguments[0]].timer(name, arguments[1:])
 
@@ -607,6 +673,9 @@ class Peer:
         for path, branch in self.branches.items():
             self.records.drop_where(path, self._is_forgotten)
             branch.retry()
+        for path in self.mixer.branches:
+            self.records.drop_where(mixing_topic(path), self._is_forgotten)
+        self.mixer.go_on()
         for path in path_to(self._settings.branch):
             head = self.branches[path].chain.head
             if head is not None and head.adapter not in self._blobs:
@@ -619,7 +688,7 @@ class Peer:
     def _open_branches(self) -> None:
         """The charter's first root opens a branch once enough members are there and nobody new has come lately."""
         settled = self.now - self._last_newcomer >= self.charter.gossip.sync_interval
-        if self.me != self.charter.roots[0] or not settled:
+        if self.me != self.charter.roots[0] or not settled or self.mixer.is_rule:
             return
         for path, branch in sorted(self.branches.items()):
             if branch.chain.head is not None:
@@ -641,6 +710,8 @@ class Peer:
 
     def _job_failed(self, event: JobFailed) -> None:
         self.tell(JobFailedEvent(event.kind, event.branch, event.height, event.reason))
+        if self.mixer.failed(event):
+            return
         if event.kind == "train":
             self._learner.failed()
             return
@@ -657,13 +728,12 @@ class Peer:
         """
         arguments = command.arguments
         if command.name == "train":
-            height = max(0, self.branches[self._settings.branch].chain.height)
             rounds = arguments.get("rounds")
-            self._learner.aim(True, height + int(rounds) if rounds is not None else None)
+            self._aim(True, self._reached + int(rounds) if rounds is not None else None)
         elif command.name == "target":
-            self._learner.aim(self._learner.trains, int(arguments["height"] or 0))
+            self._aim(self._learner.trains, int(arguments["height"] or 0))
         elif command.name == "pause":
-            self._learner.aim(False, None)
+            self._aim(False, None)
         elif command.name == "addresses":
             addresses = tuple(filter(None, str(arguments["addresses"]).split(",")))
             if addresses != self._settings.addresses:
@@ -680,20 +750,31 @@ class Peer:
         else:
             raise ValueError(f"unknown command {command.name!r}")
 
+    def _aim(self, trains: bool, target: int | None) -> None:
+        self._learner.aim(trains, target)
+        self.mixer.go_on()
+
+    @property
+    def _reached(self) -> int:
+        """How far this node's branch has come, or under gossip the node itself."""
+        height = max(0, self.branches[self._settings.branch].chain.height)
+        return self.mixer.steps if self.mixer.is_rule else height
+
     # ============================================================================= what we follow
 
     def _followed_branches(self) -> set[str]:
-        """Our own branch and all above it; a root key follows every branch, to open them."""
+        """Our own branch and all above it, and those whose members we mix with; a root key follows every branch, to
+        open them."""
         if self.me in self.charter.roots:
             return set(self.charter.branches)
-        return set(path_to(check_path(self._settings.branch)))
+        return {*path_to(check_path(self._settings.branch)), *self.mixer.branches}
 
     def _children_of(self, path: str) -> list[str]:
         return [each for each in self.charter.branches if parent_of(each) == path]
 
     def _topics(self) -> list[str]:
         running = [committee_topic(path) for path, branch in self.branches.items() if branch.on_committee]
-        return [NETWORK_TOPIC, *self.branches, *running]
+        return [NETWORK_TOPIC, *self.branches, *running, *map(mixing_topic, self.mixer.branches)]
 
     def _head_of(self, path: str) -> Release | None:
         branch = self.branches.get(path)
@@ -726,7 +807,8 @@ class Peer:
             "branch": self._settings.branch,
             "trains": self._learner.trains,
             "target_height": self._learner.target,
-            "training": self._learner.busy,
+            "training": self._learner.busy or self.mixer.is_training,
+            "model": [digest.hex() for digest in self.model],
             "members": [
                 {"node": m.node, "branch": m.branch, "seen": m.seen, "addresses": list(m.addresses)}
                 for m in self.members.live(now)
@@ -738,15 +820,27 @@ class Peer:
         }
 
     def _branch_status(self, path: str) -> dict[str, object]:
-        branch = self.branches[path]
+        branch, mixer = self.branches[path], self.mixer
+        mixing = {"mixing": mixer.status()} if path == self._settings.branch and mixer.is_active else {}
+        if mixer.is_rule:
+            return {"height": mixer.steps if mixing else -1, "waits_for": "", **mixing}
         if branch.chain.head is not None:
-            return branch.status()
+            return branch.status() | mixing
         here = len(self.members.live(self.now, path))
         missing = f"members: {here} of the {branch.need} it needs are here"
         return {
             "height": -1,
             "waits_for": missing if here < branch.need else "the charter's first root to open it",
         }
+
+    @property
+    def model(self) -> tuple[Digest, ...]:
+        """The blobs whose sum is the model that this node serves and exports: its own where it mixes, else the
+        adapters of the heads along its path. Those of heads may still be on their way."""
+        if self.mixer.is_active:
+            return self.mixer.model
+        heads = (self.branches[path].chain.head for path in path_to(self._settings.branch))
+        return tuple(head.adapter for head in heads if head is not None and head.adapter)
 
     def history(self, path: str) -> list[dict[str, object]]:
         """The certified releases of a branch, oldest first, JSON-ready."""
@@ -755,7 +849,7 @@ class Peer:
 
     def keep(self) -> set[Digest]:
         """Blobs that must stay in the store: heads, the running round's and archived updates, what we carry."""
-        kept = self._learner.keep() | self._auditor.keep()
+        kept = self._learner.keep() | self.mixer.keep() | self._auditor.keep()
         for branch in self.branches.values():
             kept |= branch.keep()
         for record in self.records.all():
@@ -768,11 +862,9 @@ class Peer:
         return {member.node: member.addresses for member in self.members if member.addresses}
 
 
-def _unique_slot(kind: str, body: dict[str, canonical.Plain]) -> tuple[str | int, ...] | None:
-    """The slot that an honest author fills only once, for the kinds that have one."""
-    if kind not in ("update", "proposal", "vote", "opening"):
-        return None
-    return slot_of("", from_plain(KINDS[kind], body))
+def _occasion_of(kind: str, body: dict[str, canonical.Plain]) -> tuple[str | int, ...] | None:
+    """What a message of this kind may be the only one about, for the kinds that have such a thing."""
+    return occasion_of("", from_plain(KINDS[kind], body)) if kind in KINDS else None
 
 
 def _place_of(record: Record) -> tuple[int, int]:

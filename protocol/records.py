@@ -5,7 +5,8 @@ branch and height …) and belongs to one *topic*, the unit of gossip and sync:
 
 - ``net``: what every node of the network must know (evidence, revocations);
 - ``/en/medical``: a branch's members, and everyone below it: presences, the opening, certified releases;
-- ``/en/medical#``: the branch's current committee: updates, proposals, votes of the running round.
+- ``/en/medical#``: the branch's current committee: updates, proposals, votes of the running round;
+- ``/en/medical~``: those who mix with the branch's members: where their own models stand.
 
 Two nodes with equal :meth:`Records.fingerprint` of a topic hold equal sets of its records.
 """
@@ -24,6 +25,7 @@ from banyan.protocol.messages import (
     Opening,
     Presence,
     Proposal,
+    State,
     Update,
     Vote,
 )
@@ -38,6 +40,8 @@ __all__ = [
     "Records",
     "archive_topic",
     "committee_topic",
+    "mixing_topic",
+    "occasion_of",
     "record_of",
     "slot_of",
 ]
@@ -50,6 +54,11 @@ Slot: TypeAlias = tuple[str | int, ...]
 def committee_topic(branch: str) -> str:
     """The topic of a branch's running round."""
     return branch + "#"
+
+
+def mixing_topic(branch: str) -> str:
+    """The topic of the models that a branch's members have reached on their own."""
+    return branch + "~"
 
 
 def archive_topic(branch: str) -> str:
@@ -74,12 +83,14 @@ class Record:
 
 def slot_of(author: str, body: object) -> Slot:
     """The slot that ``body`` of ``author`` fills. An honest author never fills one with two different bodies
-    (but for presences, where the newest counts)."""
+    (but for presences and states, where the newest counts)."""
     match body:
         case Presence():
             return ("presence", body.branch, author)
         case Update():
             return ("update", body.branch, body.height, author)
+        case State():
+            return ("state", body.branch, author)
         case Proposal():
             return ("proposal", body.branch, body.height, body.view, author)
         case Vote():
@@ -95,6 +106,17 @@ def slot_of(author: str, body: object) -> Slot:
     raise TypeError(f"{type(body).__name__} is not kept")
 
 
+def occasion_of(author: str, body: object) -> Slot | None:
+    """What ``author`` may say one thing only about: two different bodies for it prove a cheat. None for bodies that
+    may be said again in other words, or that are not one author's alone."""
+    match body:
+        case Update() | Proposal() | Vote() | Opening():
+            return slot_of(author, body)
+        case State():
+            return (*slot_of(author, body), body.height, body.step)
+    return None
+
+
 def record_of(envelope: Envelope, body: object) -> Record:
     """Place a verified envelope. What different nodes may word differently (a certificate holds any quorum of
     votes, evidence any proof) is named by its substance, so that all nodes end with equal sets."""
@@ -105,11 +127,23 @@ def record_of(envelope: Envelope, body: object) -> Record:
             topic = body.branch
         case Update() | Proposal() | Vote():
             topic = committee_topic(body.branch)
+        case State():
+            topic = mixing_topic(body.branch)
         case Opening() | CertifiedRelease():
             topic, name = body.release.branch, body.release.digest
         case _:
             topic, name = NETWORK_TOPIC, hashlib.sha256(repr(slot).encode()).digest()
     return Record(envelope, body, topic, slot, name[:MARK_BYTES])
+
+
+def _turn(record: Record) -> tuple[int, ...]:
+    """Orders the records that follow each other in one slot; equal where only one may ever stand there."""
+    match body := record.body:
+        case Presence():
+            return (record.envelope.seq,)
+        case State():
+            return (body.height, body.step)
+    return ()
 
 
 class Added(Enum):
@@ -141,9 +175,10 @@ class Records:
             renewable = isinstance(record.body, Presence)
             if standing.mark == record.mark or (standing.body == record.body and not renewable):
                 return Added.KNOWN, standing
-            if not renewable:
+            turn, before = _turn(record), _turn(standing)
+            if turn == before and not renewable:
                 return Added.CONFLICT, standing
-            if record.envelope.seq <= standing.envelope.seq:
+            if turn <= before:
                 return Added.OLDER, standing
             self.remove(standing)
         self._slots[record.slot] = record

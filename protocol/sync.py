@@ -143,4 +143,4 @@ class Sync:
 
 
 def _is_branch(topic: str) -> bool:
-    return topic != NETWORK_TOPIC and not topic.endswith("#") and "@" not in topic
+    return topic != NETWORK_TOPIC and not topic.endswith(("#", "~")) and "@" not in topic

@@ -36,6 +36,7 @@ class Reason(StrEnum):
     NON_FINITE = "non-finite"
     ZERO_NORM = "zero-norm"
     STALE_BASE = "stale-base"
+    STALE_STATE = "stale-state"
     UNKNOWN_BASE = "unknown-base"
     NOT_A_MEMBER = "not-a-member"
     REVOKED = "revoked"
@@ -62,6 +63,7 @@ _SENTENCES: Final = {
     Reason.NON_FINITE: "It contains numbers that are infinite or not numbers.",
     Reason.ZERO_NORM: "It changes nothing.",
     Reason.STALE_BASE: "It starts from a release that is too old.",
+    Reason.STALE_STATE: "It is too many steps behind.",
     Reason.UNKNOWN_BASE: "It starts from a release that this branch never had.",
     Reason.NOT_A_MEMBER: "Its author is not a member of this branch.",
     Reason.REVOKED: "Its author's membership was revoked.",

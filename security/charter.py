@@ -18,7 +18,15 @@ from banyan.security.canonical import CanonicalError
 from banyan.security.errors import Refused
 from banyan.security.identity import NodeId, Signer, Verifier, public_key, verify
 from banyan.security.model import AdapterSpec, BaseModel, FileEntry, TensorSpec
-from banyan.security.policy import CommitteePolicy, GossipPolicy, Limits, Preset, RoundPolicy, preset
+from banyan.security.policy import (
+    CommitteePolicy,
+    GossipPolicy,
+    Limits,
+    MixingPolicy,
+    Preset,
+    RoundPolicy,
+    preset,
+)
 from banyan.security.schema import Between, Length, Printable, SchemaError, from_plain, to_plain
 from banyan.security.scope import Path
 
@@ -31,6 +39,7 @@ __all__ = [
     "FileEntry",
     "GossipPolicy",
     "Limits",
+    "MixingPolicy",
     "Preset",
     "RoundPolicy",
     "TensorSpec",
@@ -70,6 +79,7 @@ class Charter:
     adapter: AdapterSpec
     round: RoundPolicy
     committee: CommitteePolicy
+    mixing: MixingPolicy
     gossip: GossipPolicy
     limits: Limits
 
@@ -175,6 +185,7 @@ def found(
         adapter=adapter,
         round=policies.round,
         committee=policies.committee,
+        mixing=policies.mixing,
         gossip=policies.gossip,
         limits=policies.limits,
         branches=_with_ancestors(branches),

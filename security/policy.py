@@ -26,7 +26,7 @@ Codec = Literal["float32", "bf16", "int8", "int4"]
 """How a delta's numbers travel: ``int8`` is a quarter of ``float32``, its error lost in training noise."""
 
 
-_RULE: Final = re.compile(r"[a-z0-9-]+(\+[a-z0-9-]+)*")
+_RULE: Final = re.compile(r"[a-z0-9-]+(\+[a-z0-9-]+)*\+?")
 
 
 def _is_rule(text: str) -> bool:
@@ -39,6 +39,11 @@ RuleName = Annotated[str, Length(1, 64), Matches(_is_rule, "the name of a rule s
 @dataclass(frozen=True, slots=True)
 class RoundPolicy:
     """From one release of a branch to the next."""
+
+    coordination: Literal["committee", "gossip"] = "committee"
+    """Who moves a branch on. ``committee``: agreed, certified releases that anyone can audit; it waits while too few
+    of its members are there. ``gossip``: no releases, every node mixes its neighbours' models into its own
+    (:class:`MixingPolicy`) and goes on; it never waits for a quorum, and no two nodes have quite the same model."""
 
     rule: RuleName = "nnm+multi-krum"
     """The aggregation rule, with its pre-aggregation. ``mean`` learns a little more where everybody is honest
@@ -99,6 +104,47 @@ class CommitteePolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class MixingPolicy:
+    """How a node mixes its neighbours' models into its own: under ``coordination = "gossip"``, and where a branch
+    has lost its committee. How long a node waits for them is the round's ``deadline``."""
+
+    rule: RuleName = "nna"
+    """The mixing rule, or an aggregation rule over the node and its neighbours. ``nna`` costs little and keeps all
+    but the f farthest; ``nnm+trimmed-mean`` withstands a little more for much more computing; ``mean`` is ruined by
+    one liar."""
+
+    f: Annotated[int, Between(0, 64)] = 1
+    """How many malicious neighbours one node must survive. More costs honest knowledge and asks for more
+    neighbours."""
+
+    min_neighbours: Annotated[int, Between(1, 128)] = 2
+    """With fewer neighbours a node mixes nothing, says so and learns on alone. At least 2f; a rule may ask for more.
+    Higher is safer, lower keeps small branches together."""
+
+    siblings: Annotated[int, Between(1, 64)] = 8
+    """Members of the node's own branch that it mixes with, at most. More spreads knowledge faster and costs one
+    model's traffic each."""
+
+    cousins: Annotated[int, Between(0, 64)] = 4
+    """Members of the branches next to its own (the parent, the children, the parent's other children), at most. They
+    tie the tree together where a liar sits at a parent; too many blur what is special to a branch."""
+
+    staleness: Annotated[int, Between(0, 1_000)] = 2
+    """How many steps behind its own a neighbour's model may be. More keeps slow devices in, less keeps old
+    knowledge out."""
+
+    fallback: Annotated[int, Between(0, 90 * _DAY)] = 10 * _MINUTE
+    """ms after its own update at which a node gives up waiting for the committee and mixes with its siblings until
+    the next release (10 min / 2 h / 2 days); 0: never. Longer avoids work that the release will replace, shorter
+    keeps learning through an outage."""
+
+    def __post_init__(self) -> None:
+        if self.min_neighbours < 2 * self.f:
+            problem = f"must be at least 2 f = {2 * self.f}, not {self.min_neighbours}"
+            raise SchemaError("min_neighbours", f"{problem}: f liars need as many honest neighbours")
+
+
+@dataclass(frozen=True, slots=True)
 class GossipPolicy:
     """How news travels: push is the fast path, sync the guarantee."""
 
@@ -152,15 +198,17 @@ class Preset:
 
     round: RoundPolicy
     committee: CommitteePolicy
+    mixing: MixingPolicy
     gossip: GossipPolicy
     limits: Limits
 
 
 _PRESETS: Final = {
-    "local": Preset(RoundPolicy(), CommitteePolicy(), GossipPolicy(), Limits()),
+    "local": Preset(RoundPolicy(), CommitteePolicy(), MixingPolicy(), GossipPolicy(), Limits()),
     "lan": Preset(
         RoundPolicy(deadline=10 * _MINUTE),
         CommitteePolicy(leader_timeout=30 * _SECOND),
+        MixingPolicy(fallback=2 * _HOUR),
         GossipPolicy(
             sync_interval=10 * _SECOND, presence_interval=10 * _SECOND, presence_lifetime=45 * _SECOND
         ),
@@ -173,6 +221,7 @@ _PRESETS: Final = {
     "wan": Preset(
         RoundPolicy(deadline=6 * _HOUR),
         CommitteePolicy(leader_timeout=2 * _MINUTE),
+        MixingPolicy(fallback=2 * _DAY),
         GossipPolicy(sync_interval=_MINUTE, presence_interval=_MINUTE, presence_lifetime=5 * _MINUTE),
         Limits(
             blob_bytes=_GIB,

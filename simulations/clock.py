@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 __all__ = ["Clock", "Scheduled"]
 
 
-@dataclass(order=True, slots=True)
 class Scheduled:
     """Something that will happen at ``at`` (ms), unless it is cancelled first."""
 
-    at: int
-    order: int
-    action: Callable[[], None] | None = field(compare=False)
+    __slots__ = ("action", "at")
+
+    def __init__(self, at: int, action: Callable[[], None]) -> None:
+        self.at = at
+        self.action: Callable[[], None] | None = action
 
     def cancel(self) -> None:
         self.action = None
@@ -26,14 +26,14 @@ class Clock:
 
     def __init__(self, start: int = 1_700_000_000_000) -> None:
         self.now = start
-        self._queue: list[Scheduled] = []
+        self._queue: list[tuple[int, int, Scheduled]] = []
         self._count = 0
 
     def at(self, time: int, action: Callable[[], None]) -> Scheduled:
         """Do ``action`` at ``time``, or now if that has passed."""
         self._count += 1
-        scheduled = Scheduled(max(time, self.now), self._count, action)
-        heapq.heappush(self._queue, scheduled)
+        scheduled = Scheduled(max(time, self.now), action)
+        heapq.heappush(self._queue, (scheduled.at, self._count, scheduled))
         return scheduled
 
     def after(self, delay: int, action: Callable[[], None]) -> Scheduled:
@@ -41,10 +41,11 @@ class Clock:
 
     def step(self, until: int) -> bool:
         """Let the next thing happen if it is due by ``until``; False when there is none."""
-        while self._queue and self._queue[0].at <= until:
-            scheduled = heapq.heappop(self._queue)
+        queue = self._queue
+        while queue and queue[0][0] <= until:
+            at, _, scheduled = heapq.heappop(queue)
             if scheduled.action is not None:
-                self.now = scheduled.at
+                self.now = at
                 scheduled.action()
                 return True
         self.now = max(self.now, until)

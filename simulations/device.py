@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from banyan.aggregation.encoding import encode
-from banyan.node.learning.aggregate_job import aggregate
 from banyan.node.learning.blobs import read_sum, write_float32
-from banyan.node.learning.inspect_job import inspect
 from banyan.node.learning.memory_blobs import MemoryBlobs
+from banyan.node.learning.mix_job import mix
 from banyan.protocol.delta import write_delta
 from banyan.protocol.effects import (
     Aggregate,
@@ -25,6 +24,7 @@ from banyan.protocol.effects import (
     Inspect,
     JobFailed,
     MessageReceived,
+    Mix,
     PutRecord,
     PutState,
     Send,
@@ -62,6 +62,13 @@ class Device:
         self.state: dict[str, bytes] = {}
         self.events: list[Event] = []
         self.train_time = 1_000
+        self.slowness = 1.0
+        self.skew = 0
+        self.messages_sent = 0
+        self.bytes_sent = 0
+        self.blob_bytes_sent = 0
+        self.most_held = 0
+        self.attack_name = ""
         self.attack: Attack | None = None
         self.peer: Peer | None = None
         self._life = 0
@@ -76,7 +83,8 @@ class Device:
         self._starts += 1
         self.world.network.down.discard(self.name)
         rng = random.Random(f"{self.world.seed}|{self.name}|{self._starts}")
-        self.peer = Peer(self.world.charter, self.signer, self.settings, rng, self.world.verifier)
+        world = self.world
+        self.peer = Peer(world.charter, self.signer, self.settings, rng, world.verifier, world.reader)
         self.peer.restore(list(self.records.values()), dict(self.state))
         if self.attack is not None:
             self.attack.enter(self.peer)
@@ -101,7 +109,7 @@ class Device:
     def _feed(self, event: InputEvent) -> None:
         if self.peer is None:
             return
-        effects = self.peer.handle(event, self.world.clock.now)
+        effects = self.peer.handle(event, self.world.clock.now + self.skew)
         self.world.trace(self.name, event, effects)
         if self.attack is not None:
             effects = self.attack.lie(effects)
@@ -120,6 +128,30 @@ class Device:
 
         self.world.clock.after(delay, arrive)
 
+    def compute(self, time: int, event: Callable[[], InputEvent]) -> None:
+        """As :meth:`later`, for work that a slow device takes longer for."""
+        self.later(round(time * self.slowness), event)
+
+    # ------------------------------------------------------------------------------------ disk
+
+    @property
+    def held(self) -> int:
+        """Bytes of records and blobs on its disk."""
+        return sum(map(len, self.records.values())) + sum(map(len, self.blobs.data.values()))
+
+    def collect_garbage(self) -> None:
+        """Forget the blobs that the core no longer needs, as a daemon does between rounds."""
+        self.most_held = max(self.most_held, self.held)
+        if self.peer is not None and self.attack is None:  # an attacker's core knows nothing of its lies
+            kept = self.peer.keep()
+            self.blobs.data = {digest: data for digest, data in self.blobs.data.items() if digest in kept}
+
+    def lose_disk(self) -> None:
+        """Nothing is left but the key and the credential."""
+        self.blobs.data.clear()
+        self.records.clear()
+        self.state.clear()
+
     # ------------------------------------------------------------------------------------ hands
 
     def _persist(self, effect: Effect) -> None:
@@ -135,6 +167,8 @@ class Device:
     def _perform(self, effect: Effect) -> None:
         match effect:
             case Send(to=to, data=data):
+                self.messages_sent += len(to)
+                self.bytes_sent += len(to) * len(data)
                 for receiver in to:
                     self.world.deliver(self.name, receiver, data)
             case SetTimer(key=key, at=at):
@@ -142,11 +176,13 @@ class Device:
             case FetchBlob():
                 self._fetch(effect, list(effect.sources))
             case Inspect():
-                self.later(1, lambda: inspect(effect, blobs=self.blobs, spec=self.world.spec))
+                self.compute(1, lambda: self.world.jobs.inspect(effect, self.blobs))
             case Aggregate():
-                self.later(5, lambda: self._aggregate(effect))
+                self.compute(5, lambda: self._aggregate(effect))
+            case Mix():
+                self.compute(5, lambda: self._mix(effect))
             case Train():
-                self.later(self.train_time, lambda: self._train(effect))
+                self.compute(self.train_time, lambda: self._train(effect))
             case Emit(event=event):
                 self.events.append(event)
                 self.world.witness(self.name, event)
@@ -161,7 +197,7 @@ class Device:
                 del self._timers[key]
                 self.handle(TimerFired(key))
 
-        self.world.clock.at(at, fire)
+        self.world.clock.at(at - self.skew, fire)
 
     def _fetch(self, wanted: FetchBlob, sources: list[str]) -> None:
         digest = wanted.digest
@@ -171,7 +207,7 @@ class Device:
         for source in sources:
             data = self.world.serve(source, self.name, digest)
             if data is not None:
-                delay = self.world.network.transfer(len(data))
+                delay = self.world.network.transfer(len(data), source, self.name, self.world.clock.now)
                 self.later(delay, lambda data=data: self._received(wanted, data))  # type: ignore[misc]
                 return
         self.later(2_000, lambda: BlobFetched(digest, "unavailable"))
@@ -185,9 +221,15 @@ class Device:
 
     def _aggregate(self, job: Aggregate) -> InputEvent:
         try:
-            return aggregate(job, blobs=self.blobs, spec=self.world.spec)
+            return self.world.jobs.aggregate(job, self.blobs)
         except (ValueError, KeyError, Refused) as error:
             return JobFailed("aggregate", job.branch, job.height, str(error), job.job)
+
+    def _mix(self, job: Mix) -> InputEvent:
+        try:
+            return mix(job, blobs=self.blobs, spec=self.world.spec)
+        except (ValueError, KeyError, Refused) as error:
+            return JobFailed("mix", job.branch, job.height, str(error))
 
     def _train(self, job: Train) -> InputEvent:
         try:
@@ -207,7 +249,7 @@ class Device:
         blob = self.blobs.put(data)
         self.world.show(self.name, job.branch, job.base, coded)
         carry, _ = write_float32(self.blobs, change - coded.decode(), spec)
-        losses = {"loss_before": task.loss(self.name, above), "loss_after": task.loss(self.name, trained)}
+        losses = {"loss_before": task.loss(self.name, start), "loss_after": task.loss(self.name, trained)}
         return Trained(job.branch, job.height, job.base, blob, len(data), carry, losses)
 
     # ------------------------------------------------------------------------------------ questions
@@ -226,6 +268,14 @@ class Device:
         """Whether the adapter of the branch's head has arrived."""
         release = self.peer.branches[branch].chain.head if self.peer else None
         return release is not None and (not release.adapter or release.adapter in self.blobs.data)
+
+    def own_model(self) -> np.ndarray:
+        """What the device itself serves: the model it has mixed, or the sum of the heads; float32 (dimension,)."""
+        return read_sum(self.blobs, self.peer.model if self.peer else (), self.world.spec)
+
+    def steps(self) -> int:
+        """How many steps of mixing lie behind the device."""
+        return self.peer.mixer.steps if self.peer else 0
 
     def model(self, branch: str) -> np.ndarray:
         """The adapter of the branch's head, float32 (dimension,)."""

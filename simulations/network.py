@@ -1,36 +1,56 @@
-"""The virtual network: latency, loss, and cuts that come and heal. Seeded, so that it misbehaves reproducibly."""
+"""The virtual network: latency, bandwidth, loss, and cuts that come and heal. Seeded, so that it misbehaves
+reproducibly."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 __all__ = ["Conditions", "Network"]
+
+HELD_BACK: Final = 1_000
+"""ms that a reordered message may be held back."""
 
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """How links behave.
+    """How links behave. Times are ms, the others probabilities.
 
-    ``latency`` is a range of ms per message; ``loss`` and ``duplication`` are probabilities; ``rate`` is bytes per ms
-    of one transfer (1000 is 1 MB/s).
+    A message takes a time from ``latency``, the ``distance`` of both ends (each device lies up to so far from the
+    middle of the network, drawn once) and an exponential ``jitter`` of that mean. ``rate`` is the bytes per ms (1000 is
+    1 MB/s) of a device's uplink, which everything that it sends shares.
     """
 
     latency: tuple[int, int] = (5, 40)
     loss: float = 0.0
     duplication: float = 0.0
-    rate: int = 10_000
+    rate: float = 10_000
+    distance: int = 0
+    jitter: float = 0.0
+    reordering: float = 0.0
 
 
 class Network:
-    """Decides whether and when a message arrives. Nodes in different groups of a partition do not hear each other."""
+    """Decides whether and when a message arrives. Nodes in different groups of a partition do not hear each other.
+
+    ``now`` tells the virtual time, against which uplinks are busy.
+    """
 
     def __init__(self, conditions: Conditions, rng: random.Random) -> None:
         self.conditions = conditions
+        self.down: set[str] = set()
+        self.burst = 0.0
+        """Share of messages that is lost for the time being, beside the conditions' own."""
         self._rng = rng
         self._group: dict[str, int] = {}
-        self.down: set[str] = set()
+        self._links: dict[str, frozenset[str]] = {}
         self._neighbours: dict[str, set[str]] = {}
+        self._distance: dict[str, int] = {}
+        self._free: dict[str, float] = {}
+
+    # ------------------------------------------------------------------------------------ who hears whom
 
     def partition(self, *groups: set[str]) -> None:
         """Cut the network into ``groups``; nodes in none of them form one more."""
@@ -43,19 +63,57 @@ class Network:
     def heal(self) -> None:
         self._group, self._neighbours = {}, {}
 
+    def wire(self, cliques: Iterable[set[str]]) -> None:
+        """From now on two nodes are linked only where a clique holds both."""
+        self._links = {}
+        for clique in cliques:
+            for node in clique:
+                self._links[node] = self._links.get(node, frozenset()) | frozenset(clique)
+
     def reaches(self, a: str, b: str) -> bool:
         if a in self.down or b in self.down or self._group.get(a, 0) != self._group.get(b, 0):
             return False
+        if self._links and b not in self._links.get(a, ()):
+            return False
         return b in self._neighbours.get(a, (b,)) and a in self._neighbours.get(b, (a,))
 
-    def delays(self, a: str, b: str) -> list[int]:
-        """When (ms from now) a message from ``a`` reaches ``b``: usually once, sometimes never or twice."""
+    # ------------------------------------------------------------------------------------ when it arrives
+
+    def delays(self, a: str, b: str, size: int = 0, now: int = 0) -> list[int]:
+        """When (ms from ``now``) a message of ``size`` bytes from ``a`` reaches ``b``: usually once, sometimes never
+        or twice."""
         conditions, rng = self.conditions, self._rng
         if not self.reaches(a, b) or rng.random() < conditions.loss:
             return []
+        if self.burst and rng.random() < self.burst:
+            return []
         copies = 2 if rng.random() < conditions.duplication else 1
-        return [rng.randint(*conditions.latency) for _ in range(copies)]
+        sent = self._uplink(a, size, now)
+        return [sent + self._travel(a, b) for _ in range(copies)]
 
-    def transfer(self, size: int) -> int:
+    def transfer(self, size: int, source: str = "", receiver: str = "", now: int = 0) -> int:
         """How long a blob of ``size`` bytes takes."""
-        return self._rng.randint(*self.conditions.latency) + size // self.conditions.rate
+        return self._uplink(source, size, now) + self._travel(source, receiver)
+
+    def _uplink(self, node: str, size: int, now: int) -> int:
+        """ms until the last byte has left ``node``, behind all that it is sending already."""
+        free = max(self._free.get(node, 0.0), now) + size / self.conditions.rate
+        self._free[node] = free
+        return int(free) - now
+
+    def _travel(self, a: str, b: str) -> int:
+        conditions, rng = self.conditions, self._rng
+        delay = rng.randint(*conditions.latency)
+        if conditions.distance:
+            delay += self._away(a) + self._away(b)
+        if conditions.jitter:
+            delay += int(rng.expovariate(1 / conditions.jitter))
+        if conditions.reordering and rng.random() < conditions.reordering:
+            delay += rng.randrange(HELD_BACK)
+        return delay
+
+    def _away(self, node: str) -> int:
+        """How far ``node`` lies from the middle of the network; its place follows from its name alone."""
+        if node not in self._distance:
+            self._distance[node] = random.Random(node).randint(0, self.conditions.distance)
+        return self._distance[node]

@@ -4,28 +4,38 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Final
 
 from banyan.aggregation.encoding import EncodedVector
 from banyan.protocol.effects import Effect, InputEvent, PeerConnected
 from banyan.protocol.events import Event
 from banyan.protocol.peer import PeerSettings
-from banyan.security.charter import BaseModel, Charter, FileEntry, Preset, found, preset
+from banyan.protocol.reader import Reader
+from banyan.security.charter import Admission, BaseModel, Charter, FileEntry, Preset, found, preset
 from banyan.security.credential import root_credential
-from banyan.security.identity import Identity, verify
+from banyan.security.identity import Identity, Signer, Verifier, verify
 from banyan.simulations.attacks import Attack, Coalition, attack
 from banyan.simulations.clock import Clock
 from banyan.simulations.device import Device
+from banyan.simulations.jobs import SharedJobs
 from banyan.simulations.network import Conditions, Network
+from banyan.simulations.signatures import FastSigner, fast_verify
 from banyan.simulations.tasks import Quadratic, Task
+from banyan.simulations.trace import Trace
 
 __all__ = ["World", "fast_preset"]
 
 NO_BASE = BaseModel.of(
     "virtual", [FileEntry("none", 0, bytes(32))], parameters=1, architecture="none", license=""
 )
+
+REAL_SIGNATURES: Final = 1_000
+"""Up to so many devices sign with Ed25519."""
+
+SHARED_ROOM: Final = 256 << 20
+"""Bytes of messages that the devices of a world remember together to have read."""
 
 
 def fast_preset(**round_policy: object) -> Preset:
@@ -49,6 +59,8 @@ class World:
         conditions: how the network behaves.
         task: what devices learn.
         admission: ``invite`` (every device has a credential of the root's) or ``open`` (strangers may come, too).
+        pinned: names of devices, such as ``/#0``, that always sit on the committee.
+        fast_signatures: sign with :mod:`~banyan.simulations.signatures` instead of Ed25519; None: above 1,000 devices.
     """
 
     def __init__(
@@ -58,7 +70,10 @@ class World:
         policies: Preset | None = None,
         conditions: Conditions | None = None,
         task: Task | None = None,
-        admission: Literal["open", "invite"] = "invite",
+        *,
+        admission: Admission = "invite",
+        pinned: Sequence[str] = (),
+        fast_signatures: bool | None = None,
     ) -> None:
         self.seed = seed
         self.rng = random.Random(seed)
@@ -66,14 +81,23 @@ class World:
         self.network = Network(conditions or Conditions(), random.Random(f"network|{seed}"))
         self.task = task or Quadratic()
         self.spec = self.task.spec
-        self.verifier = verify
         self.messages = 0
         self.bytes = 0
+        self.steps = 0
         self.on_event: Callable[[str, Event], None] | None = None
+        self.on_step: Callable[[str, InputEvent, list[Effect]], None] | None = None
         self.coalition = Coalition()
-        self._trace = hashlib.sha256()
         names = [(path, number) for path in sorted(devices) for number in range(devices[path])]
-        signers = [Identity.from_seed(hashlib.sha256(f"{path}|{n}".encode()).digest()) for path, n in names]
+        fast = len(names) > REAL_SIGNATURES if fast_signatures is None else fast_signatures
+        self.signatures = "keyed BLAKE2b (fake)" if fast else "Ed25519"
+        self.verifier: Verifier = fast_verify if fast else verify
+        seeds = [hashlib.sha256(f"{path}|{n}".encode()).digest() for path, n in names]
+        signers: list[Signer] = [FastSigner(s) if fast else Identity.from_seed(s) for s in seeds]
+        self.names = {signer.node_id: f"{path}#{n}" for (path, n), signer in zip(names, signers, strict=True)}
+        policies = policies or fast_preset()
+        if pinned:
+            seats = tuple(node for node, name in self.names.items() if name in pinned)
+            policies = replace(policies, committee=replace(policies.committee, pinned=seats))
         self.charter: Charter = found(
             signers[0],
             name="virtual",
@@ -82,8 +106,16 @@ class World:
             base=NO_BASE,
             adapter=self.spec,
             branches=tuple(devices),
-            policies=policies or fast_preset(),
+            policies=policies,
         )
+        self.reader = Reader(
+            self.charter.network_id,
+            self.verifier,
+            max_bytes=self.charter.limits.message_bytes,
+            room=SHARED_ROOM,
+        )
+        self.jobs = SharedJobs(self.spec)
+        self._trace = Trace(self.reader.id_of)
         self.devices: dict[str, Device] = {}
         for (path, _), signer in zip(names, signers, strict=True):
             credential = root_credential(signers[0], self.charter, self.clock.now, signer.node_id)
@@ -132,7 +164,7 @@ class World:
         make = attack(how) if isinstance(how, str) else how
         made = make(self.charter, device.signer, device.blobs, self.seed, self.verifier)
         made.join(self.coalition)
-        device.attack = made
+        device.attack, device.attack_name = made, how if isinstance(how, str) else how.__name__
         if device.peer is not None:
             made.enter(device.peer)
         if made.surrounds:
@@ -156,7 +188,7 @@ class World:
         self.messages += 1
         self.bytes += len(data)
         if receiver in self.devices:
-            for delay in self.network.delays(sender, receiver):
+            for delay in self.network.delays(sender, receiver, len(data), self.clock.now):
                 self.clock.after(delay, lambda: self.devices[receiver].receive(sender, data))
 
     def serve(self, source: str, receiver: str, digest: bytes) -> bytes | None:
@@ -166,10 +198,15 @@ class World:
         giver = self.devices[source]
         if giver.attack is not None and not giver.attack.serves(receiver, digest):
             return None
-        return giver.blobs.data.get(digest)
+        data = giver.blobs.data.get(digest)
+        giver.blob_bytes_sent += len(data or b"")
+        return data
 
     def trace(self, device: str, event: InputEvent, effects: list[Effect]) -> None:
-        self._trace.update(f"{self.clock.now} {device} {event!r} {effects!r}\n".encode())
+        self.steps += 1
+        if self.on_step is not None:
+            self.on_step(device, event, effects)
+        self._trace.add(self.clock.now, device, event, effects)
 
     def witness(self, device: str, event: Event) -> None:
         if self.on_event is not None:

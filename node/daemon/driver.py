@@ -29,6 +29,7 @@ from banyan.protocol.effects import (
     InputEvent,
     Inspect,
     MessageReceived,
+    Mix,
     PeerConnected,
     PutRecord,
     PutState,
@@ -70,7 +71,7 @@ class Hands(Protocol):
 
     def fetch(self, effect: FetchBlob) -> None: ...
 
-    def work(self, effect: Inspect | Train | Aggregate) -> None: ...
+    def work(self, effect: Inspect | Train | Aggregate | Mix) -> None: ...
 
 
 class Driver:
@@ -192,7 +193,7 @@ class Driver:
                     self._hands.send(effect)
                 case FetchBlob():
                     self._hands.fetch(effect)
-                case Inspect() | Train() | Aggregate():
+                case Inspect() | Train() | Aggregate() | Mix():
                     self._hands.work(effect)
                 case SetTimer(key, at):
                     self.timers.set(key, at)

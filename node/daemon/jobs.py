@@ -22,6 +22,8 @@ from banyan.protocol.effects import (
     Inspect,
     Inspected,
     JobFailed,
+    Mix,
+    Mixed,
     Train,
     Trained,
 )
@@ -45,6 +47,8 @@ class Workers(Protocol):
     async def inspect(self, job: Inspect) -> Inspected: ...
 
     async def aggregate(self, job: Aggregate) -> Aggregated: ...
+
+    async def mix(self, job: Mix) -> Mixed: ...
 
     async def train(
         self, job: Train, base: Path, lessons: Lessons, progress: Callable[[Progress], None]
@@ -73,14 +77,14 @@ class Jobs:
         self._lessons = lessons
         self._deliver = deliver
         self._report = report
-        self._light, self._light_jobs = trio.open_memory_channel[Inspect | Aggregate](math.inf)
+        self._light, self._light_jobs = trio.open_memory_channel[Inspect | Aggregate | Mix](math.inf)
         self._next: Train | None = None
         self._arrived = trio.Event()
         self._training = trio.CancelScope()
         self.current: Train | None = None
         self.progress: Progress | None = None
 
-    def start(self, job: Inspect | Train | Aggregate) -> None:
+    def start(self, job: Inspect | Train | Aggregate | Mix) -> None:
         """Queue a job; its answer goes to ``deliver``. Never blocks."""
         if isinstance(job, Train):
             self._next = job
@@ -102,15 +106,19 @@ class Jobs:
             try:
                 if isinstance(job, Inspect):
                     answer: InputEvent = await self._workers.inspect(job)
+                elif isinstance(job, Mix):
+                    answer = await self._workers.mix(job)
                 else:
                     answer = await self._workers.aggregate(job)
             except Exception as error:  # noqa: BLE001 - whatever a job does, the round must hear of it
                 answer = self._failed(job, describe(first_cause(error)))
             await self._deliver(answer)
 
-    def _failed(self, job: Inspect | Aggregate, reason: str) -> InputEvent:
+    def _failed(self, job: Inspect | Aggregate | Mix, reason: str) -> InputEvent:
         if isinstance(job, Inspect):
             return Inspected(job.digest, refusal=Reason.UNAVAILABLE.value, detail=reason)
+        if isinstance(job, Mix):
+            return JobFailed("mix", job.branch, job.height, reason)
         return JobFailed("aggregate", job.branch, job.height, reason, job.job)
 
     # -------------------------------------------------------------------------------------------- training

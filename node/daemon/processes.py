@@ -15,7 +15,7 @@ from banyan.node.daemon.jobs import Lessons
 from banyan.node.learning.progress import Progress
 from banyan.node.worker.client import OWN_APP, Worker, WorkerSettings, hello_for
 from banyan.node.worker.messages import Kind
-from banyan.protocol.effects import Aggregate, Aggregated, Inspect, Inspected, Train, Trained
+from banyan.protocol.effects import Aggregate, Aggregated, Inspect, Inspected, Mix, Mixed, Train, Trained
 
 if TYPE_CHECKING:
     from banyan.node.daemon.service import Daemon
@@ -67,6 +67,10 @@ class ProcessWorkers:
     async def aggregate(self, job: Aggregate) -> Aggregated:
         """See :class:`~banyan.node.daemon.jobs.Workers`."""
         return await self._light.aggregate(job)
+
+    async def mix(self, job: Mix) -> Mixed:
+        """See :class:`~banyan.node.daemon.jobs.Workers`."""
+        return await self._light.mix(job)
 
     async def train(
         self, job: Train, base: Path, lessons: Lessons, progress: Callable[[Progress], None]

@@ -1,6 +1,6 @@
 """Workers without processes: the same jobs in threads of this one. For tests, and where no torch is at hand.
 
-Inspecting and aggregating are the real thing. Training is any function from the starting adapter to the
+Inspecting, aggregating and mixing are the real thing. Training is any function from the starting adapter to the
 trained one, so that a network's behaviour can be watched without a model.
 """
 
@@ -19,10 +19,11 @@ from banyan.node.learning.aggregate_job import aggregate
 from banyan.node.learning.blobs import read_sum, write_float32
 from banyan.node.learning.inspect_job import inspect
 from banyan.node.learning.layout import Vector
+from banyan.node.learning.mix_job import mix
 from banyan.node.learning.progress import Progress
 from banyan.node.store import BlobStore
 from banyan.protocol.delta import write_delta
-from banyan.protocol.effects import Aggregate, Aggregated, Inspect, Inspected, Train, Trained
+from banyan.protocol.effects import Aggregate, Aggregated, Inspect, Inspected, Mix, Mixed, Train, Trained
 from banyan.security.charter import Charter
 
 #: From the starting adapter (float32, ``(dimension,)``) and the round's height to the trained one and its losses.
@@ -65,6 +66,10 @@ class ThreadWorkers:
             lambda: aggregate(job, blobs=self._blobs, spec=self._charter.adapter)
         )
 
+    async def mix(self, job: Mix) -> Mixed:
+        """See :class:`~banyan.node.daemon.jobs.Workers`."""
+        return await trio.to_thread.run_sync(lambda: mix(job, blobs=self._blobs, spec=self._charter.adapter))
+
     async def train(
         self, job: Train, base: Path, lessons: Lessons, progress: Callable[[Progress], None]
     ) -> Trained:
@@ -76,10 +81,10 @@ class ThreadWorkers:
 
     def _train(self, job: Train) -> Trained:
         spec = self._charter.adapter
-        start = read_sum(self._blobs, job.adapters, spec)
-        carry = read_sum(self._blobs, job.carry, spec)
+        above = read_sum(self._blobs, job.adapters, spec)
+        start = above + read_sum(self._blobs, job.carry, spec)
         after, metrics = self._trainer(start, job.height)
-        exact = (after - start + carry).astype(np.float32)
+        exact = (after - above).astype(np.float32)
         encoded = encode(exact, self._charter.round.codec)
         data = write_delta(encoded, spec=spec, base=job.base)
         left, _ = write_float32(self._blobs, (exact - encoded.decode()).astype(np.float32), spec)

@@ -25,9 +25,11 @@ from banyan.protocol.chain import Chain
 from banyan.protocol.effects import Aggregate, Aggregated, Input
 from banyan.protocol.judgement import inputs_of, job_of
 from banyan.protocol.messages import KINDS, CertifiedRelease, Opening, Update, read_body
+from banyan.protocol.reader import Reader
+from banyan.protocol.records import Record
 from banyan.protocol.release import Release
 from banyan.security.charter import Charter
-from banyan.security.envelope import Envelope, open_envelope
+from banyan.security.envelope import Envelope
 from banyan.security.errors import BanyanError, Refused
 
 #: The reason in a summary for an update that was admitted and that the rule then gave no weight.
@@ -84,6 +86,7 @@ class Auditor:
         self, charter: Charter, branch: str, homes: Sequence[Home], attackers: Collection[str]
     ) -> None:
         self._charter = charter
+        self._reader = Reader(charter.network_id, max_bytes=charter.limits.message_bytes)
         self._branch = branch
         self._homes = homes
         self._attackers = frozenset(attackers)
@@ -113,7 +116,7 @@ class Auditor:
             height=height,
             release=release.digest.hex(),
             leader=proof.leader,
-            cosigners=tuple(sorted(self._open(data).author for data in proof.certificate)),
+            cosigners=tuple(sorted(self._read(data).envelope.author for data in proof.certificate)),
             admitted=tuple(sorted(authors.values())),
             refused=tuple((item.source, item.reason) for item in release.left_out),
             weights=weights,
@@ -131,16 +134,15 @@ class Auditor:
                 if data not in seen:
                     seen.add(data)
                     with suppress(Refused):
-                        yield self._open(data)
+                        yield self._reader.open(data)
 
-    def _open(self, data: bytes) -> Envelope:
-        limit = self._charter.limits.message_bytes
-        return open_envelope(data, network=self._charter.network_id, max_bytes=limit)
+    def _read(self, data: bytes) -> Record:
+        return self._reader.record(self._reader.open(data))
 
     def _chain(self, envelopes: Iterable[Envelope]) -> Chain:
         """The branch's history, every certificate checked against the one before."""
         bodies = [read_body(e, KINDS[e.kind]) for e in envelopes if e.kind in ("opening", "release")]
-        chain = Chain(self._branch, self._charter.committee, self._open)
+        chain = Chain(self._branch, self._charter.committee, self._read)
         for body in bodies:
             if isinstance(body, Opening) and body.release.branch == self._branch and chain.head is None:
                 chain.check_opening(body.release)

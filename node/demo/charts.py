@@ -2,69 +2,27 @@
 
 from __future__ import annotations
 
-import io
 import math
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
-#: Colours that stand for the page's own: replaced by CSS variables, so that one drawing serves light and dark.
-STAND_INS: Final = {
-    "#010203": "var(--ink)",
-    "#040506": "var(--soft)",
-    "#070809": "var(--line)",
-    "#0a0b0c": "var(--good)",
-    "#0d0e0f": "var(--alone)",
-    "#101112": "var(--bad)",
-}
+from banyan.simulations.report.ink import LIGHT, PAGE, Palette, frame, inline_svg
 
 #: A curve that leaves the picture is cut at this many times the span that the others take, above the start.
 HEADROOM: Final = 0.85
 
 
-@dataclass(frozen=True, slots=True)
-class Palette:
-    """Colours of one drawing."""
-
-    ink: str
-    soft: str
-    line: str
-    good: str
-    alone: str
-    bad: str
-    paper: str
-
-
-PAGE: Final = Palette("#010203", "#040506", "#070809", "#0a0b0c", "#0d0e0f", "#101112", "none")
-LIGHT: Final = Palette("#1f2a24", "#5d6a62", "#d9ded8", "#1b7f5c", "#8a7b4f", "#c2412d", "#ffffff")
-
-
 def loss_svg(summary: Mapping[str, Any]) -> str:
     """The losses as an inline ``<svg>`` in the page's own colours and fonts."""
     figure = _losses(summary, PAGE, (7.2, 3.9))
-    FigureCanvasSVG(figure)
-    buffer = io.StringIO()
-    import matplotlib
-
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "banyan"}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    drawn = buffer.getvalue()
-    drawn = drawn[drawn.index("<svg") :]
-    for stand_in, variable in STAND_INS.items():
-        drawn = drawn.replace(stand_in, variable)
-    drawn = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", drawn, count=1)
-    drawn = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", drawn, count=1)
     label = "Held-out loss after each round: together, alone, and by the plain mean"
-    return drawn.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
+    return inline_svg(figure, "loss", label)
 
 
 def save_loss_png(summary: Mapping[str, Any], path: Path) -> None:
@@ -86,7 +44,7 @@ def _losses(summary: Mapping[str, Any], palette: Palette, inches: tuple[float, f
     curves = summary["curves"]
     figure = Figure(figsize=inches, layout="constrained", facecolor=palette.paper)
     axes = figure.add_subplot(facecolor="none")
-    _frame(axes, palette)
+    frame(axes, palette, x="round", y="held-out loss (nats a token)")
     calm = [
         value
         for curve in (curves["together"], *curves["alone"].values())
@@ -115,18 +73,6 @@ def _losses(summary: Mapping[str, Any], palette: Palette, inches: tuple[float, f
     axes.set_xlim(-0.08 * rounds, rounds * 1.34)
     axes.set_xticks(range(rounds + 1), ["start", *map(str, range(1, rounds + 1))])
     return figure
-
-
-def _frame(axes: Axes, palette: Palette) -> None:
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
-    axes.spines["bottom"].set_color(palette.line)
-    axes.tick_params(colors=palette.soft, length=0, labelsize=9)
-    axes.grid(axis="y", color=palette.line, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.yaxis.set_major_locator(MaxNLocator(6))
-    axes.set_ylabel("held-out loss (nats a token)", color=palette.soft, fontsize=9)
-    axes.set_xlabel("round", color=palette.soft, fontsize=9)
 
 
 def _line(axes: Axes, curve: Sequence[float | None], colour: str, **style: Any) -> None:

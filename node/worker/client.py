@@ -31,7 +31,17 @@ from banyan.node.worker.messages import (
     read_progress,
     read_result,
 )
-from banyan.protocol.effects import Aggregate, Aggregated, Inspect, Inspected, JobFailed, Train, Trained
+from banyan.protocol.effects import (
+    Aggregate,
+    Aggregated,
+    Inspect,
+    Inspected,
+    JobFailed,
+    Mix,
+    Mixed,
+    Train,
+    Trained,
+)
 from banyan.security.errors import BanyanError
 from banyan.security.model import AdapterSpec
 from banyan.security.schema import to_plain
@@ -68,8 +78,8 @@ class Worker:
     """One worker process at most, started at the first job.
 
     Jobs run one at a time in the order they were asked for. A job whose caller is cancelled is withdrawn. Use a
-    ``light`` worker beside the full one for :meth:`aggregate` and :meth:`inspect`, so that rounds go on while this
-    node trains.
+    ``light`` worker beside the full one for :meth:`aggregate`, :meth:`mix` and :meth:`inspect`, so that rounds go on
+    while this node trains.
 
     Every job raises :class:`JobError` or :class:`WorkerLost`; :func:`job_failed` turns either into the core's word.
     """
@@ -146,6 +156,10 @@ class Worker:
     async def aggregate(self, job: Aggregate) -> Aggregated:
         """Close a round or check how it was closed."""
         return _as(Aggregated, await self._do(job))
+
+    async def mix(self, job: Mix) -> Mixed:
+        """Mix this node's own model with its neighbours'."""
+        return _as(Mixed, await self._do(job))
 
     async def inspect(self, job: Inspect) -> Inspected:
         """Decode and measure an update."""

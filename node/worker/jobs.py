@@ -10,18 +10,19 @@ from banyan.node.learning.errors import LearningError
 from banyan.node.learning.evaluate_job import evaluate
 from banyan.node.learning.generate_job import generate
 from banyan.node.learning.inspect_job import inspect
+from banyan.node.learning.mix_job import mix
 from banyan.node.learning.train_job import train
 from banyan.node.learning.workplace import Workplace
 from banyan.node.store.blobs import BlobStore
 from banyan.node.worker.messages import EvaluateOrder, GenerateOrder, Hello, Order, Result, TrainOrder
-from banyan.protocol.effects import Aggregate, Inspect
+from banyan.protocol.effects import Aggregate, Inspect, Mix
 
 if TYPE_CHECKING:
     from banyan.node.learning.flower import LocalClient
 
 
 class Bench:
-    """Runs orders for one network. A light bench aggregates and inspects, and never imports torch."""
+    """Runs orders for one network. A light bench aggregates, mixes and inspects, and never imports torch."""
 
     def __init__(self, hello: Hello) -> None:
         self._light = hello.role == "light"
@@ -41,10 +42,12 @@ class Bench:
         match order:
             case Aggregate():
                 return aggregate(order, blobs=self._place.blobs, spec=self._place.spec)
+            case Mix():
+                return mix(order, blobs=self._place.blobs, spec=self._place.spec)
             case Inspect():
                 return inspect(order, blobs=self._place.blobs, spec=self._place.spec)
         if self._light:
-            raise LearningError("A light worker only aggregates and inspects")
+            raise LearningError("A light worker only aggregates, mixes and inspects")
         client = self._ready_client()
         match order:
             case TrainOrder(job, data, settings):

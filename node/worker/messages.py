@@ -16,12 +16,12 @@ from banyan.node.learning.generate_job import Generate
 from banyan.node.learning.progress import Progress
 from banyan.node.learning.settings import TrainingSettings
 from banyan.node.worker.frames import FrameError
-from banyan.protocol.effects import Aggregate, Aggregated, Inspect, Inspected, Train, Trained
+from banyan.protocol.effects import Aggregate, Aggregated, Inspect, Inspected, Mix, Mixed, Train, Trained
 from banyan.security.model import AdapterSpec
 from banyan.security.schema import Between, Digest, Length, from_plain
 
 Kind: TypeAlias = Literal["full", "light"]
-Result: TypeAlias = Trained | Aggregated | Inspected | Evaluated | str
+Result: TypeAlias = Trained | Aggregated | Mixed | Inspected | Evaluated | str
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +67,14 @@ class GenerateOrder:
     device: str
 
 
-Order: TypeAlias = TrainOrder | EvaluateOrder | GenerateOrder | Aggregate | Inspect
+Order: TypeAlias = TrainOrder | EvaluateOrder | GenerateOrder | Aggregate | Mix | Inspect
 
 ORDERS: dict[str, type[Order]] = {
     "train": TrainOrder,
     "evaluate": EvaluateOrder,
     "generate": GenerateOrder,
     "aggregate": Aggregate,
+    "mix": Mix,
     "inspect": Inspect,
 }
 NAMES: dict[type[Order], str] = {order: name for name, order in ORDERS.items()}
@@ -89,7 +90,7 @@ def write_result(result: Result) -> dict[str, object]:
     if isinstance(result, str):
         return {"text": result}
     plain = {field.name: getattr(result, field.name) for field in dataclasses.fields(result)}
-    if isinstance(result, Aggregated) and result.weights is not None:
+    if isinstance(result, Aggregated | Mixed) and result.weights is not None:
         plain["weights"] = [[key, share] for key, share in sorted(result.weights.items())]
     return plain
 
@@ -114,12 +115,17 @@ def _result(order: Order, values: dict[str, Any]) -> Result:
         case Inspect():
             return Inspected(**values)
         case Aggregate():
-            pairs = values["weights"]
-            values["weights"] = None if pairs is None else {key: share for key, share in pairs}  # noqa: C416
             values["clipped"] = tuple(values["clipped"])
-            return Aggregated(**values)
+            return Aggregated(**values | {"weights": _weights(values["weights"])})
+        case Mix():
+            values["left_out"] = tuple(values["left_out"])
+            return Mixed(**values | {"weights": _weights(values["weights"])})
         case GenerateOrder():
             return str(values["text"])
+
+
+def _weights(pairs: Any) -> dict[bytes, float] | None:
+    return None if pairs is None else {key: share for key, share in pairs}  # noqa: C416
 
 
 def write_progress(progress: Progress) -> dict[str, object]:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from banyan.aggregation.encoding import encode
 from banyan.protocol.delta import read_delta, write_delta
-from banyan.protocol.effects import Effect, InputEvent, MessageReceived, Send, Train, Trained
+from banyan.protocol.effects import Effect, InputEvent, MessageReceived, Mix, Send, Train, Trained
 from banyan.protocol.messages import Bundle, body_of, read_body
 from banyan.protocol.peer import Peer
 from banyan.security.charter import Charter
@@ -67,6 +67,7 @@ class Attack:
         self.now = 0
         self.audience: tuple[str, ...] = ()
         """The receivers of the envelope that :meth:`say` is asked about."""
+        self._learned: dict[bytes, bytes] = {}
         self.join(Coalition())
 
     def join(self, coalition: Coalition) -> None:
@@ -115,10 +116,11 @@ class Attack:
         return [told for effect in effects for told in self._retell(effect)]
 
     def _retell(self, effect: Effect) -> list[Effect]:
+        # What poisons others must not poison its author: neither an update that was left out, nor its own model.
         if isinstance(effect, Train):
-            return [
-                replace(effect, carry=())
-            ]  # a poisoned update that was left out must not poison its author
+            return [replace(effect, carry=() if effect.base else self._honest(effect.carry))]
+        if isinstance(effect, Mix):
+            return [replace(effect, own=self._honest(effect.own))]
         if not isinstance(effect, Send):
             return [effect]
         envelope = self.open(effect.data)
@@ -132,7 +134,13 @@ class Attack:
 
     def send_instead(self, event: Trained, data: bytes) -> Trained:
         """Training that ended in the blob ``data``."""
-        return replace(event, blob=self.blobs.put(data), size=len(data), metrics={})
+        blob = self.blobs.put(data)
+        self._learned = {blob: event.blob}
+        return replace(event, blob=blob, size=len(data), metrics={})
+
+    def _honest(self, model: tuple[bytes, ...]) -> tuple[bytes, ...]:
+        """A model without the lie in it."""
+        return tuple(self._learned.get(blob, blob) for blob in model)
 
     def open(self, data: bytes) -> Envelope | None:
         """The envelope in ``data``, or None if it is none of this network's."""

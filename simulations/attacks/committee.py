@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from banyan.aggregation.encoding import encode
 from banyan.protocol.delta import write_delta
-from banyan.protocol.messages import Proposal, Update, read_body
+from banyan.protocol.messages import Proposal, State, Update, read_body
 from banyan.security.envelope import Envelope
 from banyan.simulations.attacks.attacker import Attack, Told
 
@@ -14,14 +14,15 @@ __all__ = ["Equivocate", "LyingLeader", "SilentLeader"]
 
 
 class Equivocate(Attack):
-    """Send one half of the committee another update than the other half."""
+    """Send one half of the committee, or of the neighbours, another update than the other half."""
 
     def say(self, envelope: Envelope) -> Told | None:
-        if envelope.kind != "update":
+        if envelope.kind not in ("update", "state"):
             return None
-        update = read_body(envelope, Update)
-        other = self.encoded(-self.change(self.blobs.read(update.blob)), update.base)
-        twin = replace(update, blob=self.blobs.put(other), size=len(other))
+        told: Update | State = read_body(envelope, Update if envelope.kind == "update" else State)
+        base = told.base if isinstance(told, Update) else b""
+        other = self.encoded(-self.change(self.blobs.read(told.blob)), base)
+        twin = replace(told, blob=self.blobs.put(other), size=len(other))
         half = len(self.audience) // 2
         return [(self.audience[:half], envelope.data), (self.audience[half:], self.seal(envelope, twin))]
 

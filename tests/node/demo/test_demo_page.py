@@ -4,8 +4,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from banyan.node.demo.charts import STAND_INS, loss_svg, save_loss_png
+from banyan.node.demo.charts import loss_svg, save_loss_png
 from banyan.node.demo.page import headline, page, write_page
+from banyan.simulations.report.ink import STAND_INS
 
 VOID = {"meta", "br", "img", "link", "input", "hr"}
 

@@ -1,0 +1,485 @@
+"""What must hold in every run, whatever the network, the crashes and the attackers do.
+
+An invariant watches a run from outside: it sees every device's disk, as no node can, and does over with fresh eyes what
+the nodes did. What it finds wrong is a violation, which names the device, the time and what was seen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Final, Protocol
+
+from banyan.node.learning.aggregate_job import aggregate
+from banyan.node.learning.inspect_job import inspect
+from banyan.protocol.audit import Audit
+from banyan.protocol.chain import Chain
+from banyan.protocol.effects import Inspect
+from banyan.protocol.events import (
+    BranchOpened,
+    Event,
+    NodeQuarantined,
+    ReleaseCertified,
+    RoundClosing,
+    UpdateAdmitted,
+)
+from banyan.protocol.members import Members
+from banyan.protocol.messages import CertifiedRelease, Update, read_body
+from banyan.protocol.records import record_of
+from banyan.protocol.release import Contribution, Release
+from banyan.security.admission import Reason
+from banyan.security.envelope import open_envelope
+from banyan.security.errors import Refused
+from banyan.simulations.device import Device
+from banyan.simulations.record import ViolationFigures
+from banyan.simulations.world import World
+
+__all__ = ["INVARIANTS", "Invariant", "Scene"]
+
+
+class Scene(Protocol):
+    """The run that is watched."""
+
+    world: World
+    honest: Sequence[Device]
+    violations: list[ViolationFigures]
+    held_limit: float
+    """Bytes of records and blobs that no device may exceed."""
+    traffic_limit: float
+    """Bytes of messages a round that no honest device may exceed on average."""
+    settle: int
+    """Virtual ms after the last mishap within which all must agree again."""
+    calm_since: int
+    """Virtual time of the last mishap."""
+
+    gossip: bool
+    """Whether nobody releases anything, and each device has its own model."""
+    rounds: int
+    """How many releases, or steps, each is to reach."""
+
+    def name_of(self, device: Device) -> str: ...
+    def expected(self) -> list[Device]:
+        """The honest devices that are neither gone nor expelled."""
+
+    def goal_of(self, path: str) -> int:
+        """The height that ``path`` is to reach."""
+
+
+class Invariant:
+    """One thing that must hold. The class's docstring says it in a sentence."""
+
+    name: ClassVar[str]
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene = scene
+
+    def happened(self, device: Device, event: Event) -> None:
+        """An honest device emitted ``event``."""
+
+    def crashed(self, device: Device) -> None:
+        """``device`` is about to lose its memory."""
+
+    def restarted(self, device: Device, disk_lost: bool) -> None:
+        """``device`` is back."""
+
+    def ticked(self) -> None:
+        """Some virtual seconds have passed."""
+
+    def finished(self) -> None:
+        """The run is over."""
+
+    def violated(self, where: Device | str, what: str) -> None:
+        """Report it."""
+        world = self.scene.world
+        time = world.clock.now - world.charter.created
+        name = where if isinstance(where, str) else self.scene.name_of(where)
+        self.scene.violations.append(ViolationFigures(self.name, time, name, what))
+
+
+class OneReleaseAHeight(Invariant):
+    """No branch ever has two certified releases at one height, and every certificate is a quorum of its committee."""
+
+    name = "one-release-a-height"
+
+    def __init__(self, scene: Scene) -> None:
+        super().__init__(scene)
+        self.chains: dict[str, Chain] = {}
+
+    def happened(self, device: Device, event: Event) -> None:
+        if device.peer is None or not isinstance(event, ReleaseCertified | BranchOpened):
+            return
+        theirs = device.peer.branches[event.branch].chain
+        ours = self.chains.get(event.branch)
+        if ours is None:
+            reader = self.scene.world.reader
+            ours = Chain(
+                event.branch,
+                self.scene.world.charter.committee,
+                lambda data: reader.record(reader.open(data)),
+            )
+            opening = theirs.at(0)
+            if opening is None:
+                return
+            ours.open(opening)
+            self.chains[event.branch] = ours
+        if isinstance(event, BranchOpened):
+            self._compare(device, ours, theirs.at(0))
+            return
+        while ours.height < event.height:
+            proof = theirs.proof(ours.height + 1)
+            if proof is None or not self._extend(device, ours, proof):
+                return
+        self._compare(device, ours, theirs.at(event.height))
+
+    def _extend(self, device: Device, ours: Chain, proof: CertifiedRelease) -> bool:
+        try:
+            ours.verify(proof)
+        except Refused as refusal:
+            self.violated(
+                device, f"{proof.release.branch} {proof.release.height} is not certified: {refusal.what}"
+            )
+            return False
+        ours.append(proof)
+        return True
+
+    def _compare(self, device: Device, ours: Chain, theirs: Release | None) -> None:
+        if theirs is None:
+            return
+        first = ours.at(theirs.height)
+        if first is not None and first.digest != theirs.digest:
+            self.violated(
+                device,
+                f"{theirs.branch} has two releases {theirs.height}: {first.digest.hex()[:12]} and "
+                f"{theirs.digest.hex()[:12]}",
+            )
+
+
+class _EachRelease(Invariant):
+    """Looks at every release once, when the first honest device has it."""
+
+    def __init__(self, scene: Scene) -> None:
+        super().__init__(scene)
+        self._seen: set[bytes] = set()
+
+    def happened(self, device: Device, event: Event) -> None:
+        if not isinstance(event, ReleaseCertified) or device.peer is None:
+            return
+        chain = device.peer.branches[event.branch].chain
+        release, base = chain.at(event.height), chain.at(event.height - 1)
+        if release is not None and base is not None and release.digest not in self._seen:
+            self._seen.add(release.digest)
+            self.check(device, release, base)
+
+    def check(self, device: Device, release: Release, base: Release) -> None:
+        raise NotImplementedError
+
+
+class OnlyAdmissibleInputs(_EachRelease):
+    """No release contains an update that is unsigned, inadmissible, or not from a member."""
+
+    name = "only-admissible-inputs"
+
+    def __init__(self, scene: Scene) -> None:
+        super().__init__(scene)
+        self._members = Members(scene.world.charter, scene.world.verifier)
+        self._certified: dict[bytes, Release] = {}
+
+    def check(self, device: Device, release: Release, base: Release) -> None:
+        self._certified[release.digest] = release
+        audit = Audit(release, base, self.scene.world.charter, self._members.check_past)
+        for used in release.used:
+            problem = (
+                self._child(used) if used.source.startswith("/") else self._update(device, used, audit, base)
+            )
+            if problem:
+                self.violated(device, f"{release.branch} {release.height} uses {used.source}: {problem}")
+
+    def _child(self, used: Contribution) -> str:
+        child = self._certified.get(used.key)
+        if child is None:
+            return "no such release of the child is certified"
+        return "" if child.adapter == used.blob else "it is not the adapter of the child's release"
+
+    def _update(self, device: Device, used: Contribution, audit: Audit, base: Release) -> str:
+        world = self.scene.world
+        holders = (device, *world.devices.values())
+        data = next((holder.records[used.key] for holder in holders if used.key in holder.records), None)
+        if data is None:
+            return "nobody can show the update"
+        try:
+            envelope = open_envelope(data, network=world.charter.network_id, verify=world.verifier)
+            update = read_body(envelope, Update)
+            audit.take(record_of(envelope, update))
+        except Refused as refusal:
+            return refusal.what
+        if update.base != base.digest and world.charter.round.staleness == 0:
+            return "it starts from another release"
+        try:
+            found = inspect(Inspect(used.blob), blobs=Everywhere(world, device), spec=world.spec)
+        except KeyError:
+            return "nobody has its blob"
+        return (
+            found.detail
+            or found.refusal
+            or ("" if found.base == update.base else "its blob has another base")
+        )
+
+
+class ReleasesRecompute(_EachRelease):
+    """Every release is what the charter's rule makes of its signed inputs."""
+
+    name = "releases-recompute"
+
+    def check(self, device: Device, release: Release, base: Release) -> None:
+        world = self.scene.world
+        audit = Audit(release, base, world.charter, lambda *_: None)
+        try:
+            result = aggregate(audit.job(), blobs=Everywhere(world, device), spec=world.spec)
+        except (KeyError, ValueError, Refused) as error:
+            self.violated(device, f"{release.branch} {release.height} cannot be recomputed: {error}")
+            return
+        if problem := audit.problem(result):
+            self.violated(device, f"{release.branch} {release.height}: {problem}")
+
+
+@dataclass
+class _Memory:
+    """What a device had acknowledged when it crashed."""
+
+    heads: dict[str, tuple[int, bytes]] = field(default_factory=dict)
+    records: frozenset[bytes] = frozenset()
+
+
+class AcknowledgedSurvives(Invariant):
+    """What a device had acknowledged before a crash it knows after it: every release, and what it said in the rounds
+    that were running."""
+
+    name = "acknowledged-survives"
+
+    def __init__(self, scene: Scene) -> None:
+        super().__init__(scene)
+        self._before: dict[str, _Memory] = {}
+
+    def crashed(self, device: Device) -> None:
+        peer = device.peer
+        if peer is None:
+            return
+        heads = {
+            path: (branch.chain.height, branch.chain.head.digest)
+            for path, branch in peer.branches.items()
+            if branch.chain.head is not None
+        }
+        own = frozenset(
+            record.id
+            for record in peer.records.all()
+            if record.envelope.author == device.name and record.slot[0] in ("update", "proposal", "vote")
+        )
+        self._before[device.name] = _Memory(heads, own)
+
+    def restarted(self, device: Device, disk_lost: bool) -> None:
+        before, peer = self._before.pop(device.name, None), device.peer
+        if before is None or peer is None or disk_lost:
+            return
+        for path, (height, digest) in before.heads.items():
+            known = peer.branches[path].chain.at(height) if path in peer.branches else None
+            if known is None or known.digest != digest:
+                self.violated(device, f"it has forgotten release {height} of {path}")
+        for record_id in sorted(before.records):
+            if record_id not in peer.records:
+                self.violated(device, f"it has forgotten its own record {record_id.hex()[:12]}")
+
+
+class HonestNeverGuilty(Invariant):
+    """No honest device is ever proved to be a cheat, whatever crashes and cuts it went through."""
+
+    name = "honest-never-guilty"
+
+    def __init__(self, scene: Scene) -> None:
+        super().__init__(scene)
+        self._amnesiac: set[str] = set()
+        self._told: set[str] = set()
+
+    def restarted(self, device: Device, disk_lost: bool) -> None:
+        if disk_lost:  # it may contradict what it no longer knows it said
+            self._amnesiac.add(device.name)
+
+    def happened(self, device: Device, event: Event) -> None:
+        if not isinstance(event, NodeQuarantined) or event.member in self._told | self._amnesiac:
+            return
+        accused = self.scene.world.devices.get(event.member)
+        if accused is not None and accused.attack is None and event.why != Reason.REVOKED.value:
+            self._told.add(event.member)
+            self.violated(device, f"it shut out {self.scene.name_of(accused)} for {event.why}")
+
+
+class HealedHeadsAgree(Invariant):
+    """A stated time after the last mishap all live honest devices have the releases that any of them had then; and at
+    the end the same heads."""
+
+    name = "healed-heads-agree"
+
+    def __init__(self, scene: Scene) -> None:
+        super().__init__(scene)
+        self._known: dict[str, tuple[int, bytes]] | None = None
+        self._checked = False
+
+    def ticked(self) -> None:
+        now = self.scene.world.clock.now
+        if self._known is None and now >= self.scene.calm_since:
+            self._known = self._newest()
+        if self._known is not None and not self._checked and now >= self.scene.calm_since + self.scene.settle:
+            self._checked = True
+            for path, (height, digest) in self._known.items():
+                self._expect(path, height, digest)
+
+    def finished(self) -> None:
+        for path, (height, digest) in self._newest().items():
+            self._expect(path, height, digest)
+
+    def _newest(self) -> dict[str, tuple[int, bytes]]:
+        newest: dict[str, tuple[int, bytes]] = {}
+        for device in self.scene.expected():
+            for path, branch in device.peer.branches.items() if device.peer else ():
+                head = branch.chain.head
+                if head is not None and head.height > newest.get(path, (-1, b""))[0]:
+                    newest[path] = (head.height, head.digest)
+        return newest
+
+    def _expect(self, path: str, height: int, digest: bytes) -> None:
+        for device in self.scene.expected():
+            if device.peer is None or path not in device.peer.branches:
+                continue
+            chain = device.peer.branches[path].chain
+            known = chain.at(height)
+            if known is None or known.digest != digest:
+                self.violated(
+                    device, f"it has not heard of release {height} of {path}, only of {chain.height}"
+                )
+
+
+class EveryUpdateAnswered(_EachRelease):
+    """Every update that reached the release's leader in time, and every seat of the roster, is used or left out with a
+    reason, and never both."""
+
+    name = "every-update-answered"
+
+    def __init__(self, scene: Scene) -> None:
+        super().__init__(scene)
+        self._admitted: dict[tuple[str, str, int], set[str]] = {}
+        self._closing: dict[tuple[str, str, int], frozenset[str]] = {}
+
+    def happened(self, device: Device, event: Event) -> None:
+        if isinstance(event, UpdateAdmitted):
+            self._admitted.setdefault((device.name, event.branch, event.height), set()).add(event.author)
+        elif isinstance(event, RoundClosing):
+            key = (device.name, event.branch, event.height)
+            self._closing[key] = frozenset(self._admitted.pop(key, ()))
+        super().happened(device, event)
+
+    def check(self, device: Device, release: Release, base: Release) -> None:
+        where = f"{release.branch} {release.height}"
+        used = [each.source for each in release.used]
+        left_out = [each.source for each in release.left_out]
+        if twice := {name for name in used if name in left_out or used.count(name) > 1}:
+            self.violated(device, f"{where} answers {', '.join(sorted(twice))} twice")
+        if unknown := {each.reason for each in release.left_out} - _REASONS:
+            self.violated(device, f"{where} gives reasons nobody knows: {', '.join(sorted(unknown))}")
+        answered = {*used, *left_out}
+        seats = {seat.member for seat in base.roster if seat.speaks_for == release.branch}
+        if forgotten := seats - answered:
+            self.violated(device, f"{where} does not say what became of {', '.join(sorted(forgotten))}")
+        assert device.peer is not None
+        proof = device.peer.branches[release.branch].chain.proof(release.height)
+        leader = proof.leader if proof else ""
+        key = (leader, release.branch, release.height)
+        if unanswered := self._closing.pop(key, frozenset()) - answered:
+            self.violated(device, f"{where}: its leader had admitted {', '.join(sorted(unanswered))}")
+
+
+class BoundedDevice(Invariant):
+    """No device holds more bytes, and no honest device sends more bytes a round, than the scenario allows: however
+    large the network, a phone can take part."""
+
+    name = "bounded-device"
+
+    def __init__(self, scene: Scene) -> None:
+        super().__init__(scene)
+        self._told: set[str] = set()
+
+    def ticked(self) -> None:
+        for device in self.scene.expected():
+            if device.held > self.scene.held_limit and device.name not in self._told:
+                self._told.add(device.name)
+                self.violated(device, f"it holds {device.held / 1e6:.1f} MB")
+
+    def finished(self) -> None:
+        for device in self.scene.expected():
+            rounds = max([1, *(b.chain.height for b in device.peer.branches.values())]) if device.peer else 1
+            if device.bytes_sent / rounds > self.scene.traffic_limit:
+                self.violated(device, f"it sent {device.bytes_sent / rounds / 1e6:.1f} MB a round")
+
+
+class RoundsGoOn(Invariant):
+    """Every branch reaches the releases that the scenario asks of it."""
+
+    name = "rounds-go-on"
+
+    def finished(self) -> None:
+        if self.scene.gossip:
+            for device in self.scene.expected():
+                if device.steps() < self.scene.rounds:
+                    self.violated(device, f"it made {device.steps()} of its {self.scene.rounds} steps")
+            return
+        for path in sorted(self.scene.world.charter.branches):
+            goal = self.scene.goal_of(path)
+            heights = [
+                device.peer.branches[path].chain.height
+                for device in self.scene.expected()
+                if device.peer and path in device.peer.branches
+            ]
+            if heights and min(heights) < goal:
+                self.violated(path, f"it has {min(heights)} of the {goal} releases that it was to reach")
+
+
+class Everywhere:
+    """All devices' blobs as one store that is only read; ``first`` is looked at first."""
+
+    def __init__(self, world: World, first: Device) -> None:
+        self._world, self._first = world, first
+        self._made: dict[bytes, bytes] = {}
+
+    def read(self, digest: bytes) -> bytes:
+        """The bytes of a blob. Raises KeyError where nobody has it."""
+        if digest in self._made:
+            return self._made[digest]
+        for device in (self._first, *self._world.devices.values()):
+            if digest in device.blobs.data:
+                return device.blobs.data[digest]
+        raise KeyError(digest.hex())
+
+    def put(self, data: bytes) -> bytes:
+        """Keep what a computation makes, for this computation alone."""
+        digest = hashlib.sha256(data).digest()
+        self._made[digest] = data
+        return digest
+
+
+_REASONS: Final = frozenset(reason.value for reason in Reason)
+
+INVARIANTS: Final[tuple[type[Invariant], ...]] = (
+    OneReleaseAHeight,
+    OnlyAdmissibleInputs,
+    ReleasesRecompute,
+    AcknowledgedSurvives,
+    HonestNeverGuilty,
+    HealedHeadsAgree,
+    EveryUpdateAnswered,
+    BoundedDevice,
+    RoundsGoOn,
+)
+
+
+def watching(scene: Scene, kinds: Iterable[type[Invariant]] = INVARIANTS) -> list[Invariant]:
+    """One of each, to be told of everything."""
+    return [kind(scene) for kind in kinds]

@@ -1,0 +1,62 @@
+"""Jobs of content-addressed inputs, done once a world: a virtual device finds what another has already computed.
+
+Inspecting a delta and closing a round are pure functions of the blobs they name, and every member of a committee does
+the same ones. A device gets a result only if it holds the inputs itself; else the job fails as it would alone.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any, Final
+
+from banyan.node.learning.aggregate_job import aggregate
+from banyan.node.learning.inspect_job import inspect
+from banyan.node.learning.memory_blobs import MemoryBlobs
+from banyan.protocol.effects import Aggregate, Aggregated, Inspect, Inspected
+from banyan.security.model import AdapterSpec
+
+__all__ = ["SharedJobs"]
+
+REMEMBERED: Final = 16_384
+"""Results of each kind that are kept, the newest."""
+
+
+class SharedJobs:
+    """Inspects and aggregates for every device of one world."""
+
+    def __init__(self, spec: AdapterSpec) -> None:
+        self._spec = spec
+        self._inspected: OrderedDict[bytes, Inspected] = OrderedDict()
+        self._aggregated: OrderedDict[tuple[object, ...], tuple[Aggregated, bytes, bytes]] = OrderedDict()
+
+    def inspect(self, job: Inspect, blobs: MemoryBlobs) -> Inspected:
+        """What is in a blob of ``blobs``."""
+        known = self._inspected.get(job.digest) if job.digest in blobs.data else None
+        if known is None:
+            known = self._inspected[job.digest] = inspect(job, blobs=blobs, spec=self._spec)
+            _forget(self._inspected)
+        return known
+
+    def aggregate(self, job: Aggregate, blobs: MemoryBlobs) -> Aggregated:
+        """The aggregate of what is in ``blobs``, and its two results put there. Raises what the job raises."""
+        key = (job.branch, job.height, job.job, job.inputs, job.rule, job.f, job.clip, job.base, job.expected)
+        known = self._aggregated.get(key) if _holds_inputs(job, blobs) else None
+        if known is None:
+            result = aggregate(job, blobs=blobs, spec=self._spec)
+            known = (result, blobs.read(result.change), blobs.read(result.adapter))
+            self._aggregated[key] = known
+            _forget(self._aggregated)
+        result, change, adapter = known
+        blobs.data[result.change], blobs.data[result.adapter] = change, adapter
+        return result
+
+
+def _holds_inputs(job: Aggregate, blobs: MemoryBlobs) -> bool:
+    needed = [blob for each in job.inputs for blob in (each.blob, each.minus) if blob is not None]
+    needed += [blob for blob in (job.base, job.expected) if blob is not None]
+    return all(blob in blobs.data for blob in needed)
+
+
+def _forget(results: OrderedDict[Any, Any]) -> None:
+    while len(results) > REMEMBERED:
+        results.popitem(last=False)

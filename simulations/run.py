@@ -1,0 +1,409 @@
+"""Run one scenario from one seed: set the stage, let time pass, watch, and write down what happened."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+
+from banyan.node.learning.blobs import read_sum
+from banyan.protocol.effects import Effect, InputEvent
+from banyan.protocol.events import BranchOpened, Event, ReleaseCertified
+from banyan.protocol.paths import path_to
+from banyan.security.errors import Refused
+from banyan.simulations.device import Device
+from banyan.simulations.invariants import INVARIANTS, Everywhere, Invariant
+from banyan.simulations.network import Conditions
+from banyan.simulations.record import (
+    NodeFigures,
+    ReleaseFigures,
+    RunRecord,
+    ScoreFigures,
+    ViolationFigures,
+)
+from banyan.simulations.scenario import Arm, Scenario, ScenarioError
+from banyan.simulations.tasks import Quadratic, Score
+from banyan.simulations.world import World
+
+__all__ = ["Run", "run_scenario"]
+
+Progress = Callable[[float, str], None]
+"""Told how much of a run is done, from 0 to 1, and what is going on."""
+
+Watcher = Callable[[int, str, InputEvent, list[Effect]], None]
+"""Told of every step of a core: virtual ms since the start, device, what it heard, what it does."""
+
+TICK: Final = 5_000
+"""Virtual ms between two looks at what changes slowly."""
+
+JUDGES: Final = 32
+"""At most so many devices are asked how well a release serves them."""
+
+
+def run_scenario(
+    scenario: Scenario,
+    seed: int,
+    arm: Arm = "as-is",
+    *,
+    invariants: Sequence[type[Invariant]] = INVARIANTS,
+    progress: Progress | None = None,
+    watcher: Watcher | None = None,
+) -> RunRecord:
+    """Run one arm of a scenario to its end. Equal arguments give equal records, but for ``seconds``.
+
+    Raises:
+        ScenarioError: the scenario asks for what cannot be.
+    """
+    run = Run(scenario.for_arm(arm), seed, invariants, watcher)
+    started = time.perf_counter()
+    run.play(progress or (lambda done, what: None))
+    return run.record(arm, time.perf_counter() - started)
+
+
+class Run:
+    """One run: the stage on which faults happen and the scene that invariants watch."""
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        seed: int,
+        invariants: Sequence[type[Invariant]] = INVARIANTS,
+        watcher: Watcher | None = None,
+    ) -> None:
+        self.scenario, self.seed = scenario, seed
+        self.rng = random.Random(f"scenario|{seed}")
+        self.world = World(
+            seed,
+            dict(scenario.tree),
+            scenario.charter_policies(),
+            _conditions(scenario),
+            Quadratic(seed=seed, **scenario.task.options),
+            admission=scenario.admission,
+            pinned=scenario.pinned,
+            fast_signatures={"auto": None, "ed25519": False, "fast": True}[scenario.signatures],
+        )
+        self._names = self.world.names
+        self._named = {name: node for node, name in self._names.items()}
+        self.absent: set[str] = set()
+        self.violations: list[ViolationFigures] = []
+        self.faults: list[tuple[int, str]] = []
+        self.releases: dict[tuple[str, int], ReleaseFigures] = {}
+        self.scores: list[ScoreFigures] = []
+        self.held_limit, self.traffic_limit = scenario.held_limit * 1e6, scenario.traffic_limit * 1e6
+        self.settle = round(1000 * scenario.settle)
+        self.calm_since = self.world.clock.now
+        self._dismissed: set[str] = set()
+        self._crashes: dict[str, int] = {}
+        self._opened: dict[str, int] = {}
+        self.rounds = scenario.rounds
+        self.gossip = self.world.charter.round.coordination == "gossip"
+        self._steps_scored = 0
+        self._arrange_devices()
+        self.honest = [device for device in self.world.devices.values() if device.attack is None]
+        self._own = {path: [d for d in self.honest if d.settings.branch == path] for path in scenario.tree}
+        self.invariants = [kind(self) for kind in invariants]
+        self.world.on_event = self._witness
+        if watcher is not None:
+            self.world.on_step = lambda name, event, effects: watcher(
+                self._since_start(), self._names.get(name, name), event, effects
+            )
+        for fault in scenario.faults:
+            fault.arrange(self)
+
+    # ------------------------------------------------------------------------------------ setting the stage
+
+    def _arrange_devices(self) -> None:
+        scenario, world = self.scenario, self.world
+        for device in world.devices.values():
+            device.settings = replace(device.settings, target_height=scenario.rounds)
+            device.train_time = round(1000 * self.rng.uniform(*scenario.training))
+        if scenario.graph == "dumbbell":
+            names = list(world.devices)
+            half = len(names) // 2
+            cliques = [set(names[:half]), set(names[half:]), {names[0], names[half]}]
+            world.network.wire(cliques)
+            for name, device in world.devices.items():
+                near = {other for clique in cliques if name in clique for other in clique} - {name}
+                device.settings = replace(device.settings, neighbours=tuple(sorted(near)))
+        root = world.charter.roots[0]
+        for wanted in scenario.attackers:
+            if wanted.devices:
+                chosen = [self._device(name) for name in wanted.devices]
+            else:
+                able = [
+                    device
+                    for device in world.devices.values()
+                    if device.attack is None
+                    and device.name != root
+                    and wanted.branch in (None, device.settings.branch)
+                ]
+                if len(able) < wanted.count:
+                    raise ScenarioError(
+                        f"{scenario.name} wants {wanted.count} devices that {wanted.attack} and has {len(able)}",
+                        "Lower the count, or add devices to the branch",
+                    )
+                chosen = self.rng.sample(able, wanted.count)
+            for device in chosen:
+                world.corrupt(device, wanted.attack, **wanted.options)
+
+    def _device(self, name: str) -> Device:
+        try:
+            return self.world.devices[self._named[name]]
+        except KeyError:
+            raise ScenarioError(
+                f"There is no device {name!r}", "Devices are called by branch and number, such as /en#0"
+            ) from None
+
+    # ------------------------------------------------------------------------------------ the stage of faults
+
+    def later(self, seconds: float, action: Callable[[], None]) -> None:
+        at = self.world.charter.created + round(1000 * seconds)
+        self.calm_since = max(self.calm_since, at)
+        self.world.clock.at(at, action)
+
+    def note(self, what: str) -> None:
+        self.faults.append((self._since_start(), what))
+
+    def crash(self, device: Device) -> None:
+        for invariant in self.invariants:
+            invariant.crashed(device)
+        device.crash()
+        self._crashes[device.name] = self._crashes.get(device.name, 0) + 1
+        self.note(f"{self.name_of(device)} crashes")
+
+    def restart(self, device: Device, *, disk_lost: bool = False) -> None:
+        if device.peer is not None or device.name in self._dismissed:
+            return
+        if disk_lost:
+            device.lose_disk()
+        device.start()
+        self.note(f"{self.name_of(device)} is back{' with an empty disk' if disk_lost else ''}")
+        for invariant in self.invariants:
+            invariant.restarted(device, disk_lost)
+
+    def dismiss(self, device: Device) -> None:
+        self._dismissed.add(device.name)
+
+    def name_of(self, device: Device) -> str:
+        return self._names[device.name]
+
+    # ------------------------------------------------------------------------------------ the scene of invariants
+
+    def expected(self) -> list[Device]:
+        return [d for d in self.honest if d.peer is not None and d.name not in self._dismissed]
+
+    def goal_of(self, path: str) -> int:
+        """All rounds where devices work; half of them where a branch lives on what its children send up."""
+        if self.scenario.tree.get(path, 0):
+            return self.scenario.rounds
+        return max(1, self.scenario.rounds // 2)
+
+    def _since_start(self) -> int:
+        return self.world.clock.now - self.world.charter.created
+
+    def _witness(self, name: str, event: Event) -> None:
+        device = self.world.devices.get(name)
+        if device is None or device.attack is not None:
+            return
+        if isinstance(event, BranchOpened):
+            self._opened.setdefault(event.branch, self._since_start())
+        elif isinstance(event, ReleaseCertified) and (event.branch, event.height) not in self.releases:
+            self._write_down(device, event)
+        for invariant in self.invariants:
+            invariant.happened(device, event)
+
+    def _write_down(self, device: Device, event: ReleaseCertified) -> None:
+        now = self._since_start()
+        before = self.releases.get((event.branch, event.height - 1))
+        since = before.time if before else self._opened.get(event.branch, now)
+        self.releases[event.branch, event.height] = ReleaseFigures(
+            event.branch,
+            event.height,
+            now,
+            now - since,
+            self._names.get(event.leader, event.leader),
+            tuple(self._names.get(each, each) for each in event.used),
+            tuple((self._names.get(each, each), reason) for each, reason in event.left_out),
+        )
+        self._score(device, event.branch, event.height)
+
+    def _score(self, device: Device, path: str, height: int) -> None:
+        """How the newest model of a branch serves the honest devices at and below it."""
+        assert device.peer is not None
+        heads = [device.peer.branches[each].chain.head for each in path_to(path)]
+        adapters = [head.adapter for head in heads if head is not None and head.adapter]
+        try:
+            model = read_sum(Everywhere(self.world, device), adapters, self.world.spec)
+        except (KeyError, Refused):
+            return  # nobody honest can bring it
+        judges = self._judges(path)
+        self._write_score(path, height, [self.world.task.score(each.name, model) for each in judges])
+
+    def _judges(self, path: str) -> list[Device]:
+        """Some of the honest devices at and below a branch."""
+        inside = path.rstrip("/") + "/"
+        served = [d for d in self.honest if (d.settings.branch + "/").startswith(inside)]
+        return served[:: max(1, -(-len(served) // JUDGES))]
+
+    def _score_own_models(self) -> None:
+        """Where nobody releases: how every device's own model serves it, once all have come a step further."""
+        devices = self.expected()
+        step = min((device.steps() for device in devices), default=0)
+        if step > self._steps_scored:
+            self._steps_scored = step
+            for path in sorted(self.scenario.tree):
+                judges = [each for each in self._judges(path) if each.peer is not None]
+                scores = [self.world.task.score(each.name, each.own_model()) for each in judges]
+                self._write_score(path, step, scores)
+
+    def _write_score(self, path: str, height: int, scores: list[Score]) -> None:
+        if not scores:
+            return
+        accuracies = [score.accuracy for score in scores if score.accuracy is not None]
+        self.scores.append(
+            ScoreFigures(
+                path,
+                height,
+                self._since_start(),
+                sum(score.loss for score in scores) / len(scores),
+                max(score.loss for score in scores),
+                sum(accuracies) / len(accuracies) if accuracies else None,
+            )
+        )
+
+    # ------------------------------------------------------------------------------------ playing
+
+    def play(self, progress: Progress) -> None:
+        """Let time pass until every goal is reached and all mishaps are over, then until all agree."""
+        world = self.world
+        end = world.charter.created + round(1000 * self.scenario.limit)
+        world.start(device for device in world.devices.values() if device.name not in self.absent)
+        ticks = world.clock.now + TICK
+        while world.clock.now < end and not (self._reached() and world.clock.now >= self.calm_since):
+            world.run(limit=1_000)
+            if self.gossip:
+                self._score_own_models()
+            if world.clock.now >= ticks:
+                ticks = world.clock.now + TICK
+                self._tick()
+                progress(self._share_done(), self._standing())
+        end = world.clock.now + self.settle
+        while world.clock.now < end and not self._agreed():
+            world.run(limit=1_000)
+        self._tick()
+        for invariant in self.invariants:
+            invariant.finished()
+        progress(1.0, self._standing())
+
+    def _tick(self) -> None:
+        for device in self.world.live():
+            device.collect_garbage()
+        for invariant in self.invariants:
+            invariant.ticked()
+
+    def _reached(self) -> bool:
+        if self.gossip:
+            here = [device for device in self.honest if device.name not in self._dismissed]
+            return all(device.steps() >= self.scenario.rounds for device in here)
+        return all(
+            device.peer is not None and device.height(path) >= self.goal_of(path)
+            for path in self.scenario.tree
+            for device in self._followers(path)
+        )
+
+    def _followers(self, path: str) -> list[Device]:
+        """Who is asked how high a branch stands: its own honest devices, or some other where it has none."""
+        own = [device for device in self._own[path] if device.name not in self._dismissed]
+        return own or [d for d in self.expected() if d.peer is not None and path in d.peer.branches][:1]
+
+    def _agreed(self) -> bool:
+        return all(len({d.head(path) for d in self._followers(path)}) <= 1 for path in self.scenario.tree)
+
+    def _share_done(self) -> float:
+        if self.gossip:
+            return min(1.0, self._steps_scored / self.scenario.rounds)
+        shares = []
+        for path in self.scenario.tree:
+            height = max((h for branch, h in self.releases if branch == path), default=0)
+            shares.append(min(1.0, height / self.goal_of(path)))
+        return sum(shares) / len(shares)
+
+    def _standing(self) -> str:
+        done = f"{self._steps_scored} steps" if self.gossip else f"{len(self.releases)} releases"
+        return f"{done}, {self._since_start() / 1000:.0f} virtual seconds"
+
+    # ------------------------------------------------------------------------------------ writing down
+
+    def record(self, arm: Arm, seconds: float) -> RunRecord:
+        """What happened, as plain data."""
+        world, scenario = self.world, self.scenario
+        return RunRecord(
+            scenario=scenario.name,
+            about=scenario.about,
+            arm=arm,
+            seed=self.seed,
+            settings=scenario.model_dump(mode="json"),
+            signatures="Ed25519",
+            trace=world.trace_hash,
+            finished=self._reached(),
+            goal=f"{scenario.rounds} steps of every honest device"
+            if self.gossip
+            else f"{scenario.rounds} releases of every branch, and all live honest devices agree",
+            virtual_ms=self._since_start(),
+            seconds=seconds,
+            events=world.steps,
+            nodes=tuple(self._figures(device) for device in world.devices.values()),
+            releases=tuple(sorted(self.releases.values(), key=lambda each: (each.branch, each.height))),
+            scores=tuple(self.scores),
+            violations=tuple(self.violations),
+            faults=tuple(self.faults),
+            alone=self._alone(),
+        )
+
+    def _figures(self, device: Device) -> NodeFigures:
+        shut_out = sum(device.name in d.peer.quarantined for d in self.honest if d.peer is not None)
+        return NodeFigures(
+            name=self._names[device.name],
+            node=device.name,
+            branch=device.settings.branch,
+            attack=None if device.attack is None else device.attack_name,
+            messages=device.messages_sent,
+            bytes=device.bytes_sent,
+            blob_bytes=device.blob_bytes_sent,
+            held=device.most_held,
+            quarantined_by=shut_out,
+            crashes=self._crashes.get(device.name, 0),
+        )
+
+    def _alone(self) -> dict[str, float]:
+        """The mean loss of a few devices of each branch that train as often and hear of nobody."""
+        losses: dict[str, float] = {}
+        task = self.world.task
+        for path, devices in self._own.items():
+            some = devices[:: max(1, len(devices) // 5)][:5]
+            reached = []
+            for device in some:
+                model = np.zeros(task.dimension, np.float32)
+                for height in range(1, self.scenario.rounds + 1):
+                    model = task.train(device.name, model, height)
+                reached.append(task.score(device.name, model).loss)
+            if reached:
+                losses[path] = sum(reached) / len(reached)
+        return losses
+
+
+def _conditions(scenario: Scenario) -> Conditions:
+    links = scenario.network
+    return Conditions(
+        latency=links.latency,
+        loss=links.loss,
+        duplication=links.duplication,
+        rate=links.rate,
+        distance=links.distance,
+        jitter=links.jitter,
+        reordering=links.reordering,
+    )

@@ -1,0 +1,43 @@
+"""The hash of everything that happens in a world, in order: equal seeds give equal hashes, everywhere."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+
+from banyan.protocol.effects import Effect, InputEvent, MessageReceived, PutRecord, Send
+
+__all__ = ["Trace"]
+
+
+class Trace:
+    """Messages enter by the SHA-256 of their bytes, everything else as it reads.
+
+    Args:
+        id_of: the SHA-256 of a message.
+    """
+
+    def __init__(self, id_of: Callable[[bytes], bytes]) -> None:
+        self._id_of = id_of
+        self._hash = hashlib.sha256()
+
+    def add(self, now: int, device: str, event: InputEvent, effects: Iterable[Effect]) -> None:
+        """``device`` handled ``event`` at ``now`` (ms) and brought about ``effects``."""
+        parts = [f"\n{now} {device} {self._input(event)}"]
+        parts += map(self._effect, effects)
+        self._hash.update("\n ".join(parts).encode())
+
+    def _input(self, event: InputEvent) -> str:
+        if type(event) is MessageReceived:
+            return f"received {event.sender} {self._id_of(event.data).hex()}"
+        return repr(event)
+
+    def _effect(self, effect: Effect) -> str:
+        if type(effect) is Send:
+            return f"send {' '.join(effect.to)} {self._id_of(effect.data).hex()}"
+        if type(effect) is PutRecord:
+            return f"keep {effect.record.hex()}"
+        return repr(effect)
+
+    def hexdigest(self) -> str:
+        return self._hash.hexdigest()

@@ -1,0 +1,160 @@
+"""Each invariant bites: a run in which it is broken on purpose is found out, by that invariant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from banyan.protocol.effects import MessageReceived
+from banyan.protocol.messages import CertifiedRelease, Update, Vote, body_of
+from banyan.protocol.records import Record
+from banyan.protocol.release import Contribution, Release, committee_of
+from banyan.security.envelope import seal
+from banyan.simulations.device import Device
+from banyan.simulations.invariants import INVARIANTS
+from banyan.simulations.run import Run, run_scenario
+from banyan.simulations.scenario import Scenario
+
+SMALL = Scenario.model_validate(
+    {
+        "name": "small",
+        "about": "Five devices on one branch",
+        "tree": {"/": 5},
+        "rounds": 3,
+        "limit": 120,
+        "settle": 20,
+        "policies": {"round": {"rule": "geometric-median", "f": 1, "min_updates": 3}},
+    }
+)
+
+
+def broken(run: Run) -> set[str]:
+    return {violation.invariant for violation in run.violations}
+
+
+def signed(device: Device, message: object, run: Run) -> bytes:
+    """``message`` under the device's own signature."""
+    kind, body = body_of(message)
+    charter, now = run.world.charter, run.world.clock.now
+    return seal(
+        device.signer, network=charter.network_id, kind=kind, seq=now * 2, time=now, body=body,
+        max_bytes=charter.limits.message_bytes,
+    ).data  # fmt: skip
+
+
+def certified(run: Run, release: Release) -> bytes:
+    """``release`` under the precommits of its whole committee: what a majority of liars could make."""
+    devices = list(run.world.devices.values())
+    chain = devices[0].peer.branches["/"].chain  # type: ignore[union-attr]
+    base = chain.at(release.height - 1)
+    assert base is not None
+    committee = [run.world.devices[name] for name in committee_of(base, run.world.charter.committee)]
+    vote = Vote("/", release.height, 0, "precommit", release.digest, "")
+    proof = tuple(signed(member, vote, run) for member in committee)
+    return signed(committee[0], CertifiedRelease(release, committee[0].name, 0, proof), run)
+
+
+def with_a_false_release(alter: Callable[[Release], Release]) -> Run:
+    """A run in which one device, cut off meanwhile, is shown an altered release that a majority has certified."""
+    run = Run(SMALL, 1)
+    run.world.start()
+    world, alone = run.world, list(run.world.devices.values())[-1]
+    assert world.run(until=lambda: world.agreed("/", 1), limit=60_000)
+    world.network.partition({alone.name})
+    height = alone.height("/")
+    others = [device for device in world.devices.values() if device is not alone]
+    assert world.run(until=lambda: all(device.height("/") > height for device in others), limit=60_000)
+    true = others[0].peer.branches["/"].chain.at(height + 1)  # type: ignore[union-attr]
+    assert true is not None
+    assert not run.violations
+    alone.handle(MessageReceived(others[0].name, certified(run, alter(true))))
+    assert alone.height("/") == height + 1, "the false release was not believed, so nothing was tested"
+    return run
+
+
+def test_two_releases_at_one_height_are_found() -> None:
+    run = with_a_false_release(lambda release: replace(release, time=release.time + 1))
+    assert broken(run) == {"one-release-a-height"}
+
+
+def test_an_update_that_nobody_signed_is_found() -> None:
+    def invented(release: Release) -> Release:
+        first = release.used[0]
+        made_up = Contribution(first.source, bytes(32), first.blob, first.size, b"", 0)
+        return replace(release, used=(made_up, *release.used[1:]))
+
+    assert "only-admissible-inputs" in broken(with_a_false_release(invented))
+
+
+def test_sums_that_the_updates_do_not_give_are_found() -> None:
+    run = with_a_false_release(lambda release: replace(release, adapter=release.change))
+    assert broken(run) == {"one-release-a-height", "releases-recompute"}
+
+
+def test_a_seat_that_is_passed_over_is_found() -> None:
+    run = with_a_false_release(lambda release: replace(release, used=release.used[1:]))
+    assert "every-update-answered" in broken(run)
+
+
+def test_a_disk_that_forgets_what_was_acknowledged_is_found() -> None:
+    run = Run(SMALL, 1)
+    run.world.start()
+    victim = list(run.world.devices.values())[-1]
+    assert run.world.run(until=lambda: victim.height("/") >= 1, limit=60_000)
+    run.crash(victim)
+    victim.records.clear()
+    run.restart(victim)
+    assert "acknowledged-survives" in broken(run)
+
+
+def test_an_honest_device_that_is_shut_out_is_found() -> None:
+    run = Run(SMALL, 1)
+    run.world.start()
+    victim = list(run.world.devices.values())[-1]
+
+    def own() -> list[Record]:
+        records = victim.peer.records.all() if victim.peer else ()
+        return [r for r in records if isinstance(r.body, Update) and r.envelope.author == victim.name]
+
+    assert run.world.run(until=lambda: bool(own()), limit=60_000)
+    run.world.run(limit=500)  # until the others have it
+    update = own()[0].body
+    assert isinstance(update, Update)
+    twin = signed(victim, replace(update, blob=bytes(32)), run)  # its key was stolen
+    for device in list(run.world.devices.values())[:-1]:
+        device.handle(MessageReceived(victim.name, twin))
+    assert broken(run) == {"honest-never-guilty"}
+
+
+def test_a_cut_that_never_heals_is_found() -> None:
+    run = Run(SMALL, 1)
+    names = list(run.world.devices)
+    run.world.clock.after(2_500, lambda: run.world.network.partition(set(names[:1])))
+    run.play(lambda done, what: None)
+    assert broken(run) == {"healed-heads-agree", "rounds-go-on"}
+
+
+def test_a_device_that_holds_or_sends_too_much_is_found() -> None:
+    record = run_scenario(SMALL.changed({"held_limit": 1e-6, "traffic_limit": 1e-6}), 1)
+    found = {violation.invariant for violation in record.violations}
+    assert found == {"bounded-device"}
+    assert any("holds" in v.what for v in record.violations) and any(
+        "sent" in v.what for v in record.violations
+    )
+
+
+def test_rounds_that_stop_are_found() -> None:
+    record = run_scenario(SMALL.changed({"rounds": 1_000, "limit": 10}), 1)
+    assert {violation.invariant for violation in record.violations} == {"rounds-go-on"}
+
+
+def test_an_honest_run_breaks_nothing() -> None:
+    record = run_scenario(SMALL, 1)
+    assert record.finished and not record.violations
+
+
+@pytest.mark.parametrize("kind", INVARIANTS, ids=lambda kind: kind.name)
+def test_every_invariant_says_what_it_is(kind: type) -> None:
+    assert kind.__doc__ and kind.__doc__.endswith(".")
