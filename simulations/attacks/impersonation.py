@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from banyan.protocol.effects import InputEvent, MessageReceived
 from banyan.protocol.messages import Presence, Update, read_body
-from banyan.security.credential import self_credential
+from banyan.security.credential import Credential, self_credential
 from banyan.security.envelope import Envelope
 from banyan.security.identity import Identity, Signer
 from banyan.simulations.attacks.attacker import Attack, Told
 from banyan.simulations.attacks.poisoning import SignFlip
+from banyan.simulations.signatures import FastSigner
 
 __all__ = ["ForgedAuthor", "Revoked", "Sybil"]
 
@@ -66,19 +68,16 @@ class Sybil(SignFlip):
         body = read_body(envelope, Presence if envelope.kind == "presence" else Update)
         crowd = [
             (self.audience, self.seal(envelope, replace(body, credential=credential), signer=signer))
-            for signer, credential in self._masks()
+            for signer, credential in self._masks
         ]
         return [(self.audience, envelope.data), *crowd]
 
-    def _masks(self) -> list[tuple[Identity, object]]:
-        if not hasattr(self, "_made"):
-            own = self.signer.node_id
-            seeds = (
-                hashlib.sha256(f"{own}|sybil|{number}".encode()).digest() for number in range(self.crowd)
-            )
-            signers = [Identity.from_seed(seed) for seed in seeds]
-            self._made = [
-                (signer, self_credential(signer, self.charter, self.charter.created)) for signer in signers
-            ]
-            self.coalition.members |= {signer.node_id for signer in signers}
-        return list(self._made)
+    @cached_property
+    def _masks(self) -> list[tuple[Signer, Credential]]:
+        """The crowd's keys and credentials, of the kind of signature that the network uses."""
+        own, charter = self.signer.node_id, self.charter
+        seeds = [hashlib.sha256(f"{own}|sybil|{number}".encode()).digest() for number in range(self.crowd)]
+        make = FastSigner if isinstance(self.signer, FastSigner) else Identity.from_seed
+        signers: list[Signer] = [make(seed) for seed in seeds]
+        self.coalition.members |= {signer.node_id for signer in signers}
+        return [(signer, self_credential(signer, charter, charter.created)) for signer in signers]
