@@ -1,25 +1,44 @@
-"""``banyan simulate``: one run of the core on a virtual network, from one seed, shown round by round."""
+"""``banyan simulate``: run a scenario from one seed and look at it, or many seeds in search of a violation."""
 
 from __future__ import annotations
 
 import json
-from typing import Annotated
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
-import numpy as np
 import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
-from banyan.aggregation import build
-from banyan.protocol.events import Event, ReleaseCertified
-from banyan.security.charter import Preset
 from banyan.security.errors import BanyanError
-from banyan.simulations.attacks import ATTACKS
-from banyan.simulations.device import Device
-from banyan.simulations.network import Conditions
-from banyan.simulations.world import World, fast_preset
+from banyan.simulations.replay import Lines, replay_command
+from banyan.simulations.run import run_scenario
+from banyan.simulations.scenario import Arm, Scenario, ScenarioError, load, shipped
+
+if TYPE_CHECKING:
+    from banyan.simulations.record import RunRecord
 
 __all__ = ["app", "run", "simulate"]
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, rich_markup_mode="rich")
+
+EXAMPLES = """[bold]Examples[/bold]
+
+  banyan simulate                                  twenty devices, four of them liars
+
+  banyan simulate --list                           every scenario
+
+  banyan simulate churn --seed 7 --set rounds=30
+
+  banyan simulate flat-20 --set policies.round.rule=median --set attackers.0.attack=alie
+
+  banyan simulate partition-heals --seeds 200      search for a seed that breaks an invariant
+
+  banyan simulate churn --seed 41 --trace          show the steps around the first violation
+"""
 
 
 def run(arguments: list[str]) -> int:
@@ -27,106 +46,263 @@ def run(arguments: list[str]) -> int:
     return int(app(arguments, prog_name="banyan simulate", standalone_mode=False) or 0)
 
 
-@app.command()
+@app.command(epilog=EXAMPLES)
 def simulate(
-    nodes: Annotated[int, typer.Option(min=1, max=2_000, help="Honest nodes.")] = 6,
-    attackers: Annotated[int, typer.Option(min=0, max=100, help="Malicious nodes beside them.")] = 1,
-    attack: Annotated[str, typer.Option(help=f"What they do: {', '.join(ATTACKS)}.")] = "sign-flip",
-    rounds: Annotated[int, typer.Option(min=1, max=10_000, help="Releases to reach.")] = 5,
-    rule: Annotated[str, typer.Option(help="The aggregation rule.")] = "nnm+multi-krum",
-    loss: Annotated[float, typer.Option(min=0, max=0.9, help="Share of messages that are lost.")] = 0.0,
-    latency: Annotated[int, typer.Option(min=1, max=10_000, help="Longest latency of a link, ms.")] = 40,
-    crashes: Annotated[int, typer.Option(min=0, max=10_000, help="Power cuts, each with a restart.")] = 0,
+    scenario: Annotated[str, typer.Argument(help="A shipped scenario, or a .toml file.")] = "flat-20",
     seed: Annotated[int, typer.Option(min=0, help="The only source of chance: one seed, one trace.")] = 0,
+    seeds: Annotated[
+        int,
+        typer.Option(
+            min=1, max=1_000_000, help="Run so many seeds from --seed on, and name the smallest that fails."
+        ),
+    ] = 1,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated."),
+    ] = None,
+    arm: Annotated[
+        list[str] | None,
+        typer.Option(
+            help=f"What to run with this seed: {', '.join(get_args(Arm))}.", show_default="the scenario's"
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where the report goes.", show_default="banyan-simulation/NAME")
+    ] = None,
+    trace: Annotated[
+        bool, typer.Option("--trace", help="Show every step around the first violation.")
+    ] = False,
+    around: Annotated[
+        float | None, typer.Option(min=0, help="With --trace: show the steps around this virtual second.")
+    ] = None,
+    engine: Annotated[str, typer.Option(help="What runs many seeds: local or ray.")] = "local",
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=100_000, help="Processes or actors.", show_default="one a core")
+    ] = None,
+    address: Annotated[str | None, typer.Option(help="Of a running Ray cluster, such as auto.")] = None,
+    list_: Annotated[bool, typer.Option("--list", help="List the scenarios.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> int:
-    """Run the very core of the daemon on a virtual network with a virtual clock.
+    """Run the very core of the daemon on a virtual network with a virtual clock, and watch it for violations.
 
-    Devices learn a quadratic whose best common answer is known, so the distance to it is exact.
+    Exit code 1: an invariant broke, or the run did not reach its goal.
     """
-    if attack not in ATTACKS:
-        raise BanyanError(f"There is no attack {attack!r}", f"Choose one of {', '.join(ATTACKS)}")
-    conditions = Conditions(latency=(min(5, latency), latency), loss=loss)
-    world = World(seed, {"/": nodes + attackers}, _policies(rule, attackers, nodes), conditions)
-    devices = list(world.devices.values())
-    for device in devices[nodes:]:
-        world.corrupt(device, attack)
-    releases: dict[int, ReleaseCertified] = {}
+    console = Console(stderr=json_)
+    if list_:
+        _show_list(console, json_)
+        return 0
+    chosen = load(scenario).changed(_settings(set_ or []))
+    changes = list(set_ or [])
+    if seeds > 1:
+        return _search(scenario, changes, seed, seeds, _engine(engine), workers, address, out, console, json_)
+    if trace:
+        return _trace(scenario, chosen, changes, seed, around, console)
+    return _run_one(scenario, chosen, changes, seed, _arms(arm, chosen), out, console, json_)
 
-    def watch(_: str, event: Event) -> None:
-        if isinstance(event, ReleaseCertified) and event.height not in releases:
-            releases[event.height] = event
-            if not json_:
-                _show(event, world)
 
-    world.on_event = watch
-    world.start()
-    _schedule_crashes(world, devices[:nodes], crashes)
-    honest = devices[:nodes]
-    done = world.run(
-        until=lambda: all(device.height("/") >= rounds and device.has_model("/") for device in honest),
-        limit=3_600_000,
+# ------------------------------------------------------------------------------------ one seed
+
+
+def _run_one(
+    name: str,
+    scenario: Scenario,
+    changes: list[str],
+    seed: int,
+    arms: Sequence[Arm],
+    out: Path | None,
+    console: Console,
+    json_: bool,
+) -> int:
+    from banyan.simulations.report import write
+
+    records = _run_arms(scenario, seed, arms, console)
+    folder = out or Path("banyan-simulation") / scenario.name
+    pages = write(records, folder, replay_command(name, changes, seed))
+    main = records[0]
+    if json_:
+        print(json.dumps([record.as_dict() for record in records]))
+    else:
+        _show_outcome(records, name, changes, console)
+        console.print(f"report      {pages[0]}", highlight=False)
+    return 0 if main.finished and not main.violations else 1
+
+
+def _run_arms(scenario: Scenario, seed: int, arms: Sequence[Arm], console: Console) -> list[RunRecord]:
+    columns = (TextColumn("{task.description:12}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn(),
+               TextColumn("{task.fields[standing]}", style="dim"))  # fmt: skip
+    records = []
+    with Progress(*columns, console=console, transient=True) as progress:
+        for arm in arms:
+            bar = progress.add_task(arm, total=1.0, standing="")
+
+            def tell(done: float, standing: str, bar: Any = bar) -> None:
+                progress.update(bar, completed=done, standing=standing)
+
+            records.append(run_scenario(scenario, seed, arm, progress=tell))
+    return records
+
+
+def _show_outcome(records: Sequence[RunRecord], name: str, changes: list[str], console: Console) -> None:
+    main = records[0]
+    honest = [node for node in main.nodes if node.attack is None]
+    console.print(f"[bold]{main.scenario}[/bold]  {main.about}", highlight=False)
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for heading in ("arm", "branch", "height", "loss, first → last", "accuracy", "alone", "wall s"):
+        table.add_column(heading, justify="left" if heading in ("arm", "branch") else "right")
+    for record in records:
+        for path in record.branches:
+            scores = [score for score in record.scores if score.branch == path]
+            if scores:
+                first, last = scores[0], scores[-1]
+                accuracy = f"{last.accuracy:.1%}" if last.accuracy is not None else "–"
+                alone = f"{record.alone[path]:.4g}" if path in record.alone else "–"
+                table.add_row(
+                    record.arm, path, str(last.height), f"{first.loss:.4g} → {last.loss:.4g}", accuracy, alone,
+                    f"{record.seconds:.1f}",
+                )  # fmt: skip
+    console.print(table)
+    rounds = max(1, max((release.height for release in main.releases), default=main.settings["rounds"]))
+    sent = sum(node.messages for node in honest) / len(honest) / rounds
+    size = sum(node.bytes for node in honest) / len(honest) / rounds / 1e3
+    console.print(
+        f"traffic     {sent:.0f} messages and {size:.0f} kB per honest device and round", highlight=False
     )
-    result = {
-        "seed": seed,
-        "reached": done,
-        "virtual_seconds": (world.clock.now - world.charter.created) / 1000,
-        "messages_per_node_and_round": world.messages / len(devices) / rounds,
-        "bytes_per_node_and_round": world.bytes / len(devices) / rounds,
-        "distance_to_optimum": _distance(world, honest),
-        "quarantined": sorted({name for device in honest if device.peer for name in device.peer.quarantined}),
-        "trace": world.trace_hash,
+    console.print(
+        f"virtual     {main.virtual_ms / 1000:,.0f} s, {main.events:,} events, signatures {main.signatures}"
+    )
+    console.print(f"trace       {main.trace}", highlight=False)
+    if main.violations:
+        console.print(f"[red]{len(main.violations)} violations[/red]; the first:", highlight=False)
+        for violation in main.violations[:5]:
+            said = f"{violation.invariant}  {violation.where}: {violation.what}"
+            console.print(f"  {violation.time / 1000:8.1f} s  {said}", highlight=False, markup=False)
+        console.print(
+            f"show it     {replay_command(name, changes, main.seed)} --trace", highlight=False, markup=False
+        )
+    else:
+        console.print(f"invariants  all held{'' if main.finished else ', but the goal was not reached'}")
+
+
+# ------------------------------------------------------------------------------------ around a violation
+
+
+def _trace(
+    name: str, scenario: Scenario, changes: list[str], seed: int, around: float | None, console: Console
+) -> int:
+    """Run once to find the first violation, and again to show what led to it."""
+    record = None
+    if around is None:
+        record = _run_arms(scenario, seed, ["as-is"], console)[0]
+        if not record.violations:
+            console.print(
+                "Every invariant held, so there is nothing to show. Choose a time: --around SECONDS"
+            )
+            return 0
+        first = record.violations[0]
+        around = first.time / 1000
+        console.print(f"{first.time / 1000:.1f} s  {first.invariant}  {first.where}: {first.what}", highlight=False,
+                      markup=False)  # fmt: skip
+    lines = Lines(around, lambda text: console.print(text, highlight=False, markup=False, soft_wrap=True))
+    run_scenario(scenario, seed, watcher=lines, progress=lines.mind)
+    return 1 if record is not None and record.violations else 0
+
+
+# ------------------------------------------------------------------------------------ many seeds
+
+
+def _search(
+    name: str,
+    changes: list[str],
+    seed: int,
+    seeds: int,
+    engine: Literal["local", "ray"],
+    workers: int | None,
+    address: str | None,
+    out: Path | None,
+    console: Console,
+    json_: bool,
+) -> int:
+    from banyan.simulations.engines import open_engine
+    from banyan.simulations.engines.screen import shown
+    from banyan.simulations.engines.sweep import Sweep, grid
+    from banyan.simulations.engines.trial import TRIAL
+
+    jobs = grid(scenario=[name], seed=range(seed, seed + seeds), settings=[_settings(changes)])
+    sweep = Sweep(jobs, TRIAL, out)
+    events = rounds = 0
+    with open_engine(engine, workers=workers, address=address) as machine:
+        for finished in shown(sweep, machine, console):
+            if finished.result is not None:
+                events += finished.result["events"]
+                rounds += len(finished.result["releases"])
+    worst = sweep.smallest
+    found = {
+        "scenario": name,
+        "seeds": seeds,
+        "failed": sweep.failures,
+        "events": events,
+        "releases": rounds,
+        "smallest": None if worst is None else worst.job.arguments["seed"],
     }
     if json_:
-        pages = [
-            {"height": r.height, "leader": r.leader, "used": list(r.used), "left_out": list(r.left_out)}
-            for r in releases.values()
-        ]
-        print(json.dumps({**result, "rounds": pages}, indent=2))
-    else:
-        for name, value in result.items():
-            print(
-                f"{name.replace('_', ' '):30} {value:.4g}"
-                if isinstance(value, float)
-                else f"{name:30} {value}"
-            )
-    return 0 if done else 1
-
-
-def _policies(rule: str, f: int, honest: int) -> Preset:
-    """A quorum that the honest can meet alone, and that the rule accepts."""
-    need = max(build(rule, f=f).minimum_n, 2 * f + 1)
-    if honest < need:
-        raise BanyanError(
-            f"{rule} with {f} attackers needs {need} honest nodes and there are {honest}",
-            f"Use --nodes {need} or more, or fewer attackers",
+        print(json.dumps(found))
+    elif worst is None:
+        console.print(
+            f"{seeds:,} seeds of {name}: every invariant held, {rounds:,} releases, {events:,} events"
         )
-    return fast_preset(rule=rule, f=f, min_updates=need)
+    else:
+        failing = worst.job.arguments["seed"]
+        console.print(f"{sweep.failures:,} of {seeds:,} seeds failed; the smallest is {failing}")
+        reason = worst.error or next(
+            (f"{v['invariant']}  {v['where']}: {v['what']}" for v in worst.result["violations"]),
+            "it did not reach its goal",
+        )
+        console.print(f"  {reason}", highlight=False, markup=False)
+        console.print(
+            f"show it     {replay_command(name, changes, failing)} --trace", highlight=False, markup=False
+        )
+    return 0 if worst is None else 1
 
 
-def _schedule_crashes(world: World, devices: list[Device], count: int) -> None:
-    for _ in range(count):
-        victim, at = world.rng.choice(devices), world.rng.randrange(2_000, 60_000)
-        world.clock.after(at, victim.crash)
-        back = at + world.rng.randrange(500, 15_000)
-        world.clock.after(back, lambda victim=victim: None if victim.peer else victim.start())  # type: ignore[misc]
+# ------------------------------------------------------------------------------------ what was asked
 
 
-def _distance(world: World, honest: list[Device]) -> float:
-    """Relative distance of the newest release to the honest devices' best common answer."""
-    best = np.mean([world.task.wish(device.name) for device in honest], axis=0)
-    reached = [device for device in honest if device.has_model("/")]
-    if not reached:
-        return float("nan")
-    newest = max(reached, key=lambda device: device.height("/"))
-    return float(np.linalg.norm(newest.model("/") - best) / np.linalg.norm(best))
+def _settings(changes: Sequence[str]) -> dict[str, Any]:
+    """``KEY=VALUE`` with values as TOML has them; a bare word is text."""
+    settings = {}
+    for change in changes:
+        key, equals, value = change.partition("=")
+        if not equals or not key:
+            raise ScenarioError(f"--set takes KEY=VALUE, not {change!r}", "Such as --set rounds=20")
+        try:
+            settings[key] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            settings[key] = value
+    return settings
 
 
-def _show(event: ReleaseCertified, world: World) -> None:
-    seconds = (world.clock.now - world.charter.created) / 1000
-    left_out = ", ".join(f"…{author[-6:]} ({reason})" for author, reason in event.left_out) or "nobody"
-    print(
-        f"{seconds:8.1f} s  release {event.height:3}  led by …{event.leader[-6:]}  "
-        f"used {len(event.used)}  left out: {left_out}",
-        flush=True,
-    )
+def _arms(given: list[str] | None, scenario: Scenario) -> list[Arm]:
+    if not given:
+        return list(scenario.arms)
+    known = get_args(Arm)
+    for arm in given:
+        if arm not in known:
+            raise BanyanError(f"There is no arm {arm!r}", f"Choose from {', '.join(known)}")
+    return [arm for arm in known if arm in given]
+
+
+def _engine(name: str) -> Literal["local", "ray"]:
+    if name == "local" or name == "ray":
+        return name
+    raise BanyanError(f"There is no engine {name!r}", "Choose local or ray")
+
+
+def _show_list(console: Console, json_: bool) -> None:
+    scenarios = [load(name) for name in shipped()]
+    if json_:
+        print(json.dumps([{"name": s.name, "about": s.about, "devices": s.devices} for s in scenarios]))
+        return
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for scenario in scenarios:
+        table.add_row(scenario.name, f"{scenario.devices:,} devices", scenario.about)
+    console.print(table)

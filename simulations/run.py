@@ -26,7 +26,8 @@ from banyan.simulations.record import (
     ViolationFigures,
 )
 from banyan.simulations.scenario import Arm, Scenario, ScenarioError
-from banyan.simulations.tasks import Quadratic, Score
+from banyan.simulations.tasks import Score
+from banyan.simulations.tasks.choice import make_task
 from banyan.simulations.world import World
 
 __all__ = ["Run", "run_scenario"]
@@ -81,7 +82,7 @@ class Run:
             dict(scenario.tree),
             scenario.charter_policies(),
             _conditions(scenario),
-            Quadratic(seed=seed, **scenario.task.options),
+            make_task(scenario.task.name, seed, scenario.task.options),
             admission=scenario.admission,
             pinned=scenario.pinned,
             fast_signatures={"auto": None, "ed25519": False, "fast": True}[scenario.signatures],
@@ -241,13 +242,17 @@ class Run:
         except (KeyError, Refused):
             return  # nobody honest can bring it
         judges = self._judges(path)
-        self._write_score(path, height, [self.world.task.score(each.name, model) for each in judges])
+        self._write_score(path, height, [self.world.task.score(self._asked(each), model) for each in judges])
 
     def _judges(self, path: str) -> list[Device]:
         """Some of the honest devices at and below a branch."""
         inside = path.rstrip("/") + "/"
         served = [d for d in self.honest if (d.settings.branch + "/").startswith(inside)]
         return served[:: max(1, -(-len(served) // JUDGES))]
+
+    def _asked(self, judge: Device) -> str:
+        """On whose rows a model is judged."""
+        return judge.name if self.scenario.judged_on == "own" else "/"
 
     def _score_own_models(self) -> None:
         """Where nobody releases: how every device's own model serves it, once all have come a step further."""
@@ -257,7 +262,7 @@ class Run:
             self._steps_scored = step
             for path in sorted(self.scenario.tree):
                 judges = [each for each in self._judges(path) if each.peer is not None]
-                scores = [self.world.task.score(each.name, each.own_model()) for each in judges]
+                scores = [self.world.task.score(self._asked(each), each.own_model()) for each in judges]
                 self._write_score(path, step, scores)
 
     def _write_score(self, path: str, height: int, scores: list[Score]) -> None:
@@ -390,7 +395,7 @@ class Run:
                 model = np.zeros(task.dimension, np.float32)
                 for height in range(1, self.scenario.rounds + 1):
                     model = task.train(device.name, model, height)
-                reached.append(task.score(device.name, model).loss)
+                reached.append(task.score(self._asked(device), model).loss)
             if reached:
                 losses[path] = sum(reached) / len(reached)
         return losses

@@ -108,6 +108,8 @@ class Scenario(Section):
     """Who may talk to whom: everyone, or two cliques of equal size that only their first devices join."""
     network: LinkConditions = LinkConditions()
     task: TaskChoice = TaskChoice()
+    judged_on: Literal["own", "all"] = "own"
+    """Whose held-out rows a model is scored on: each honest device's own, or those of the whole task."""
     attackers: tuple[Attackers, ...] = ()
     faults: tuple[Fault, ...] = ()
     arms: Annotated[tuple[Arm, ...], Field(min_length=1)] = ("as-is",)

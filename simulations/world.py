@@ -156,13 +156,18 @@ class World:
                 return until()
         return True
 
-    def corrupt(self, device: Device, how: str | type[Attack]) -> Attack:
-        """Make ``device`` an attacker, by an attack's name or class. All attackers of a world collude.
+    def corrupt(self, device: Device, how: str | type[Attack], **options: object) -> Attack:
+        """Make ``device`` an attacker, by an attack's name or class. All attackers of a world collude. ``options``
+        replace attributes of the attack, such as its ``strength``.
 
         Some need a victim: the last honest device on the attacker's branch, unless ``coalition.victim`` names another.
         """
         make = attack(how) if isinstance(how, str) else how
         made = make(self.charter, device.signer, device.blobs, self.seed, self.verifier)
+        for option, value in options.items():
+            if not hasattr(made, option) or option.startswith("_") or callable(getattr(made, option)):
+                raise ValueError(f"The attack has no {option!r}")
+            setattr(made, option, value)
         made.join(self.coalition)
         device.attack, device.attack_name = made, how if isinstance(how, str) else how.__name__
         if device.peer is not None:
