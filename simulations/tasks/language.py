@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -56,40 +56,39 @@ class Language:
     Models and corpora are read at the first use of a branch; PyTorch is imported at the first training or score.
 
     Args:
-        base: folder of a base model with safetensors weights.
-        corpora: folder of the tree of JSONL files.
+        base: folder of a base model with safetensors weights; None: the one that the package carries.
+        corpora: folder of the tree of JSONL files; None: those that the package carries, with the branches
+            ``/garden/soil``, ``/garden/vegetables``, ``/health/first_aid`` and ``/health/nutrition``.
         rank, scale: of the adapter, as a charter says.
-        settings: of local training and of the rows that are scored.
+        settings: of local training and of the rows that are scored, or some of their fields.
         owners: natural owners whose rows a device has.
         seed: of the shared A and of the shares.
     """
 
     def __init__(
         self,
-        base: Path,
-        corpora: Path,
+        base: Path | str | None = None,
+        corpora: Path | str | None = None,
         *,
         rank: int = 16,
         scale: float = 2.0,
-        settings: TrainingSettings | None = None,
+        settings: TrainingSettings | Mapping[str, Any] | None = None,
         owners: int = 8,
         seed: int = 0,
     ) -> None:
         """Raises ``ModelError`` where ``base`` is no model folder."""
-        self.spec, blob = design_adapter(base, seed=seed, rank=rank, scale=scale)
+        self._base = base_model_path() if base is None else Path(base)
+        self._corpora = corpora_path() if corpora is None else Path(corpora)
+        self.spec, blob = design_adapter(self._base, seed=seed, rank=rank, scale=scale)
         self.dimension = self.spec.dimension
-        self._base, self._corpora = base, corpora
         self._shared_a = from_bytes(blob, rank, self.spec.tensors)
-        self._settings = settings or TrainingSettings(device="cpu")
+        if not isinstance(settings, TrainingSettings):
+            settings = TrainingSettings(**{"device": "cpu", **(settings or {})})
+        self._settings = settings
         self._owners, self._seed = owners, seed
         self._branches: dict[str, str] = {}
         self._read: dict[str, _Corpus] = {}
         self._poison: Poison | None = None
-
-    @classmethod
-    def embedded(cls, **choices: Any) -> Self:
-        """The base model and the corpora that the package carries: ``/garden/soil``, ``/health/nutrition`` …"""
-        return cls(base_model_path(), corpora_path(), **choices)
 
     def place(self, device: str, branch: str) -> None:
         self._branches[device] = branch

@@ -147,7 +147,7 @@ def garden() -> Language:
     import torch
 
     torch.set_num_threads(1)
-    task = Language.embedded(rank=8, settings=SETTINGS, owners=4)
+    task = Language(rank=8, settings=SETTINGS, owners=4)
     for device in ("anna", "ben"):
         task.place(device, "/garden/soil")
     return task
@@ -220,7 +220,7 @@ def test_a_world_learns_any_task(make: type[Task]) -> None:
 
 def test_real_adapters_travel_through_a_world() -> None:
     settings = TrainingSettings(steps=1, batch=2, max_length=24, eval_rows=2, device="cpu")
-    quick = Language.embedded(rank=8, settings=settings)
+    quick = Language(rank=8, settings=settings)
     world = World(1, {"/garden/soil": 5}, fast_preset(min_updates=5), task=quick, fast_signatures=True)
     world.start()
     soil = list(world.devices.values())
