@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Final
 
 from banyan.protocol.effects import InputEvent, MessageReceived
-from banyan.protocol.messages import Presence, Update, read_body
+from banyan.protocol.messages import Presence, State, Update, read_body
 from banyan.security.credential import Credential, self_credential
 from banyan.security.envelope import Envelope
 from banyan.security.identity import Identity, Signer
@@ -16,6 +17,10 @@ from banyan.simulations.attacks.poisoning import SignFlip
 from banyan.simulations.signatures import FastSigner
 
 __all__ = ["ForgedAuthor", "Revoked", "Sybil"]
+
+
+WORK: Final = {"update": Update, "state": State}
+"""What a member's learning is announced with, by the kind of its envelope."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +38,9 @@ class ForgedAuthor(Attack):
     """Beside the own update, send it in the name of each of its receivers, to use up their turns."""
 
     def say(self, envelope: Envelope) -> Told | None:
-        if envelope.kind != "update":
+        if envelope.kind not in WORK:
             return None
-        update = read_body(envelope, Update)
+        update = read_body(envelope, WORK[envelope.kind])
         forged: Told = [
             (tuple(other for other in self.audience if other != name),
              self.seal(envelope, update, signer=_Pretender(name, self.signer)))
@@ -63,9 +68,10 @@ class Sybil(SignFlip):
     crowd: int = 8
 
     def say(self, envelope: Envelope) -> Told | None:
-        if envelope.kind not in ("presence", "update"):
+        kinds = {"presence": Presence, **WORK}
+        if envelope.kind not in kinds:
             return None
-        body = read_body(envelope, Presence if envelope.kind == "presence" else Update)
+        body = read_body(envelope, kinds[envelope.kind])
         crowd = [
             (self.audience, self.seal(envelope, replace(body, credential=credential), signer=signer))
             for signer, credential in self._masks

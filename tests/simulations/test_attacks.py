@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -137,6 +138,20 @@ def test_colluders_on_a_real_network_see_what_the_committee_sees() -> None:
     world.start()
     assert world.reach(2)
     assert world.distance() > HARM["ipm"]
+
+
+@pytest.mark.parametrize(("rule", "ruined"), [("mean", True), ("nna", False)])
+def test_colluders_ruin_plain_gossip_and_not_a_mixing_rule(rule: str, ruined: bool) -> None:
+    policies = fast_preset(coordination="gossip")
+    policies = replace(policies, mixing=replace(policies.mixing, rule=rule))
+    world = World(1, {"/": 6}, policies, task=Quadratic(rate=0.9), fast_signatures=True)
+    *honest, liar = world.devices.values()
+    world.corrupt(liar, "ipm")
+    world.start()
+    assert world.run(until=lambda: all(device.steps() >= 3 for device in honest))
+    best = world.task.optimum("/", devices=[device.name for device in honest])  # type: ignore[attr-defined]
+    apart = [float(np.linalg.norm(device.own_model() - best) / np.linalg.norm(best)) for device in honest]
+    assert all(distance > 0.5 for distance in apart) if ruined else all(distance < 0.15 for distance in apart)
 
 
 def test_a_backdoor_opens_in_the_mean_and_costs_no_accuracy() -> None:
