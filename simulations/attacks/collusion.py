@@ -6,6 +6,7 @@ from typing import Final
 
 from banyan.protocol.effects import BlobFetched, InputEvent, MessageReceived, Trained
 from banyan.protocol.messages import State, Update, read_body
+from banyan.protocol.peer import Peer
 from banyan.security.errors import Refused
 from banyan.simulations.attacks import formulas
 from banyan.simulations.attacks.attacker import Attack
@@ -39,14 +40,16 @@ class Colluding(Attack):
             return self._release()
         return [event, *self._release()]
 
-    def enter(self, core: object) -> None:
-        super().enter(core)  # type: ignore[arg-type]
+    def enter(self, core: Peer) -> None:
+        super().enter(core)
         self._held, self._announced = None, {}
 
     def _release(self) -> list[InputEvent]:
         """Our own update, once it is time."""
         event = self._held
-        if event is None or (self.now < self._until and not self._missing(event) <= self._seen(event)):
+        if event is None or (
+            self.now < self._until and not self._expected(event) <= self.coalition.seen(key_of(event))
+        ):
             return []
         self._held = None
         lie = self.coalition.lie(
@@ -54,10 +57,7 @@ class Colluding(Attack):
         )
         return [self.send_instead(event, self.encoded(lie, event.base))]
 
-    def _seen(self, event: Trained) -> set[str]:
-        return self.coalition.seen(key_of(event))
-
-    def _missing(self, event: Trained) -> set[str]:
+    def _expected(self, event: Trained) -> set[str]:
         """The honest members on the roster of the round; where there is none, those that are alive on the branch."""
         if self.core is None:
             return set()
