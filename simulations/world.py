@@ -117,11 +117,13 @@ class World:
         self.jobs = SharedJobs(self.spec)
         self._trace = Trace(self.reader.id_of)
         self.devices: dict[str, Device] = {}
+        self._branches: dict[str, list[str]] = {path: [] for path in devices}
         for (path, _), signer in zip(names, signers, strict=True):
             credential = root_credential(signers[0], self.charter, self.clock.now, signer.node_id)
             settings = PeerSettings(path, credential, trains=True)
             self.devices[signer.node_id] = Device(self, signer, settings)
             self.task.place(signer.node_id, path)
+            self._branches[path].append(signer.node_id)
 
     # ------------------------------------------------------------------------------------ running
 
@@ -131,17 +133,24 @@ class World:
             self.clock.after(self.rng.randrange(1_000), device.start)
 
     def introduce(self, device: Device) -> None:
-        """Connect a device that has just started to the first root, as its invite says; meanwhile to anybody."""
+        """Connect a device that has just started to somebody of its branch, whose invite it has; the first one to the
+        first root; where that cannot be reached to anybody, and again."""
         root = self.charter.roots[0]
-        others = [
-            d.name for d in self.live() if d is not device and self.network.reaches(device.name, d.name)
-        ]
         if device.peer is None or device.name == root:
             return
-        if others:
-            self.connect(device.name, root if root in others else self.rng.choice(others))
-        if root not in others:
+        hosts = self._up(device, self._branches[device.settings.branch])
+        rooted = self.devices[root].peer is not None and self.network.reaches(device.name, root)
+        if not hosts:
+            hosts = [root] if rooted else self._up(device, self.devices)
+        if hosts:
+            self.connect(device.name, self.rng.choice(hosts))
+        if not rooted:
             self.clock.after(5_000, lambda: self.introduce(device))
+
+    def _up(self, device: Device, names: Iterable[str]) -> list[str]:
+        """Who of ``names`` is on and within reach of ``device``."""
+        others = (name for name in names if name != device.name and self.devices[name].peer is not None)
+        return [name for name in others if self.network.reaches(device.name, name)]
 
     def connect(self, a: str, b: str) -> None:
         """A connection between two devices stands."""
