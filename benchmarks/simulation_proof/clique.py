@@ -74,7 +74,7 @@ def page(ledger: Ledger) -> list[str]:
         lines += [f"### Dirichlet {alpha:g}", "", *nodes_table(rows, LIES)]
     return [
         *lines,
-        "Theirs is a convolutional network on MNIST for 600 steps (some 2,300 images a node; here 55 digits a node), and "
-        "their script draws curves; the order of the rules, and what momentum does, is all that compares.",
+        "Theirs is a convolutional network on MNIST for 600 steps (some 2,300 images a node; here 55 digits a node), "
+        "and their script draws curves; the order of the rules, and what momentum does, is all that compares.",
         "",
     ]
