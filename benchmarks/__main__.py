@@ -13,6 +13,7 @@ BENCHMARKS = {
     ),
     "training": ("benchmarks.training_overhead", "local training against a bare PEFT + PyTorch loop"),
     "aggregation": ("benchmarks.aggregation", "every rule against ByzFL and Flower: time and memory"),
+    "proof": ("benchmarks.simulation_proof", "the rules under attack in published decentralised settings"),
 }
 
 

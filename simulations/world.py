@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Final
 
 from banyan.aggregation.encoding import EncodedVector
-from banyan.protocol.effects import Effect, InputEvent, PeerConnected
+from banyan.protocol.effects import Effect, InputEvent, PeerConnected, Train
 from banyan.protocol.events import Event
 from banyan.protocol.peer import PeerSettings
 from banyan.protocol.reader import Reader
@@ -201,10 +201,10 @@ class World:
         self.coalition.victim = self.coalition.victim or honest[-1]
         self.network.surround(self.coalition.victim, self.coalition.members)
 
-    def show(self, author: str, branch: str, base: bytes, update: EncodedVector) -> None:
+    def show(self, author: str, job: Train, update: EncodedVector) -> None:
         """Attackers see what everybody learned, the moment it is learned."""
         if self.coalition.members:
-            self.coalition.show(branch, base, author, update.decode())
+            self.coalition.show((job.branch, job.height, job.base), author, update.decode())
 
     # ------------------------------------------------------------------------------------ between devices
 
