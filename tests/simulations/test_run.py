@@ -62,8 +62,8 @@ def test_watching_changes_nothing() -> None:
 
 
 def test_the_undefended_arm_is_ruined_where_the_defended_learns() -> None:
-    scenario = load("flat-20").changed({"tree./": 10, "rounds": 4, "policies.round.f": 2, "policies.round.min_updates": 8,
-                                        "attackers.0.count": 2})  # fmt: skip
+    fewer = {"policies.round.f": 2, "policies.round.min_updates": 8, "attackers.0.count": 2}
+    scenario = load("flat-20").changed({"tree./": 10, "rounds": 4, **fewer})
     ends = {
         arm: run_scenario(scenario, 1, arm).scores[-1].loss for arm in ("as-is", "no-attack", "plain-mean")
     }
