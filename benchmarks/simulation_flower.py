@@ -148,7 +148,9 @@ def flower(nodes: int, rounds: int, steps: int, workers: int) -> Marks:
 
     @server.main()  # type: ignore[untyped-decorator]
     def main(grid: Grid, context: Context) -> None:
-        strategy = Timed(fraction_train=1.0, fraction_evaluate=0.0, min_available_nodes=nodes)
+        strategy = Timed(
+            fraction_train=1.0, fraction_evaluate=0.0, min_train_nodes=nodes, min_available_nodes=nodes
+        )
         initial = ArrayRecord([np.zeros(DIMENSION, np.float32)])
         strategy.start(grid, initial, num_rounds=rounds + 1, train_config=ConfigRecord())
 
