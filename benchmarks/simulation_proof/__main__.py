@@ -4,7 +4,8 @@
     python -m benchmarks.simulation_proof --only dumbbell     # one part
     python -m benchmarks.simulation_proof --page              # write the page again, measure nothing
 
-An interrupted run goes on where it stopped. Writes ``benchmarks/results/simulation-proof.{json,md}``.
+All of it takes about half an hour of one core; an interrupted run goes on where it stopped. Writes
+``benchmarks/results/simulation-proof.{json,md}``.
 """
 
 from __future__ import annotations

@@ -47,9 +47,9 @@ class Colluding(Attack):
     def _release(self) -> list[InputEvent]:
         """Our own update, once it is time."""
         event = self._held
-        if event is None or (
-            self.now < self._until and not self._expected(event) <= self.coalition.seen(key_of(event))
-        ):
+        if event is None:
+            return []
+        if self.now < self._until and not self._expected(event) <= self.coalition.seen(key_of(event)):
             return []
         self._held = None
         lie = self.coalition.lie(
