@@ -14,11 +14,15 @@ BENCHMARKS = {
     "training": ("benchmarks.training_overhead", "local training against a bare PEFT + PyTorch loop"),
     "aggregation": ("benchmarks.aggregation", "every rule against ByzFL and Flower: time and memory"),
     "proof": ("benchmarks.simulation_proof", "the rules under attack in published decentralised settings"),
+    "simulation-flower": (
+        "benchmarks.simulation_flower",
+        "virtual-node-rounds a second beside Flower's simulation",
+    ),
 }
 
 
 def main() -> None:
-    listing = "\n".join(f"  {name:12} {what}" for name, (_, what) in BENCHMARKS.items())
+    listing = "\n".join(f"  {name:18} {what}" for name, (_, what) in BENCHMARKS.items())
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description=f"Run benchmarks:\n{listing}",

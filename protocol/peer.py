@@ -334,7 +334,8 @@ class Peer:
         self.tell(NodeQuarantined(node, why.value, evidence.hex()))
         for branch in [*self.branches.values()]:
             branch.member_shut_out()
-        self.mixer.go_on()
+        if not self._restoring:
+            self.mixer.go_on()
 
     def head_moved(self, head: Release) -> None:
         """A branch has a new head: forget its closed round, fetch its adapter, tell its parent, train on."""

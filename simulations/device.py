@@ -182,6 +182,7 @@ class Device:
             case Mix():
                 self.compute(5, lambda: self._mix(effect))
             case Train():
+                self._foresee(effect)
                 self.compute(self.train_time, lambda: self._train(effect))
             case Emit(event=event):
                 self.events.append(event)
@@ -224,6 +225,17 @@ class Device:
             return self.world.jobs.aggregate(job, self.blobs)
         except (ValueError, KeyError, Refused) as error:
             return JobFailed("aggregate", job.branch, job.height, str(error), job.job)
+
+    def _foresee(self, job: Train) -> None:
+        """A task that trains elsewhere (:mod:`banyan.simulations.engines.ahead`) may begin; its result is due later."""
+        foresee = getattr(self.world.task, "foresee", None)
+        if foresee is None or self.attack is not None:
+            return
+        try:
+            above = read_sum(self.blobs, job.adapters, self.world.spec)
+            foresee(self.name, above + read_sum(self.blobs, job.carry, self.world.spec), job.height)
+        except (ValueError, KeyError, Refused):
+            return  # it cannot be trained on yet; when it is due, that is another matter
 
     def _mix(self, job: Mix) -> InputEvent:
         try:

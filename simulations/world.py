@@ -19,6 +19,7 @@ from banyan.security.identity import Identity, Signer, Verifier, verify
 from banyan.simulations.attacks import Attack, Coalition, attack
 from banyan.simulations.clock import Clock
 from banyan.simulations.device import Device
+from banyan.simulations.graphs import Edge
 from banyan.simulations.jobs import SharedJobs
 from banyan.simulations.network import Conditions, Network
 from banyan.simulations.signatures import FastSigner, fast_verify
@@ -131,6 +132,15 @@ class World:
         """Switch devices on within the first virtual second."""
         for device in devices if devices is not None else self.devices.values():
             self.clock.after(self.rng.randrange(1_000), device.start)
+
+    def link(self, edges: Iterable[Edge]) -> None:
+        """Let devices mix models along these edges only, whatever their branches. To be called before they start."""
+        near: dict[str, list[str]] = {name: [] for name in self.devices}
+        for a, b in edges:
+            near[a].append(b)
+            near[b].append(a)
+        for name, device in self.devices.items():
+            device.settings = replace(device.settings, neighbours=tuple(sorted(near[name])))
 
     def introduce(self, device: Device) -> None:
         """Connect a device that has just started to somebody of its branch, whose invite it has; the first one to the

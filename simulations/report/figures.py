@@ -200,11 +200,11 @@ def _draw(axes: Axes, panel: Panel, palette: Palette, named: bool) -> None:
         name = f"{ARM_NAMES.get(arm, arm)} " if named else ""
         ends.append((curve.middle[-1], f"{name}{number(curve.middle[-1])}", colour))
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
-    _labels(axes, ends)
+    _labels(axes, ends, 3.9 if named else 2.7)
 
 
-def _labels(axes: Axes, ends: Drawn) -> None:
-    """Each text at the height of its curve's end, right of the plot, pushed apart where they would meet."""
+def _labels(axes: Axes, ends: Drawn, tall: float) -> None:
+    """Each text at the height of its curve's end, right of the plot, a line apart in a panel ``tall`` inches high."""
     scale, (low, high) = axes.transScale, axes.get_ylim()
     bottom, top = (float(scale.transform((0, value))[1]) for value in (low, high))
 
@@ -213,7 +213,7 @@ def _labels(axes: Axes, ends: Drawn) -> None:
             return 1.0
         return max(0.0, (float(scale.transform((0, max(value, low)))[1]) - bottom) / (top - bottom))
 
-    gap = 0.052 * 3.9 / axes.get_figure().get_size_inches()[1] * _rows(axes)
+    gap = 0.2 / tall
     at = -gap
     for place, (value, text, colour) in sorted((share(end[0]), end) for end in ends):
         at = max(place, at + gap)
@@ -227,11 +227,6 @@ def _labels(axes: Axes, ends: Drawn) -> None:
             va="center",
             weight="bold",
         )
-
-
-def _rows(axes: Axes) -> int:
-    spec = axes.get_subplotspec()
-    return spec.get_gridspec().nrows if spec is not None else 1
 
 
 def _histogram(axes: Axes, values: list[tuple[float, bool]], palette: Palette, unit: str) -> None:

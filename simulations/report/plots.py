@@ -42,18 +42,23 @@ class Plots:
 def save_plots(arms: Arms, plots: Plots, folder: Path) -> list[Path]:
     """Each plot as a picture, 2 pixels a point. The same records give the same bytes."""
     absence = absence_of(arms.main)
-    drawn: dict[str, Callable[[], Figure] | None] = {
-        "loss": plots.losses and (lambda: curve_figure(plots.losses, LIGHT, "held-out loss")),
-        "accuracy": plots.accuracies and (lambda: curve_figure(plots.accuracies, LIGHT, "held-out accuracy")),
-        "latency": plots.latencies
-        and (lambda: curve_figure(plots.latencies, LIGHT, "seconds a release", zero=True)),
-        "traffic": lambda: traffic_figure(plots.traffic, LIGHT),
-        "left_out": absence.reasons and (lambda: absence_figure(absence, LIGHT)),
-        "timeline": lambda: timeline_figure(arms.main, LIGHT),
+    drawn: dict[str, tuple[bool, Callable[[], Figure]]] = {
+        "loss": (bool(plots.losses), lambda: curve_figure(plots.losses, LIGHT, "held-out loss")),
+        "accuracy": (
+            bool(plots.accuracies),
+            lambda: curve_figure(plots.accuracies, LIGHT, "held-out accuracy"),
+        ),
+        "latency": (
+            bool(plots.latencies),
+            lambda: curve_figure(plots.latencies, LIGHT, "seconds", zero=True),
+        ),
+        "traffic": (True, lambda: traffic_figure(plots.traffic, LIGHT)),
+        "left_out": (bool(absence.reasons), lambda: absence_figure(absence, LIGHT)),
+        "timeline": (True, lambda: timeline_figure(arms.main, LIGHT)),
     }
     written = []
-    for name, draw in drawn.items():
-        if draw:
+    for name, (there, draw) in drawn.items():
+        if there:
             figure = draw()
             FigureCanvasAgg(figure)
             path = folder / f"{name}.png"
