@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 ROOMS  := aggregation node protocol security simulations
 
-.PHONY: help install demo test lint format bench bench-aggregation clean
+.PHONY: help install demo test lint format bench bench-aggregation bench-simulation clean
 
 help:                 ## show this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 22
@@ -44,6 +44,9 @@ bench: $(VENV)/.bench ## slow proofs; results go to benchmarks/results/
 
 bench-aggregation: $(VENV)/.bench   ## every aggregation rule against ByzFL and Flower
 	$(BIN)/python -m benchmarks aggregation
+
+bench-simulation: $(VENV)/.bench    ## a thousand seeds, ten thousand nodes, Flower's simulation, others' settings
+	$(BIN)/python -m benchmarks simulation-seeds simulation-scale simulation-flower simulation-proof
 
 # ByzFL asks for another torch than ours, so it comes without what it asks for.
 $(VENV)/.bench: $(READY)

@@ -13,6 +13,14 @@ BENCHMARKS = {
     ),
     "training": ("benchmarks.training_overhead", "local training against a bare PEFT + PyTorch loop"),
     "aggregation": ("benchmarks.aggregation", "every rule against ByzFL and Flower: time and memory"),
+    "simulation-proof": (
+        "benchmarks.simulation_proof",
+        "the rules under attack in published decentralised settings",
+    ),
+    "simulation-seeds": (
+        "benchmarks.simulation_seeds",
+        "a thousand seeds under crashes, cuts and attackers, every invariant watched",
+    ),
     "simulation-flower": (
         "benchmarks.simulation_flower",
         "virtual-node-rounds a second beside Flower's simulation",

@@ -39,6 +39,10 @@ class Founding:
     leader_timeout: int | None = None
     memory: int | None = None
     pinned: tuple[str, ...] | None = None
+    coordination: Literal["committee", "gossip"] | None = None
+    mixing_rule: str | None = None
+    min_neighbours: int | None = None
+    fallback: int | None = None
 
 
 def found_network(
@@ -86,7 +90,7 @@ def found_network(
     policies = preset(wish.preset)
     chosen = {
         name: value
-        for name in ("rule", "f", "min_updates", "deadline", "codec")
+        for name in ("coordination", "rule", "f", "min_updates", "deadline", "codec")
         if (value := getattr(wish, name)) is not None
     }
     if "f" in chosen and "min_updates" not in chosen:
@@ -100,6 +104,13 @@ def found_network(
     }
     seats = {name: value for name, value in seats.items() if value is not None}
     policies = replace(policies, committee=replace(policies.committee, **seats))
+    near: dict[str, Any] = {"rule": wish.mixing_rule, "min_neighbours": wish.min_neighbours}
+    near["fallback"] = wish.fallback
+    if wish.f is not None and wish.coordination == "gossip":
+        near["f"] = wish.f
+        near["min_neighbours"] = wish.min_neighbours or max(1, 2 * wish.f)
+    near = {name: value for name, value in near.items() if value is not None}
+    policies = replace(policies, mixing=replace(policies.mixing, **near))
     charter = found(
         identity,
         name=wish.name,

@@ -21,7 +21,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
-__all__ = ["Agreement", "Ask", "Cast", "Decided", "Move", "Propose", "TimeOut", "ViewStarted", "quorum_of"]
+__all__ = [
+    "Agreement",
+    "Ask",
+    "Cast",
+    "Decided",
+    "Move",
+    "Propose",
+    "TimeOut",
+    "ViewStarted",
+    "faults_of",
+    "quorum_of",
+]
 
 NOTHING: Final = b""
 Phase: TypeAlias = Literal["prevote", "precommit"]

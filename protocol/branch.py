@@ -27,7 +27,7 @@ from banyan.protocol.events import (
 from banyan.protocol.judgement import child_head
 from banyan.protocol.messages import CertifiedRelease, Opening, Proposal, Update, Vote
 from banyan.protocol.records import Record, committee_topic
-from banyan.protocol.release import Release, committee_of
+from banyan.protocol.release import ChildHead, Release, committee_of
 from banyan.protocol.round import Candidate, Child, Round, Status
 from banyan.security.admission import Reason, UpdateRefused, check_announcement
 from banyan.security.credential import Credential
@@ -50,6 +50,7 @@ class Host(ClosingHost, Protocol):
     def has_blob(self, digest: bytes) -> bool: ...
     def check_member(self, node: str, branch: str, credential: Credential) -> None: ...
     def head_moved(self, head: Release) -> None: ...
+    def quoted(self, path: str) -> ChildHead | None: ...
 
 
 class Branch:
@@ -82,7 +83,7 @@ class Branch:
             "roster": [seat.member for seat in head.roster],
         }
         if round_ is not None and agreement is not None:
-            have = len(round_.contributions(self._host.quarantined))
+            have = round_.count(self._host.quarantined)
             status["round"] = {
                 "height": round_.height,
                 "have": have,
@@ -124,14 +125,18 @@ class Branch:
 
     def keep(self) -> set[bytes]:
         """The blobs that this branch may still need, or that others may ask for."""
-        height = self.chain.height
-        newest = [self.chain.at(each) for each in range(height + 1 - KEPT_RELEASES, height + 1)]
-        releases = [*filter(None, newest)]
+        releases = self.newest()
         kept = self.closing.keep() if self.closing else set()
         kept |= {blob for release in releases for blob in (release.change, release.adapter)}
         kept |= {child.adapter for release in releases for child in release.children}
         kept |= {each.head.adapter for each in self._children.values()}
         return kept - {b""}
+
+    def newest(self) -> list[Release]:
+        """The newest releases, the head first: those that keep their blobs."""
+        height = self.chain.height
+        heights = range(height, max(-1, height - KEPT_RELEASES), -1)
+        return [release for each in heights if (release := self.chain.at(each)) is not None]
 
     def member_shut_out(self) -> None:
         """Somebody was quarantined: count again."""
@@ -167,6 +172,15 @@ class Branch:
         elif isinstance(body, Opening | CertifiedRelease):
             self._check_release(body, author)
 
+    def begins_with(self, certified: CertifiedRelease) -> bool:
+        """Whether our history can begin with this release because the parent's quorum has quoted it. Raises ``Refused``
+        if what comes with it are not signatures on it."""
+        quoted = self._host.quoted(self.path) if self.chain.head is None else None
+        if quoted is None or quoted.release != certified.release.digest:
+            return False
+        self.chain.signers(certified)
+        return True
+
     def take(self, record: Record) -> None:
         """Act on a record that was checked and is new here."""
         body = record.body
@@ -195,6 +209,10 @@ class Branch:
         known = self.chain.at(release.height)
         if known is not None and known.digest == release.digest:
             raise NotNow  # the same release under another quorum of signatures
+        if known is None and release.height <= self.chain.height:
+            raise Refused(
+                "before-our-time", "The release is older than what this node follows the branch from"
+            )
         if isinstance(body, Opening):
             if author != self._charter.roots[0]:
                 raise Refused("not-root", "Only the charter's first root opens a branch")
@@ -338,11 +356,11 @@ class Branch:
             if child is not None:
                 round_.children[child.head.branch] = child
         now, quarantined = self._host.now, self._host.quarantined
-        if round_.opened is None and round_.contributions(quarantined):
+        if round_.opened is None and round_.count(quarantined):
             round_.opened = now
             self._host.do(timer("round", round_, now + self._charter.round.deadline))
         if closing.agreement.view < 0 and round_.ready(now, quarantined):
-            updates, leader = len(round_.contributions(quarantined)), closing.agreement.leader(0)
+            updates, leader = round_.count(quarantined), closing.agreement.leader(0)
             self._host.tell(RoundClosing(self.path, round_.height, updates, leader))
             closing.begin()
         closing.progress()
@@ -375,7 +393,7 @@ class Branch:
 
     def _report_waiting(self) -> None:
         assert self.round is not None
-        have = len(self.round.contributions(self._host.quarantined))
+        have = self.round.count(self._host.quarantined)
         missing = self.round.missing(self._host.quarantined)
         need = self.round.need
         wants = f"{need - have} more update{'s' if need - have != 1 else ''}" if have < need else "a decision"

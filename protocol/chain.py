@@ -19,7 +19,8 @@ class ReleaseRefused(Refused):
 
 
 class Chain:
-    """The releases of ``branch`` from its opening to its head, each verified against the one before.
+    """The releases of ``branch`` from its opening to its head, each verified against the one before. It may also begin
+    with a later release whose digest is certified elsewhere.
 
     Args:
         branch: the branch's path.
@@ -32,6 +33,8 @@ class Chain:
         self.head: Release | None = None
         self.committee: tuple[str, ...] = ()
         """Who closes the running round, in the order of leading; empty before the opening."""
+        self.closers: tuple[str, ...] = ()
+        """Who has closed the round before, and so has the head's blobs."""
         self._policy = policy
         self._read = read
         self._releases: list[Release] = []
@@ -43,7 +46,8 @@ class Chain:
         return self.head.height if self.head else -1
 
     def at(self, height: int) -> Release | None:
-        return self._releases[height] if 0 <= height < len(self._releases) else None
+        place = height - self._releases[0].height if self._releases else -1
+        return self._releases[place] if 0 <= place < len(self._releases) else None
 
     def lineage(self, most: int) -> list[bytes]:
         """The digests of the newest ``most`` releases, from the head backwards."""
@@ -74,13 +78,14 @@ class Chain:
         self._append(release)
 
     def append(self, certified: CertifiedRelease) -> None:
-        """Make ``certified``, which :meth:`verify` has passed, the new head."""
+        """Make ``certified`` the new head: :meth:`verify` has passed it, or its digest is certified elsewhere."""
         self._proofs[certified.release.height] = certified
         self._append(certified.release)
 
     def _append(self, release: Release) -> None:
         self._releases.append(release)
         self.head = release
+        self.closers = self.committee
         self.committee = committee_of(release, self._policy)
 
     def verify(self, certified: CertifiedRelease) -> None:
@@ -94,8 +99,7 @@ class Chain:
             raise ReleaseRefused(
                 "fork", f"Release {release.height} of {self.branch} does not follow our head"
             )
-        committee, digest = self.committee, release.digest
-        signers = {self._cosigner(data, release, certified.view, digest) for data in certified.certificate}
+        committee, signers = self.committee, self.signers(certified)
         if not signers.issubset(committee) or len(signers) != len(certified.certificate):
             raise ReleaseRefused(
                 "bad-certificate", "The certificate has signatures from outside the committee"
@@ -107,6 +111,16 @@ class Chain:
             )
         if certified.leader != committee[certified.view % len(committee)]:
             raise ReleaseRefused("bad-certificate", "The certificate names a leader whose turn it was not")
+
+    def signers(self, certified: CertifiedRelease) -> set[str]:
+        """Who has precommitted to the release; that they are its committee is what :meth:`verify` checks.
+
+        Raises:
+            ReleaseRefused: ``bad-certificate``: the certificate holds something else.
+        """
+        release = certified.release
+        digest = release.digest
+        return {self._cosigner(data, release, certified.view, digest) for data in certified.certificate}
 
     def _cosigner(self, data: bytes, release: Release, view: int, digest: bytes) -> str:
         """The author of one precommit for exactly this release."""

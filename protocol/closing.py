@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from banyan.protocol import agreement as moves
-from banyan.protocol.agreement import Agreement
+from banyan.protocol.agreement import Agreement, faults_of
 from banyan.protocol.effects import Aggregate, Aggregated, Effect, FetchBlob, SetTimer
 from banyan.protocol.events import Event, LeaderChanged, ProposalRefused
 from banyan.protocol.judgement import Open, Problem, fits, inputs_of, job_of, judge
@@ -42,7 +42,7 @@ class Host(Protocol):
     def quarantined(self) -> Mapping[str, Reason]: ...
     def do(self, effect: Effect) -> None: ...
     def tell(self, event: Event) -> None: ...
-    def publish(self, message: object) -> Record: ...
+    def publish(self, message: object, *, push: bool = True) -> Record: ...
     def ask_for(self, topic: str, record_ids: Iterable[bytes], of: str) -> None: ...
     def compare_with(self, peer: str) -> None: ...
     def quarantine(self, node: str, why: Reason, evidence: bytes) -> None: ...
@@ -336,8 +336,15 @@ class Closing:
         if len(proofs) < self.agreement.quorum:
             return
         certified = CertifiedRelease(release, self.agreement.leader(view), view, proofs)
-        self._host.publish(certified)
+        self._host.publish(certified, push=self._spreads(view))
         self._certified(certified)
+
+    def _spreads(self, view: int) -> bool:
+        """Whether to push the certified release: the leader and as many after it as can be faulty do, since one of
+        them is not; the others have it for sync."""
+        committee = self.agreement.committee
+        turn = (list(committee).index(self._host.me) - view) % len(committee)
+        return turn <= faults_of(len(committee))
 
     def _votes(self, phase: moves.Phase, view: int, digest: bytes) -> tuple[bytes, ...]:
         """The envelopes of a quorum of votes for ``digest``, or of fewer if there are no more."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Final
 
 import numpy as np
@@ -57,7 +58,7 @@ class Delta:
 
 def write_delta(vector: EncodedVector, *, spec: AdapterSpec, base: bytes) -> bytes:
     """The blob for ``vector`` against the release ``base`` (b"" for an adapter)."""
-    header = canonical.encode(to_plain(_Header(base, vector.block, vector.codec, vector.size, spec.digest)))
+    header = _packed(_Header(base, vector.block, vector.codec, vector.size, spec.digest))
     scales = b"" if vector.scales is None else vector.scales.astype("<f4").tobytes()
     codes = np.ascontiguousarray(vector.codes)
     little = codes.astype(codes.dtype.newbyteorder("<"), copy=False)
@@ -79,7 +80,7 @@ def read_delta(data: bytes | memoryview, spec: AdapterSpec) -> Delta:
         raise DeltaRefused("malformed", "The delta's header is too long")
     packed = bytes(view[_PREFIX : _PREFIX + length])
     try:
-        header = from_plain(_Header, canonical.decode(packed, max_bytes=MAX_HEADER, max_depth=1))
+        header = _unpacked(packed)
     except Refused as error:
         raise DeltaRefused("malformed", f"The delta's header is wrong: {error.what}") from error
     if header.spec != spec.digest or header.size != spec.dimension:
@@ -102,6 +103,16 @@ def read_delta(data: bytes | memoryview, spec: AdapterSpec) -> Delta:
     if header.codec in ("float32", "bf16") and not _all_finite(vector):
         raise DeltaRefused("non-finite", "The delta has values that are NaN or infinite")
     return Delta(vector, header.base)
+
+
+@lru_cache(maxsize=256)  # the deltas of a round differ in their numbers only
+def _packed(header: _Header) -> bytes:
+    return canonical.encode(to_plain(header))
+
+
+@lru_cache(maxsize=256)
+def _unpacked(packed: bytes) -> _Header:
+    return from_plain(_Header, canonical.decode(packed, max_bytes=MAX_HEADER, max_depth=1))
 
 
 def blob_bytes(spec: AdapterSpec, codec: Codec) -> int:

@@ -210,8 +210,8 @@ class ModelMixed(Event):
 
 @dataclass(frozen=True, slots=True)
 class MixingWaiting(Event):
-    """Past the deadline a node has too few neighbours to mix with. Nothing is mixed; it learns on alone if it has
-    data, and says what it waits for."""
+    """Past the deadline a node has too few neighbours to mix with. Nothing is mixed, and this says what for it waits;
+    under gossip it learns on alone if it has data."""
 
     branch: str
     height: int

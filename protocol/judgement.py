@@ -64,9 +64,13 @@ def inputs_of(used: tuple[Contribution, ...]) -> tuple[Input, ...]:
 
 def job_of(release: Release, base: Release) -> bytes:
     """The name of the computation behind ``release``: equal names mean equal inputs, rule and base."""
+    known: bytes | None = release.memo.get(("job", base.adapter))
+    if known is not None:
+        return known
     inputs = [[each.key, each.blob, each.minus] for each in release.used]
     content = [release.branch, release.height, inputs, release.rule, release.f, base.adapter]
-    return hashlib.sha256(canonical.encode(content)).digest()
+    job = release.memo["job", base.adapter] = hashlib.sha256(canonical.encode(content)).digest()
+    return job
 
 
 def fits(release: Release, charter: Charter) -> bool:

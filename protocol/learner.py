@@ -104,11 +104,19 @@ class Learner:
             return
         if self._training == (head.height + 1, head.digest):
             return
-        heads = [self._host.branches[path].chain.head for path in path_to(self._path)]
-        adapters = tuple(each.adapter for each in heads if each is not None and each.adapter)
-        if all(self._host.has_blob(adapter) for adapter in adapters):
+        if not head.adapter or self._host.has_blob(head.adapter):
             self._training = (head.height + 1, head.digest)
-            self._host.do(Train(self._path, head.height + 1, head.digest, adapters, self._carry))
+            self._host.do(Train(self._path, head.height + 1, head.digest, self._adapters(), self._carry))
+
+    def _adapters(self) -> tuple[Digest, ...]:
+        """The adapters that our model is the sum of, from the root down: the newest that are here. A branch does not
+        wait for what comes down from those above it."""
+        newest = (self._newest(self._host.branches[path]) for path in path_to(self._path))
+        return tuple(adapter for adapter in newest if adapter)
+
+    def _newest(self, branch: Branch) -> Digest:
+        held = (release.adapter for release in branch.newest() if self._host.has_blob(release.adapter))
+        return next(held, b"")
 
     def trained(self, event: Trained) -> None:
         """Training is done: announce the update, unless the head has moved meanwhile."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 from banyan.protocol.messages import Presence
 from banyan.protocol.records import Record
@@ -11,13 +11,14 @@ from banyan.security.admission import Reason
 from banyan.security.charter import Charter
 from banyan.security.credential import Credential, CredentialRefused, check, conflict
 from banyan.security.identity import Verifier
+from banyan.security.scope import covers
 
 __all__ = ["Member", "Members"]
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A member as its newest presence shows it; ``seen`` is when that was signed (ms)."""
+    """A member as its newest presence shows it; ``seen`` is its last sign of life (ms)."""
 
     node: str
     branch: str
@@ -39,6 +40,9 @@ class Members:
         self._checked: dict[Credential, int] = {}
         self._grants: dict[str, dict[tuple[str, int], Credential]] = {}
         self._met: set[str] = set()
+        self._worked: dict[str, int] = {}
+        self.version = 0
+        """Rises whenever somebody comes or goes."""
         self.shown: set[str] = set()
         """Who has ever shown a valid credential."""
         self.revoked: set[str] = set()
@@ -86,23 +90,61 @@ class Members:
         assert isinstance(presence, Presence)
         node = record.envelope.author
         if presence.left:
-            self._members.pop(node, None)
+            self._forget(node)
             return False
         new = node not in self._met
         self._met.add(node)
-        self._members[node] = Member(node, presence.branch, presence.addresses, record.envelope.time)
+        if node not in self._members:
+            self.version += 1
+        seen = self.last_sign(node, record.envelope.time)
+        self._members[node] = Member(node, presence.branch, presence.addresses, seen)
         return new
+
+    def worked(self, nodes: Iterable[str], time: int) -> None:
+        """A certified release of ``time`` (ms) has counted what ``nodes`` did: as good as a presence of that time."""
+        for node in nodes:
+            self._worked[node] = max(time, self._worked.get(node, 0))
+            member = self._members.get(node)
+            if member is not None and member.seen < time:
+                self._members[node] = replace(member, seen=time)
+
+    def last_sign(self, node: str, shown: int) -> int:
+        """When ``node`` last gave a sign of life, if its newest presence is of ``shown`` (ms)."""
+        return max(shown, self._worked.get(node, 0))
+
+    def tidy(self, now: int) -> None:
+        """Forget who has given no sign of life for two lifetimes."""
+        oldest = now - 2 * self._charter.gossip.presence_lifetime
+        for node in [member.node for member in self._members.values() if member.seen < oldest]:
+            self._forget(node)
+        for node in [node for node, time in self._worked.items() if time < oldest]:
+            del self._worked[node]
+
+    def _forget(self, node: str) -> None:
+        if self._members.pop(node, None) is not None:
+            self.version += 1
 
     def quarantine(self, node: str, why: Reason) -> bool:
         """Use nothing of ``node`` any more; True if that is news. The caller holds the evidence."""
         if node in self.quarantined:
             return False
         self.quarantined[node] = why
-        self._members.pop(node, None)
+        self.version += 1
+        self._forget(node)
         return True
+
+    def get(self, node: str) -> Member | None:
+        """The member as its newest presence shows it, if it is known."""
+        return self._members.get(node)
 
     def __iter__(self) -> Iterator[Member]:
         return iter(self._members.values())
+
+    def near(self, now: int, above: str) -> set[str]:
+        """Members at ``above`` or below it with a fresh sign of life."""
+        oldest = now - self._charter.gossip.presence_lifetime
+        within = {branch for branch in {m.branch for m in self._members.values()} if covers(above, branch)}
+        return {m.node for m in self._members.values() if m.seen >= oldest and m.branch in within}
 
     def live(self, now: int, branch: str | None = None) -> list[Member]:
         """Members with a fresh sign of life, sorted by id; of one branch if given. Quarantined ones never count."""

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 from banyan.protocol.release import Release
+from banyan.security import canonical
 from banyan.security.credential import Credential
 from banyan.security.envelope import Envelope
 from banyan.security.evidence import Evidence
 from banyan.security.revocation import Revocation
-from banyan.security.schema import Between, Length, from_plain, to_plain
+from banyan.security.schema import Between, Length, fields_to_plain, from_plain, to_plain
 
 __all__ = [
     "CONTROL",
@@ -36,6 +37,7 @@ __all__ = [
     "Vote",
     "Want",
     "body_of",
+    "pack",
     "read_body",
 ]
 
@@ -151,7 +153,10 @@ class Accusation:
 
 @dataclass(frozen=True, slots=True)
 class TopicSummary:
-    """One topic in eight bytes and a head: equal fingerprints mean equal sets of records."""
+    """One topic in eight bytes and a head: equal fingerprints mean equal sets of records.
+
+    ``height`` is the head's; of a node that has none, the first that it has use for.
+    """
 
     topic: Annotated[str, Length(1, 210)]
     fingerprint: Annotated[bytes, Length(8, 8)]
@@ -216,6 +221,16 @@ Body = TypeVar("Body")
 def body_of(message: object) -> tuple[str, dict[str, object]]:
     """The ``kind`` and the plain body under which ``message`` is sealed."""
     return _NAMES[type(message)], to_plain(message)
+
+
+def pack(message: object) -> tuple[str, bytes]:
+    """The ``kind`` of ``message`` and its body's canonical encoding. A release in it is not encoded again."""
+    kind = _NAMES[type(message)]
+    if not isinstance(message, Opening | Proposal | CertifiedRelease):
+        return kind, canonical.encode(to_plain(message))
+    plain = fields_to_plain(message, but="release")
+    packed = {name: canonical.encode(value) for name, value in plain.items()}
+    return kind, canonical.encode_map({**packed, "release": message.release.encoded})
 
 
 def read_body(envelope: Envelope, kind: type[Body]) -> Body:

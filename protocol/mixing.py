@@ -6,8 +6,9 @@ after the node's own update: it mixes with its siblings from where its training 
 that at the next release. Nothing here is certified, so nothing here can contradict a release.
 
 A step: train → announce a :class:`State` → wait for the neighbours' states of that step, or the deadline → mix. With
-too few neighbours past the deadline nothing is mixed; the node says so and learns on alone. A slow node or a newcomer
-leaps to the median of the steps it mixed, which a minority cannot move.
+too few neighbours past the deadline nothing is mixed; the node says so and learns on alone (in a fallback it waits:
+what one node learns alone is in its update already). A slow node or a newcomer leaps to the median of the steps it
+mixed, which a minority cannot move.
 """
 
 from __future__ import annotations
@@ -140,7 +141,7 @@ class Mixer:
         return {
             "step": self.steps,
             "phase": self._phase.value,
-            "have": len(self.neighbourhood.admitted),
+            "have": len(self.neighbourhood.ready(self._step)),
             "need": self.need,
             "neighbours": self.neighbourhood.status(),
             "missing": list(self.neighbourhood.missing(self._step)),
@@ -249,14 +250,16 @@ class Mixer:
         """While we wait: is everybody here, or is it time to go on without the missing?"""
         if self._phase is not Phase.WAITING:
             return
-        self.neighbourhood.meet(self._height, self._step)
-        here, missing = self.neighbourhood.admitted, self.neighbourhood.missing(self._step)
+        self.neighbourhood.meet(self._height)
+        here, missing = self.neighbourhood.ready(self._step), self.neighbourhood.missing(self._step)
         late = self._host.now >= self._since + self._host.charter.round.deadline
+        if late:
+            self.neighbourhood.leave_behind(self._step)
         if len(here) >= self.need and (late or not missing):
             self._mix(here)
         elif late:
             self._report_waiting(len(here), missing)
-            if self._learner.trains:
+            if self._learner.trains and self.is_rule:
                 self._advance(self._step)
 
     def _mix(self, here: list[Offer]) -> None:
@@ -293,7 +296,7 @@ class Mixer:
                 weights=tuple(sorted(weights.items())),
             )
         )
-        reached = median_low([self._step, *(offer.state.step for offer in self._mixing)])
+        reached = median_low([offer.state.step for offer in self._mixing])
         self._own, self._mixing = (event.adapter,), []
         self._advance(max(self._step, reached))
 

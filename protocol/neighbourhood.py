@@ -101,10 +101,11 @@ class Neighbourhood:
 
     # ------------------------------------------------------------------------------------ who and what
 
-    @property
-    def admitted(self) -> list[Offer]:
-        """The offers that may be mixed."""
-        return [offer for offer in self._offers.values() if offer.status is Status.ADMITTED]
+    def ready(self, step: int) -> list[Offer]:
+        """The offers that may be mixed at ``step``: admitted, and not too far behind."""
+        oldest = step - self._policy.staleness
+        admitted = (offer for offer in self._offers.values() if offer.status is Status.ADMITTED)
+        return [offer for offer in admitted if offer.state.step >= oldest]
 
     def missing(self, step: int) -> tuple[str, ...]:
         """Neighbours that have not yet come to ``step``, or whose model is not here yet."""
@@ -140,16 +141,24 @@ class Neighbourhood:
             raise Refused("quarantined", "The node is shut out")
         check_size(state.size, blob_bytes(self._host.charter.adapter, self._host.charter.round.codec))
 
-    def meet(self, height: int, step: int) -> None:
-        """Look who is near at ``step`` of the release ``height``, and bring the models that are new."""
+    def meet(self, height: int) -> None:
+        """Look who is near at the release ``height``, and bring the models that are new."""
         known, self._offers = self._offers, {}
-        for record, state in self._near(height, step):
+        for record, state in self._near(height):
             offer = known.get(record.envelope.author)
             fresh = offer is None or offer.record.id != record.id
             offer = Offer(record, state) if offer is None or fresh else offer
             self._offers[offer.author] = offer
             if fresh:
                 self._fetch(offer)
+
+    def leave_behind(self, step: int) -> None:
+        """Say of each state that is too far behind ``step`` that it will not be mixed, once."""
+        for author, offer in self._offers.items():
+            behind = offer.state.step < step - self._policy.staleness
+            if behind and offer.status is Status.ADMITTED and self._stale.get(author) != offer.record.id:
+                self._stale[author] = offer.record.id
+                self._leave_out(author, offer.state, Reason.STALE_STATE)
 
     def retry(self) -> None:
         """Ask again for what could not be fetched."""
@@ -176,8 +185,9 @@ class Neighbourhood:
             else:
                 offer.status, offer.reason = Status.ADMITTED, None
 
-    def _near(self, height: int, step: int) -> list[tuple[Record, State]]:
-        """The newest states of live neighbours, at ``height`` and not too far behind ``step``."""
+    def _near(self, height: int) -> list[tuple[Record, State]]:
+        """The newest states of neighbours at ``height`` that are alive and have not been silent for too long."""
+        patience = (1 + self._policy.staleness) * self._host.charter.round.deadline
         states: dict[str, tuple[Record, State]] = {}
         siblings, cousins = list[str](), list[str]()
         for member in self._host.members.live(self._host.now):
@@ -187,8 +197,7 @@ class Neighbourhood:
                 continue
             if state.branch not in self._branches or state.height != height:
                 continue
-            if state.step < step - self._policy.staleness:
-                self._skip(record, state)
+            if record.envelope.time < self._host.now - patience:
                 continue
             states[member.node] = (record, state)
             (siblings if member.branch == self._path else cousins).append(member.node)
@@ -206,13 +215,6 @@ class Neighbourhood:
     def _undecided(self, blob: Digest) -> list[Offer]:
         undecided = (Status.FETCHING, Status.INSPECTING)
         return [o for o in self._offers.values() if o.state.blob == blob and o.status in undecided]
-
-    def _skip(self, record: Record, state: State) -> None:
-        """Say once of a state that it is too far behind."""
-        author = record.envelope.author
-        if self._stale.get(author) != record.id:
-            self._stale[author] = record.id
-            self._leave_out(author, state, Reason.STALE_STATE)
 
     def _refuse(self, offer: Offer, reason: Reason, detail: str = "") -> None:
         offer.status, offer.reason = Status.REFUSED, reason

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -65,7 +65,7 @@ from banyan.protocol.messages import (
     Update,
     Vote,
     Want,
-    body_of,
+    pack,
     read_body,
 )
 from banyan.protocol.mixing import Mixer
@@ -84,7 +84,7 @@ from banyan.protocol.records import (
     occasion_of,
     record_of,
 )
-from banyan.protocol.release import Release, Seat, committee_of, opening
+from banyan.protocol.release import ChildHead, Release, Seat, committee_of, opening
 from banyan.protocol.replay import ReplayGuard
 from banyan.protocol.sync import NO_RELEASES, Sync
 from banyan.security import canonical
@@ -97,6 +97,7 @@ from banyan.security.evidence import Evidence, EvidenceRefused
 from banyan.security.identity import Signer, Verifier, verify
 from banyan.security.revocation import Revocation, check_revocation, revoke
 from banyan.security.schema import from_plain
+from banyan.security.scope import covers
 
 __all__ = ["Peer", "PeerSettings"]
 
@@ -175,8 +176,13 @@ class Peer:
         self._seq = 0
         self._seq_reserved = 0
         self._guard = ReplayGuard(charter.limits.clock_skew)
-        self._sync = Sync(self.records, self._topics, self._head_of, charter.limits.message_bytes)
+        self._sync = Sync(
+            self.records, self._topics, self._head_of, charter.limits.message_bytes, self._start_of
+        )
         self._connected: set[NodeId] = set()
+        self._moves = 0
+        self._near_state: tuple[int, ...] = ()
+        self._near_of: dict[str, list[NodeId]] = {}
         self._asked_lately: dict[NodeId, int] = {}
         self._blobs: set[Digest] = set()
         self._learner = Learner(
@@ -184,10 +190,13 @@ class Peer:
         )
         self.mixer = Mixer(self, settings.branch, settings.credential, self._learner, settings.neighbours)
         self._auditor = Auditor(self)
-        self._last_newcomer = 0
+        self._newcomer: dict[str, int] = {}
         self._lively: dict[tuple[NodeId, type[object]], tuple[int, int]] = {}
         self._restoring = False
-        for path in sorted(self._followed_branches()):  # a set's own order is another in every process
+        self._own = frozenset(self._followed_branches())
+        """The branches that we follow whatever seats we have."""
+        self._left: list[str] = []
+        for path in sorted(self._own):  # a set's own order is another in every process
             self.branches[path] = Branch(path, self)
 
     # ============================================================================= the driver's side
@@ -236,12 +245,12 @@ class Peer:
             case BlobFetched():
                 if event.error is None:
                     self._blobs.add(event.digest)
-                for branch in self.branches.values():
+                for branch in [*self.branches.values()]:
                     branch.blob_fetched(event.digest, event.error)
                 self.mixer.blob_fetched(event.digest, event.error)
                 self._learner.train_if_due()
             case Inspected():
-                for branch in self.branches.values():
+                for branch in [*self.branches.values()]:
                     branch.inspected(event)
                 self.mixer.inspected(event)
             case Aggregated():
@@ -262,17 +271,19 @@ class Peer:
                 self._job_failed(event)
             case PeerConnected():
                 self._connected.add(event.peer)
-                shown = self.records.at("presence", self._settings.branch, self.me)
-                if shown is not None:  # members answer members only
-                    self.do(Send((event.peer,), shown.envelope.data))
+                self._moves += 1
+                self._introduce(event.peer)
                 self.compare_with(event.peer)
             case PeerLost():
                 self._connected.discard(event.peer)
+                self._moves += 1
             case Command():
                 self._command(event)
             case Started():
                 self._start()
         self._auditor.go_on()
+        if self._left:
+            self._drop_left()
         out, self._out = self._out, []
         return out
 
@@ -300,12 +311,13 @@ class Peer:
     def read(self, data: bytes) -> Record:
         return self._reader.record(self._reader.open(data))
 
-    def publish(self, message: object) -> Record:
-        """Sign ``message`` as a record, keep it, and push it to whom it concerns."""
+    def publish(self, message: object, *, push: bool = True) -> Record:
+        """Sign ``message`` as a record, keep it, and push it to whom it concerns, unless others do."""
         record = record_of(self._seal(message), message)
         self._reader.learn(record)
         self._keep(record)
-        self._push(record, but=())
+        if push:
+            self._push(record, but=())
         return record
 
     def ask_for(self, topic: str, record_ids: Iterable[bytes], of: str) -> None:
@@ -320,19 +332,20 @@ class Peer:
         if not self.members.quarantine(node, why):
             return
         self.tell(NodeQuarantined(node, why.value, evidence.hex()))
-        for branch in self.branches.values():
+        for branch in [*self.branches.values()]:
             branch.member_shut_out()
-        self.mixer.go_on()
+        if not self._restoring:
+            self.mixer.go_on()
 
     def head_moved(self, head: Release) -> None:
         """A branch has a new head: forget its closed round, fetch its adapter, tell its parent, train on."""
         path = head.branch
         above = parent_of(path)
+        self._moves += 1
+        self.members.worked((each.source for each in head.used if not each.source.startswith("/")), head.time)
         if above in self.branches:
             self.branches[above].child_moved(head)
-        if self.branches[path].on_committee:  # a seat here makes us follow the children
-            for child in self._children_of(path):
-                self.branches.setdefault(child, Branch(child, self))
+        self._follow_children(path)
         if self._restoring:
             return
         self._archive(path, head.height)
@@ -342,16 +355,64 @@ class Peer:
             self._learner.settle(head)
         self._learner.train_if_due()
 
-    def _fetch_adapter(self, path: str) -> None:
+    def _follow_children(self, path: str) -> None:
+        """A seat at a branch makes us follow its children, for as long as we have it."""
+        seated = self.branches[path].on_committee
+        for child in self._children_of(path):
+            if seated and child not in self.branches:
+                self.branches[child] = Branch(child, self)
+            elif not seated and child in self.branches and child not in self._own:
+                del self.branches[child]
+                self._left.append(child)
+
+    def _drop_left(self) -> None:
+        """Forget the records of branches that we follow no more."""
+        left, self._left = set(self._left) - self.branches.keys(), []
+        gone = [record for path in sorted(left) for record in self.records.drop_branch(path)]
+        if gone:
+            self.do(DropRecords(tuple(record.id for record in gone)))
+
+    def quoted(self, path: str) -> ChildHead | None:
+        """The release of a branch that its parent has counted last, where we follow the branch for the parent's sake:
+        as good a beginning as the opening, since a quorum of the parent has signed its digest."""
+        above = parent_of(path)
+        if path in self._own or above not in self.branches:
+            return None
+        head = self.branches[above].chain.head
+        return next((each for each in head.children if each.branch == path), None) if head else None
+
+    def _start_of(self, path: str) -> int:
+        """The first height of a branch that we have use for."""
+        quoted = self.quoted(path)
+        return quoted.height if quoted is not None else 0
+
+    def _fetch_adapter(self, path: str, again: bool = False) -> None:
         """Bring the head's adapter of a branch that our model is a sum of."""
         head = self.branches[path].chain.head
-        if head is not None and head.adapter and path in path_to(self._settings.branch):
-            sources = [
-                *self.branches[path].chain.committee,
-                *(m.node for m in self.members.live(self.now, path)),
-            ]
-            others = tuple(node for node in dict.fromkeys(sources) if node != self.me)
-            self.do(FetchBlob(head.adapter, head.adapter_size, others))
+        if head is None or not head.adapter or path not in path_to(self._settings.branch):
+            return
+        if self.has_blob(head.adapter):
+            sources: list[NodeId] = []
+        else:
+            sources = self._sources(path, again)
+        self.do(FetchBlob(head.adapter, head.adapter_size, tuple(sources)))
+
+    def _sources(self, path: str, again: bool) -> list[NodeId]:
+        """Whom to ask for an adapter of ``path``: the committee next to us on the way up, so that an adapter comes
+        down the tree and no committee serves all who live below it; at the second attempt also those above and our
+        siblings. In random order, that nobody is everybody's first choice."""
+        chain = self.branches[path].chain
+        between = [each for each in path_to(self._settings.branch) if covers(path, each) and each != path]
+        rings = [chain.closers or chain.committee, *(self.branches[each].chain.committee for each in between)]
+        mine = [number for number, ring in enumerate(rings) if self.me in ring]
+        rings = rings[: min(mine, default=len(rings))][::-1] or rings[:1]
+        siblings = (member.node for member in self.members.live(self.now, self._settings.branch))
+        rings += [chain.committee, tuple(siblings)]
+        drawn = [node for ring in (rings if again else rings[:1]) for node in self._shuffled(ring)]
+        return [node for node in dict.fromkeys(drawn) if node != self.me]
+
+    def _shuffled(self, nodes: Sequence[NodeId]) -> list[NodeId]:
+        return self._rng.sample(nodes, len(nodes))
 
     # ============================================================================= messages
 
@@ -395,9 +456,7 @@ class Peer:
     def _is_known(self, node: NodeId) -> bool:
         """Whether ``node`` has shown itself to be a member, or a certified roster says so."""
         heads = (branch.chain.head for branch in self.branches.values())
-        return node in self.members.shown or any(
-            seat.member == node for head in heads if head is not None for seat in head.roster
-        )
+        return node in self.members.shown or any(node in head.members for head in heads if head is not None)
 
     def _unpack(self, sender: NodeId, bundle: Bundle) -> None:
         heights = {path: branch.chain.height for path, branch in self.branches.items()}
@@ -410,6 +469,7 @@ class Peer:
                 not_now = True
             except Refused as refusal:
                 self._refused(sender, refusal)
+        heights = {path: height for path, height in heights.items() if path in self.branches}
         for path, height in heights.items():
             gained = self.branches[path].chain.height - height
             if gained > 1:
@@ -429,6 +489,8 @@ class Peer:
         if self._auditor.take(record):
             return
         if not isinstance(record.body, Accusation | Revocation) and record.slot[1] not in self.branches:
+            if isinstance(record.body, Presence) and sender == envelope.author:
+                self._check(record)  # who is a member of another branch is no stranger
             return  # of a branch that is no concern of ours
         if isinstance(record.body, State) and record.body.branch not in self.mixer.branches:
             return
@@ -438,6 +500,13 @@ class Peer:
             return  # the same in other words: a release under another quorum's signatures
         if self._is_old(record) or self._is_too_lively(record):
             return
+        if isinstance(record.body, CertifiedRelease):
+            branch = self.branches[record.body.release.branch]
+            if branch.begins_with(record.body):
+                branch.take(
+                    record
+                )  # whether its signers were the committee we cannot tell: it is not passed on
+                return
         self._check(record)
         added, standing = self._keep(record)
         if added is Added.NEW:
@@ -457,7 +526,14 @@ class Peer:
 
     def _is_old(self, record: Record) -> bool:
         lifetime = self._lifetime(record)
-        return lifetime is not None and record.envelope.time < self.now - lifetime
+        return lifetime is not None and self._age(record) > lifetime
+
+    def _age(self, record: Record) -> int:
+        """ms since a record was signed; a presence is as fresh as its author's last sign of life."""
+        time = record.envelope.time
+        if isinstance(record.body, Presence):
+            time = self.members.last_sign(record.envelope.author, time)
+        return self.now - time
 
     def _is_too_lively(self, record: Record) -> bool:
         """Whether its author says something new so often that passing it all on would flood the network."""
@@ -474,7 +550,7 @@ class Peer:
 
     def _is_forgotten(self, record: Record) -> bool:
         lifetime = self._lifetime(record)
-        return lifetime is not None and self.now - record.envelope.time > 2 * lifetime
+        return lifetime is not None and self._age(record) > 2 * lifetime
 
     def _check(self, record: Record) -> None:
         body, author = record.body, record.envelope.author
@@ -501,7 +577,7 @@ class Peer:
         match body:
             case Presence():
                 if self.members.seen(record):
-                    self._last_newcomer = self.now
+                    self._newcomer[body.branch] = self.now
                     self.tell(MemberJoined(body.branch, author))
             case State():
                 self.mixer.take(record, body)
@@ -531,7 +607,9 @@ class Peer:
     def _restore_one(self, record: Record) -> None:
         try:
             self._check(record)
-        except (Refused, NotNow):
+        except NotNow:
+            return  # it follows on something that we never kept, or is of a branch we left
+        except Refused:
             self.refusals["bad-record-on-disk"] += 1
             return
         if self.records.add(record)[0] is Added.NEW:
@@ -565,7 +643,7 @@ class Peer:
         if self._seq >= self._seq_reserved:
             self._seq_reserved = self._seq + SEQUENCE_STEP
             self.do(PutState("seq", canonical.encode(self._seq_reserved)))
-        kind, body = body_of(message)
+        kind, body = pack(message)
         limit = self.charter.limits.message_bytes if kind in CONTROL else self._sync.room
         return seal(
             self._signer,
@@ -592,44 +670,84 @@ class Peer:
             self._asked_lately.clear()
         if peer != self.me and self.now - self._asked_lately.get(peer, -pause) >= pause:
             self._asked_lately[peer] = self.now
+            if self.members.get(peer) is None:
+                self._introduce(peer)
             self._say_all(self._sync.summaries(), peer)
+
+    def _introduce(self, peer: NodeId) -> None:
+        """Show ``peer`` our presence: members answer members only."""
+        shown = self.records.at("presence", self._settings.branch, self.me)
+        if shown is not None:
+            self.do(Send((peer,), shown.envelope.data))
 
     def _push(self, record: Record, but: tuple[NodeId, ...]) -> None:
         """The fast path of gossip: to the whole committee (from the author), else to a few neighbours."""
+        mine = record.envelope.author == self.me
         if record.topic.endswith("#"):
-            if record.envelope.author != self.me:
+            if not mine:
                 return
             to = [node for node in self.branches[record.topic[:-1]].chain.committee if node != self.me]
         else:
             to = self._neighbours(record.topic, but)
+            if isinstance(record.body, Presence) and not mine:
+                to = to[: max(1, len(to) // 2)]  # a sign of life is not urgent: sync brings it to the rest
+            root = self.charter.roots[0]
+            if mine and root not in (self.me, *to) and self._is_opening(record.topic):
+                to.append(root)
         if to:
             self.do(Send(tuple(to), record.envelope.data))
 
+    def _is_opening(self, topic: str) -> bool:
+        """Whether the first root waits for what ``topic`` brings, to open the branch or the one above it."""
+        paths = [path for path in (topic, parent_of(topic)) if path] if topic.startswith("/") else []
+        return any(path in self.branches and self.branches[path].chain.head is None for path in paths)
+
     def _neighbours(self, topic: str, but: tuple[NodeId, ...] = ()) -> list[NodeId]:
-        """Up to ``fanout`` nodes that follow ``topic``: members at or below the branch, its parent's committee,
-        and whoever is connected."""
-        live = self.members.live(self.now)
+        """Up to ``fanout`` nodes that follow ``topic``, drawn at random."""
+        near, fanout = self._near(topic), self.charter.gossip.fanout
+        near = self._rng.sample(near, min(len(near), fanout + len(but)))
+        return [node for node in near if node not in but][:fanout]
+
+    def _near(self, topic: str) -> Sequence[NodeId]:
+        """Who follows ``topic``, as far as this node knows, sorted."""
+        state = (self.members.version, self._moves, self.now // self.charter.gossip.presence_interval)
+        if state != self._near_state:
+            self._near_state = state
+            self._near_of.clear()
+        known = self._near_of.get(topic)
+        if known is None:
+            known = self._near_of[topic] = sorted(
+                self._followers(topic) - {self.me} - self.quarantined.keys()
+            )
+        return known
+
+    def _followers(self, topic: str) -> set[NodeId]:
+        """Members at or below the branch, the committees of it, of its parent and of what we follow below it, and
+        whoever is connected and not known to be elsewhere."""
         if topic.endswith("~"):
-            those = (topic[:-1], *kin_of(topic[:-1], self.charter.branches))
-            near = {m.node for m in live if m.branch in those}
-        else:
-            below = topic if topic.startswith("/") else "/"
-            near = {m.node for m in live if below in path_to(m.branch)}
-        for path in (topic, parent_of(topic) if topic.startswith("/") else None):
-            if path in self.branches:
-                near.update(self.branches[path].chain.committee)
-        near |= self._connected
-        near.difference_update(but, (self.me,), self.quarantined)
-        fanout = self.charter.gossip.fanout
-        ordered = sorted(near)
-        return ordered if len(ordered) <= fanout else sorted(self._rng.sample(ordered, fanout))
+            return self._mixing(topic[:-1])
+        below = topic if topic.startswith("/") else "/"
+        near = self.members.near(self.now, below)
+        for path, branch in self.branches.items():
+            if covers(below, path) or path == parent_of(below):
+                near.update(branch.chain.committee)
+        for node in self._connected:
+            member = self.members.get(node)
+            if member is None or covers(below, member.branch):
+                near.add(node)
+        return near
+
+    def _mixing(self, path: str) -> set[NodeId]:
+        """Who mixes with the members of ``path``, and whoever is connected."""
+        those = (path, *kin_of(path, self.charter.branches))
+        return {m.node for m in self.members.live(self.now) if m.branch in those} | self._connected
 
     # ============================================================================= time
 
     def _start(self) -> None:
         self._seq = max(self._seq, self.now)  # a lost disk does not make us repeat ourselves
         self._seq_reserved = self._seq
-        self._last_newcomer = self.now
+        self._newcomer = dict.fromkeys(self.branches, self.now)
         for path in sorted(self.branches):
             self.branches[path].resume()
             self._fetch_adapter(path)
@@ -641,7 +759,7 @@ class Peer:
     def _timer(self, key: str) -> None:
         name, *arguments = key.split("|")
         if name == "presence":
-            self._show_presence()
+            self._presence_due()
         elif name == "sync":
             self._sync_once()
         elif name == "train":
@@ -658,6 +776,15 @@ class Peer:
         jitter = self._rng.randrange(1 + gossip.presence_interval // 4)
         self.do(SetTimer("presence", self.now + gossip.presence_interval - jitter))
 
+    def _presence_due(self) -> None:
+        """Show that we live, unless a release that counted our work has told everybody: it does not get lost, so it
+        is good for half a lifetime."""
+        silent = self.members.last_sign(self.me, 0) + self.charter.gossip.presence_lifetime // 2
+        if self.now < silent:
+            self.do(SetTimer("presence", silent))
+        else:
+            self._show_presence()
+
     def _presence(self) -> Presence:
         return Presence(self._settings.branch, self._settings.credential, self._settings.addresses[:8])
 
@@ -665,12 +792,13 @@ class Peer:
         """Compare with one random neighbour, say again what only we may say, tidy up."""
         gossip = self.charter.gossip
         everyone = sorted({*self._neighbours(NETWORK_TOPIC), *self._neighbours(self._settings.branch)})
+        self.members.tidy(self.now)
         if everyone:
             self.compare_with(self._rng.choice(everyone))
         own = self._learner.update
         if own is not None and not self.branches[self._settings.branch].on_committee:
             self._push(own, but=())
-        for path, branch in self.branches.items():
+        for path, branch in [*self.branches.items()]:
             self.records.drop_where(path, self._is_forgotten)
             branch.retry()
         for path in self.mixer.branches:
@@ -679,21 +807,24 @@ class Peer:
         for path in path_to(self._settings.branch):
             head = self.branches[path].chain.head
             if head is not None and head.adapter not in self._blobs:
-                self._fetch_adapter(path)
+                self._fetch_adapter(path, again=True)
         self._blobs &= self.keep()
         self._open_branches()
         jitter = self._rng.randrange(1 + gossip.sync_interval // 4)
         self.do(SetTimer("sync", self.now + gossip.sync_interval - jitter))
 
     def _open_branches(self) -> None:
-        """The charter's first root opens a branch once enough members are there and nobody new has come lately."""
-        settled = self.now - self._last_newcomer >= self.charter.gossip.sync_interval
-        if self.me != self.charter.roots[0] or not settled or self.mixer.is_rule:
+        """The charter's first root opens a branch once enough members are there and nobody new came lately."""
+        closed = sorted(path for path, branch in self.branches.items() if branch.chain.head is None)
+        if self.me != self.charter.roots[0] or self.mixer.is_rule or not closed:
             return
-        for path, branch in sorted(self.branches.items()):
-            if branch.chain.head is not None:
+        here: dict[str, list[Seat]] = {}
+        for member in self.members.live(self.now):
+            here.setdefault(member.branch, []).append(Seat(member.node, 0, member.branch))
+        for path in closed:
+            if self.now - self._newcomer.get(path, 0) < self.charter.gossip.sync_interval:
                 continue
-            members = [Seat(member.node, 0, path) for member in self.members.live(self.now, path)]
+            branch, members = self.branches[path], here.get(path, [])
             children = [self.branches[c].chain.head for c in self._children_of(path) if c in self.branches]
             ready = [head for head in children if head is not None and head.height > 0]
             if len(members) + len(ready) >= branch.need:

@@ -241,5 +241,10 @@ class Records:
             self.remove(record)
         return gone
 
+    def drop_branch(self, branch: str) -> list[Record]:
+        """Forget every record of ``branch``, in whatever topic; returns them."""
+        topics = (branch, committee_topic(branch), archive_topic(branch))
+        return [record for topic in topics for record in self.drop_where(topic, lambda record: True)]
+
     def all(self) -> Iterable[Record]:
         return self._by_id.values()

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from banyan.security import canonical
 from banyan.security.admission import Reason
@@ -124,6 +124,16 @@ class Release:
         """SHA-256 of the canonical encoding: the release's name."""
         return hashlib.sha256(self.encoded).digest()
 
+    @cached_property
+    def memo(self) -> dict[object, Any]:
+        """What was derived from this release and need not be derived again, by what it depends on besides."""
+        return {}
+
+    @cached_property
+    def members(self) -> frozenset[str]:
+        """Everyone who has a seat on the roster."""
+        return frozenset(seat.member for seat in self.roster)
+
 
 def opening(branch: str, seats: Iterable[Seat], time: int) -> Release:
     """Height 0 of ``branch``: a roster and nothing learned yet."""
@@ -140,14 +150,18 @@ def committee_of(release: Release, policy: CommitteePolicy) -> tuple[str, ...]:
     the charter come first. When ``memory`` rounds pass without a contribution a member has lost its seat
     (:func:`next_roster`), so the roster holds live members only.
     """
+    known: tuple[str, ...] | None = release.memo.get(policy)
+    if known is not None:
+        return known
     drawn_by = [release.branch, release.height, [each.key for each in release.used]]
     key = hashlib.sha256(canonical.encode(drawn_by)).digest()
-    members = {seat.member for seat in release.roster}
+    members = release.members
     pinned = [member for member in policy.pinned if member in members][: policy.size]
     drawn = sorted(
         members.difference(pinned), key=lambda member: hashlib.sha256(key + member.encode()).digest()
     )
-    return (*pinned, *drawn)[: policy.size]
+    committee = release.memo[policy] = (*pinned, *drawn)[: policy.size]
+    return committee
 
 
 def next_roster(

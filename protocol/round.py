@@ -98,6 +98,11 @@ class Round:
             used.append(Contribution(head.branch, head.release, head.adapter, head.size, minus, minus_size))
         return tuple(sorted(used, key=lambda each: each.key))
 
+    def count(self, quarantined: Mapping[str, Reason]) -> int:
+        """How many :meth:`contributions` there are."""
+        admitted = [author for author, each in self.candidates.items() if each.status is Status.ADMITTED]
+        return sum(author not in quarantined for author in admitted) + len(self.fresh_children())
+
     def expected(self) -> set[str]:
         """Who should have a say: the direct members on the roster and the children that ever had one."""
         direct = {seat.member for seat in self.base.roster if seat.speaks_for == self.base.branch}
@@ -127,8 +132,9 @@ class Round:
 
     def ready(self, now: int, quarantined: Mapping[str, Reason]) -> bool:
         """Whether to close: the quorum is there, and everybody has reported or the deadline has passed."""
-        if len(self.contributions(quarantined)) < self.need or self.opened is None:
+        if self.opened is None or self.count(quarantined) < self.need:
             return False
+        if now >= self.opened + self.deadline:
+            return True
         undecided = any(c.status in (Status.FETCHING, Status.INSPECTING) for c in self.candidates.values())
-        everybody = not self.missing(quarantined) and not undecided
-        return everybody or now >= self.opened + self.deadline
+        return not undecided and not self.missing(quarantined)

@@ -38,6 +38,7 @@ class Sync:
         topics: the topics the node follows at the moment.
         head_of: the head of a branch, or None.
         message_bytes: the longest message of the network.
+        start_of: the first height of a branch that is of use to a node without its head.
     """
 
     def __init__(
@@ -46,10 +47,12 @@ class Sync:
         topics: Callable[[], Iterable[str]],
         head_of: Callable[[str], Release | None],
         message_bytes: int,
+        start_of: Callable[[str], int] = lambda branch: 0,
     ) -> None:
         self._records = records
         self._topics = topics
         self._head_of = head_of
+        self._start_of = start_of
         self.room = message_bytes - OVERHEAD
         """The longest record, in bytes, that a bundle can bring."""
 
@@ -68,13 +71,14 @@ class Sync:
                 continue
             unanswered.remove(other.topic)  # who names a topic twice gets one answer
             mine = self._summarise(other.topic)
-            if mine.height > other.height or (mine.height == other.height and mine.head and not other.head):
-                yield from self._bundles(
-                    self._releases_above(other.topic, other.height if other.head else -1)
-                )
-            elif other.height > mine.height or (other.head and not mine.head):
-                yield Want(other.topic, (), mine.height if mine.head else -1)
-            elif other.head != mine.head:  # two certified heads at one height: let both sides see
+            ours, reach = _reach(mine), _reach(other)
+            if mine.head and ours > reach:
+                yield from self._bundles(self._releases_above(other.topic, reach))
+            elif other.head and reach > ours:
+                yield Want(other.topic, (), ours)
+            elif (
+                mine.head and other.head and other.head != mine.head
+            ):  # two certified heads at one height: let both sides see
                 yield from self._bundles(self._releases_above(other.topic, mine.height - 1))
             if other.fingerprint != mine.fingerprint:
                 yield from self._inventories(other.topic)
@@ -100,15 +104,22 @@ class Sync:
     def _summarise(self, topic: str) -> TopicSummary:
         head = self._head_of(topic) if _is_branch(topic) else None
         fingerprint = self._records.fingerprint(topic)
-        return TopicSummary(topic, fingerprint, head.height if head else 0, head.digest if head else b"")
+        if head is None:
+            return TopicSummary(topic, fingerprint, self._start_of(topic) if _is_branch(topic) else 0, b"")
+        return TopicSummary(topic, fingerprint, head.height, head.digest)
 
     def _releases_above(self, branch: str, height: int) -> list[Record]:
         head = self._head_of(branch)
         if head is None:
             return []
         heights = range(height + 1, min(head.height, height + RELEASES_AN_ANSWER) + 1)
-        found = (self._records.at("release", branch, each) for each in heights)
-        return [record for record in found if record is not None]
+        found: list[Record] = []
+        for each in heights:
+            record = self._records.at("release", branch, each)
+            if record is None:
+                break  # we began later; what follows on a gap is of no use
+            found.append(record)
+        return found
 
     def _marked(self, topic: str, marks: Sequence[bytes]) -> Iterator[Record]:
         for mark in dict.fromkeys(marks):
@@ -140,6 +151,11 @@ class Sync:
             size += len(data) + 5
         if batch:
             yield Bundle(tuple(batch))
+
+
+def _reach(summary: TopicSummary) -> int:
+    """The height up to which the sender needs nothing."""
+    return summary.height if summary.head else summary.height - 1
 
 
 def _is_branch(topic: str) -> bool:

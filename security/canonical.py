@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Mapping
 from typing import Final, TypeAlias
 
 import msgpack
@@ -45,6 +46,14 @@ def encode(value: object) -> bytes:
     except (OverflowError, UnicodeEncodeError, ValueError) as error:
         raise CanonicalError("malformed", f"The value cannot be encoded: {error}") from error
     return packed
+
+
+def encode_map(entries: Mapping[str, bytes]) -> bytes:
+    """The encoding of a map of at most 15 entries whose values are encoded already."""
+    if len(entries) > 15:
+        raise ValueError(f"{len(entries)} entries where at most 15 can be put together")
+    parts = (part for key in sorted(entries) for part in (encode(key), entries[key]))
+    return bytes([0x80 | len(entries)]) + b"".join(parts)
 
 
 def decode(

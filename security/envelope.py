@@ -93,12 +93,13 @@ def seal(
     kind: str,
     seq: int,
     time: int,
-    body: Mapping[str, object],
+    body: Mapping[str, object] | bytes,
     max_bytes: int = MAX_BYTES,
 ) -> Envelope:
-    """Sign ``body`` as a message of ``signer``; raises :class:`EnvelopeRefused` if peers would refuse it."""
+    """Sign ``body``, a map or its canonical encoding, as a message of ``signer``; raises :class:`EnvelopeRefused` if
+    peers would refuse it."""
     try:
-        packed = canonical.encode(dict(body))
+        packed = body if isinstance(body, bytes) else canonical.encode(dict(body))
         fields = {"author": signer.node_id, "body": packed, "kind": kind, "network": network}
         header = {**fields, "seq": seq, "time": time, "v": VERSION}
         from_plain(_Header, header)

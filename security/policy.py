@@ -114,7 +114,7 @@ class MixingPolicy:
     one liar."""
 
     f: Annotated[int, Between(0, 64)] = 1
-    """How many malicious neighbours one node must survive. More costs honest knowledge and asks for more
+    """How many malicious neighbours a node must survive. More costs honest knowledge and asks for more
     neighbours."""
 
     min_neighbours: Annotated[int, Between(1, 128)] = 2
@@ -130,8 +130,8 @@ class MixingPolicy:
     tie the tree together where a liar sits at a parent; too many blur what is special to a branch."""
 
     staleness: Annotated[int, Between(0, 1_000)] = 2
-    """How many steps behind its own a neighbour's model may be. More keeps slow devices in, less keeps old
-    knowledge out."""
+    """How many steps behind its own a neighbour's model may be; who is silent for one deadline more than that is no
+    longer waited for. More keeps slow devices in, less keeps old knowledge out."""
 
     fallback: Annotated[int, Between(0, 90 * _DAY)] = 10 * _MINUTE
     """ms after its own update at which a node gives up waiting for the committee and mixes with its siblings until

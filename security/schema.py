@@ -125,6 +125,11 @@ def to_plain(document: object) -> dict[str, object]:
     return cast(dict[str, object], _dataclass(type(document)).write(document))
 
 
+def fields_to_plain(document: object, *, but: str) -> dict[str, object]:
+    """As :func:`to_plain`, without the field ``but``, which the caller writes itself."""
+    return cast(dict[str, object], _dataclass(type(document)).write(document, but))
+
+
 def from_plain(cls: type[T], plain: object) -> T:
     """The ``cls`` that ``plain`` describes; raises :class:`SchemaError` naming the first field at fault."""
     return cast(T, _dataclass(cls).read(plain))
@@ -135,7 +140,7 @@ class _Converter:
     """How one annotated type is read from plain values and written to them."""
 
     read: Callable[[Any], Any]
-    write: Callable[[Any], Any]
+    write: Callable[..., Any]
 
 
 _CONVERTERS: dict[type, _Converter] = {}  # one per dataclass, made at first use
@@ -167,11 +172,13 @@ def _compile(cls: type) -> _Converter:
                 raise error.within(name) from None
         return cls(**values)
 
-    def write(value: object) -> object:
+    def write(value: object, but: str = "") -> object:
         if type(value) is not cls:
             raise SchemaError("", f"must be a {cls.__name__}, not {_kind(value)}")
         plain = {}
         for name, converter in converters.items():
+            if name == but:
+                continue
             try:
                 plain[name] = converter.write(getattr(value, name))
             except SchemaError as error:

@@ -259,7 +259,7 @@ class Device:
         coded = encode(change, self.world.charter.round.codec)
         data = write_delta(coded, spec=spec, base=job.base)
         blob = self.blobs.put(data)
-        self.world.show(self.name, job.branch, job.base, coded)
+        self.world.show(self.name, job, coded)
         carry, _ = write_float32(self.blobs, change - coded.decode(), spec)
         losses = {"loss_before": task.loss(self.name, start), "loss_after": task.loss(self.name, trained)}
         return Trained(job.branch, job.height, job.base, blob, len(data), carry, losses)

@@ -4,7 +4,6 @@ reproducibly."""
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -45,7 +44,6 @@ class Network:
         """Share of messages that is lost for the time being, beside the conditions' own."""
         self._rng = rng
         self._group: dict[str, int] = {}
-        self._links: dict[str, frozenset[str]] = {}
         self._neighbours: dict[str, set[str]] = {}
         self._distance: dict[str, int] = {}
         self._free: dict[str, float] = {}
@@ -63,17 +61,8 @@ class Network:
     def heal(self) -> None:
         self._group, self._neighbours = {}, {}
 
-    def wire(self, cliques: Iterable[set[str]]) -> None:
-        """From now on two nodes are linked only where a clique holds both."""
-        self._links = {}
-        for clique in cliques:
-            for node in clique:
-                self._links[node] = self._links.get(node, frozenset()) | frozenset(clique)
-
     def reaches(self, a: str, b: str) -> bool:
         if a in self.down or b in self.down or self._group.get(a, 0) != self._group.get(b, 0):
-            return False
-        if self._links and b not in self._links.get(a, ()):
             return False
         return b in self._neighbours.get(a, (b,)) and a in self._neighbours.get(b, (a,))
 

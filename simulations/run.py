@@ -16,6 +16,7 @@ from banyan.protocol.events import BranchOpened, Event, ReleaseCertified
 from banyan.protocol.paths import path_to
 from banyan.security.errors import Refused
 from banyan.simulations.device import Device
+from banyan.simulations.graphs import dumbbell
 from banyan.simulations.invariants import INVARIANTS, Everywhere, Invariant
 from banyan.simulations.network import Conditions
 from banyan.simulations.record import (
@@ -125,11 +126,7 @@ class Run:
         if scenario.graph == "dumbbell":
             names = list(world.devices)
             half = len(names) // 2
-            cliques = [set(names[:half]), set(names[half:]), {names[0], names[half]}]
-            world.network.wire(cliques)
-            for name, device in world.devices.items():
-                near = {other for clique in cliques if name in clique for other in clique} - {name}
-                device.settings = replace(device.settings, neighbours=tuple(sorted(near)))
+            world.link(dumbbell(names[:half], names[half:]))
         root = world.charter.roots[0]
         for wanted in scenario.attackers:
             if wanted.devices:

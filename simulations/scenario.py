@@ -105,7 +105,8 @@ class Scenario(Section):
     """Devices that always sit on the committee, such as ``/#0``."""
     admission: Literal["invite", "open"] = "invite"
     graph: Literal["everyone", "dumbbell"] = "everyone"
-    """Who may talk to whom: everyone, or two cliques of equal size that only their first devices join."""
+    """Who may mix with whom without a committee: everyone, or two cliques of equal size and one bridge, from the last
+    device of the first to the first of the second."""
     network: LinkConditions = LinkConditions()
     task: TaskChoice = TaskChoice()
     judged_on: Literal["own", "all"] = "own"

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Final
 
 from banyan.aggregation.encoding import EncodedVector
-from banyan.protocol.effects import Effect, InputEvent, PeerConnected
+from banyan.protocol.effects import Effect, InputEvent, PeerConnected, Train
 from banyan.protocol.events import Event
 from banyan.protocol.peer import PeerSettings
 from banyan.protocol.reader import Reader
@@ -19,6 +19,7 @@ from banyan.security.identity import Identity, Signer, Verifier, verify
 from banyan.simulations.attacks import Attack, Coalition, attack
 from banyan.simulations.clock import Clock
 from banyan.simulations.device import Device
+from banyan.simulations.graphs import Edge
 from banyan.simulations.jobs import SharedJobs
 from banyan.simulations.network import Conditions, Network
 from banyan.simulations.signatures import FastSigner, fast_verify
@@ -117,11 +118,13 @@ class World:
         self.jobs = SharedJobs(self.spec)
         self._trace = Trace(self.reader.id_of)
         self.devices: dict[str, Device] = {}
+        self._branches: dict[str, list[str]] = {path: [] for path in devices}
         for (path, _), signer in zip(names, signers, strict=True):
             credential = root_credential(signers[0], self.charter, self.clock.now, signer.node_id)
             settings = PeerSettings(path, credential, trains=True)
             self.devices[signer.node_id] = Device(self, signer, settings)
             self.task.place(signer.node_id, path)
+            self._branches[path].append(signer.node_id)
 
     # ------------------------------------------------------------------------------------ running
 
@@ -130,18 +133,34 @@ class World:
         for device in devices if devices is not None else self.devices.values():
             self.clock.after(self.rng.randrange(1_000), device.start)
 
+    def link(self, edges: Iterable[Edge]) -> None:
+        """Let devices mix models along these edges only, whatever their branches. To be called before they start."""
+        near: dict[str, list[str]] = {name: [] for name in self.devices}
+        for a, b in edges:
+            near[a].append(b)
+            near[b].append(a)
+        for name, device in self.devices.items():
+            device.settings = replace(device.settings, neighbours=tuple(sorted(near[name])))
+
     def introduce(self, device: Device) -> None:
-        """Connect a device that has just started to the first root, as its invite says; meanwhile to anybody."""
+        """Connect a device that has just started to somebody of its branch, whose invite it has; the first one to the
+        first root; where that cannot be reached to anybody, and again."""
         root = self.charter.roots[0]
-        others = [
-            d.name for d in self.live() if d is not device and self.network.reaches(device.name, d.name)
-        ]
         if device.peer is None or device.name == root:
             return
-        if others:
-            self.connect(device.name, root if root in others else self.rng.choice(others))
-        if root not in others:
+        hosts = self._up(device, self._branches[device.settings.branch])
+        rooted = self.devices[root].peer is not None and self.network.reaches(device.name, root)
+        if not hosts:
+            hosts = [root] if rooted else self._up(device, self.devices)
+        if hosts:
+            self.connect(device.name, self.rng.choice(hosts))
+        if not rooted:
             self.clock.after(5_000, lambda: self.introduce(device))
+
+    def _up(self, device: Device, names: Iterable[str]) -> list[str]:
+        """Who of ``names`` is on and within reach of ``device``."""
+        others = (name for name in names if name != device.name and self.devices[name].peer is not None)
+        return [name for name in others if self.network.reaches(device.name, name)]
 
     def connect(self, a: str, b: str) -> None:
         """A connection between two devices stands."""
@@ -182,10 +201,10 @@ class World:
         self.coalition.victim = self.coalition.victim or honest[-1]
         self.network.surround(self.coalition.victim, self.coalition.members)
 
-    def show(self, author: str, branch: str, base: bytes, update: EncodedVector) -> None:
+    def show(self, author: str, job: Train, update: EncodedVector) -> None:
         """Attackers see what everybody learned, the moment it is learned."""
         if self.coalition.members:
-            self.coalition.show(branch, base, author, update.decode())
+            self.coalition.show((job.branch, job.height, job.base), author, update.decode())
 
     # ------------------------------------------------------------------------------------ between devices
 

@@ -15,6 +15,8 @@ import datetime
 import json
 import os
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -61,46 +63,130 @@ def mix(rule_name: str, own: Any, others: Any, f: int, progress: float) -> Any:
     return build(rule_name, f)(np.concatenate([own[None], others])).vector
 
 
-def train(rule: str, lie: str, graph: str, seed: int) -> list[float]:
-    """Test accuracy of every honest node after all rounds."""
-    import numpy as np
+@dataclass(frozen=True)
+class Setting:
+    """Who talks to whom about which data.
 
-    from banyan.simulations.tasks.digits import PERCEPTRON, local_updates, partition
+    Args:
+        talk: each node's neighbours.
+        liars: the nodes that lie.
+        data: a seed's shares, one a node.
+        rounds, steps, rate, batch: of training; each round every node trains, then mixes.
+        momentum: of the nodes' steps from round to round, with dampening as in MoNNA.
+        f: liars that every node guards against; None: as many as it has.
+    """
+
+    talk: tuple[tuple[int, ...], ...]
+    liars: frozenset[int]
+    data: Callable[[int], Any]
+    rounds: int
+    steps: int = STEPS
+    rate: float = RATE
+    batch: int = BATCH
+    momentum: float = 0.0
+    f: int | None = None
+
+
+@dataclass(frozen=True)
+class Around:
+    """What the liars know of one receiver: its own model (d,), its honest neighbours' (h, d), the mean honest step (d,)
+    of this round and how many of them lie to it."""
+
+    own: Any
+    honest: Any
+    step: Any
+    liars: int
+
+
+def candidates(lie: str, around: Around) -> list[Any]:
+    """What the liars could tell a receiver; where there are several, the worst for it is told."""
     from benchmarks.aggregation.attacks import STRENGTHS
 
-    data = partition(NODES, 0.5, seed)
+    middle, spread, step = around.honest.mean(axis=0), around.honest.std(axis=0), around.step
+    match lie:
+        case "ALIE*":
+            return [middle + side * z * spread for z in STRENGTHS[::2] for side in (-1, 1)]
+        case "FOE*":
+            return [middle - z * step for z in STRENGTHS]
+        case "ALIE":
+            return [middle - 1.5 * spread]
+        case "FOE":
+            return [middle - 10 * step]
+        case "sign flip":
+            return [-middle]
+        case (
+            "dissensus"
+        ):  # He, Karimireddy and Jaggi (2022), with their strength: push the receiver off its neighbours
+            return [around.own - 1.5 * (around.honest - around.own).sum(axis=0) / around.liars]
+    raise ValueError(f"there is no lie {lie!r}")
+
+
+def train(rule: str, lie: str, graph: str, seed: int) -> list[float]:
+    """Test accuracy of every honest node of the tree after all rounds."""
+    from banyan.simulations.tasks.digits import partition
+
+    talk = tuple(tuple(others) for others in neighbours(graph))
+    setting = Setting(talk, LIARS, lambda seed: partition(NODES, 0.5, seed), ROUNDS)
+    return learn(setting, rule, lie, seed).accuracies
+
+
+@dataclass(frozen=True)
+class Learned:
+    """Test accuracy of every honest node, and of the average of their models."""
+
+    accuracies: list[float]
+    average: float
+
+
+def learn(setting: Setting, rule: str, lie: str, seed: int) -> Learned:
+    """What the honest nodes are worth after all rounds. With the lie ``none`` the liars are honest, with ``label flip``
+    they train on labels 9 - y (they are the last nodes then)."""
+    import numpy as np
+
+    from banyan.simulations.tasks.digits import PERCEPTRON, local_updates
+
+    data, talk, nodes = setting.data(seed), setting.talk, len(setting.talk)
     rng = np.random.default_rng(seed + 1000)
     sample = rng.permutation(len(data.train[1]))[:300]
     watched = (data.train[0][sample], data.train[1][sample])
-    talk = neighbours(graph)
-    models = np.repeat(PERCEPTRON.start(seed)[None], NODES, axis=0)
-    honest_nodes = [i for i in range(NODES) if i not in LIARS]
-    for turn in range(ROUNDS):
-        changes = local_updates(models, data, rng, steps=STEPS, rate=RATE, batch=BATCH)
-        trained, following = models + changes, models.copy()
-        for i in honest_nodes:
-            liars = [j for j in talk[i] if j in LIARS]
-            honest = trained[[j for j in talk[i] if j not in LIARS]]
-            middle, spread, step = honest.mean(axis=0), honest.std(axis=0), changes[honest_nodes].mean(axis=0)
-
-            own, f, progress = trained[i], len(liars), turn / ROUNDS
-            if lie == "none":
-                following[i] = mix(rule, own, trained[talk[i]], f, progress)
+    models = np.repeat(PERCEPTRON.start(seed)[None], nodes, axis=0)
+    velocity = np.zeros_like(models)
+    honest_nodes = [i for i in range(nodes) if i not in setting.liars]
+    trains = lie in ("none", "label flip")
+    for turn in range(setting.rounds):
+        changes = local_updates(
+            models, data, rng, steps=setting.steps, rate=setting.rate, batch=setting.batch,
+            liars=len(setting.liars), poison="label-flip" if lie == "label flip" else None,
+        )  # fmt: skip
+        velocity = setting.momentum * velocity + (1 - setting.momentum) * changes
+        trained, following = models + velocity, models.copy()
+        step, progress = velocity[honest_nodes].mean(axis=0), turn / setting.rounds
+        for i in range(nodes) if trains else honest_nodes:
+            lying = [j for j in talk[i] if j in setting.liars]
+            f = len(lying) if setting.f is None else setting.f
+            if trains or not lying:
+                guarded = f if i in honest_nodes else 0
+                following[i] = mix(rule, trained[i], trained[list(talk[i])], guarded, progress)
                 continue
-            if lie == "ALIE*":
-                lies = [middle + side * z * spread for z in STRENGTHS[::2] for side in (-1, 1)]
-            else:
-                lies = [middle - z * step for z in STRENGTHS]
+            honest = trained[[j for j in talk[i] if j not in setting.liars]]
+            told = np.array(candidates(lie, Around(trained[i], honest, step, len(lying))), np.float32)
             outcomes = [
-                mix(rule, own, np.concatenate([honest, np.repeat(told[None], f, axis=0)]), f, progress)
-                for told in np.array(lies, np.float32)
+                mix(
+                    rule,
+                    trained[i],
+                    np.concatenate([honest, np.repeat(each[None], len(lying), axis=0)]),
+                    f,
+                    progress,
+                )
+                for each in told
             ]
-            following[i] = max(outcomes, key=lambda model: PERCEPTRON.loss(model, watched))
-        if lie == "none":
-            for j in LIARS:
-                following[j] = mix(rule, trained[j], trained[talk[j]], 0, turn / ROUNDS)
-        models = np.clip(np.nan_to_num(following), -1e6, 1e6)
-    return [PERCEPTRON.accuracy(models[i], data.test) for i in honest_nodes]
+            if len(outcomes) > 1:
+                outcomes.sort(key=lambda model: PERCEPTRON.loss(model, watched))
+            following[i] = outcomes[-1]
+        models = np.clip(np.nan_to_num(following), -1e6, 1e6).astype(np.float32)
+    average = models[honest_nodes].mean(axis=0)
+    accuracies = [PERCEPTRON.accuracy(models[i], data.test) for i in honest_nodes]
+    return Learned(accuracies, PERCEPTRON.accuracy(average, data.test))
 
 
 def page(found: dict[str, list[float]]) -> str:

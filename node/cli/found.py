@@ -17,6 +17,8 @@ Examples:
 
     banyan found clinics --branch /health/first_aid --branch /health/nutrition --preset wan
 
+    banyan found village --coordination gossip             no committees: neighbours mix their models
+
     banyan found lab --base ~/models/smollm --rank 32 --rule nnm+trimmed-mean --f 2 --admission open
 """
 
@@ -53,7 +55,7 @@ def found(
     ] = None,
     f: Annotated[
         int | None,
-        typer.Option("--f", help="How many malicious members a round must survive.", show_default="1"),
+        typer.Option("--f", help="How many malicious members, or neighbours, to survive.", show_default="1"),
     ] = None,
     min_updates: Annotated[
         int | None, typer.Option(help="Updates a round needs to close.", show_default="what rule and f need")
@@ -69,6 +71,24 @@ def found(
     ] = None,
     memory: Annotated[
         int | None, typer.Option(help="Rounds a silent member stays on the roster.", show_default="3")
+    ] = None,
+    coordination: Annotated[
+        str,
+        typer.Option(
+            help="`committee`: certified releases. `gossip`: no releases, every node mixes its neighbours' models."
+        ),
+    ] = "committee",
+    mixing_rule: Annotated[
+        str | None, typer.Option(help="How a node mixes its neighbours' models.", show_default="nna")
+    ] = None,
+    min_neighbours: Annotated[
+        int | None, typer.Option(help="Fewest neighbours to mix with.", show_default="what f needs")
+    ] = None,
+    fallback: Annotated[
+        float | None,
+        typer.Option(
+            help="Seconds without a committee after which members mix; 0: never.", show_default="by preset"
+        ),
     ] = None,
     codec: Annotated[
         str | None, typer.Option(help="float32, bf16, int8 or int4.", show_default="int8")
@@ -98,6 +118,10 @@ def found(
         committee=committee,
         memory=memory,
         leader_timeout=None if leader_timeout is None else round(leader_timeout * 1000),
+        coordination=choice("--coordination", coordination, ("committee", "gossip")),
+        mixing_rule=mixing_rule,
+        min_neighbours=min_neighbours,
+        fallback=None if fallback is None else round(fallback * 1000),
     )
     _check_rule(wish)
     say = (lambda step: None) if json_ else (lambda step: print(f"  {step} …"))
@@ -113,16 +137,17 @@ def found(
             "home": str(place.root),
             "branches": list(charter.branches),
             "dimension": charter.adapter.dimension,
+            "coordination": charter.round.coordination,
         }
         print(json.dumps(facts))
         return
     print(f"Founded {charter.name}: network {charter.network_id.hex()[:16]}…, node {charter.author}")
     print(f"  branches {', '.join(charter.branches)}; base model {charter.base.name}")
-    rounds = charter.round
-    print(
-        f"  {charter.adapter.dimension:,} trained parameters; rule {rounds.rule}, f = {rounds.f}, "
-        f"at least {rounds.min_updates} updates a round"
-    )
+    rounds, mixing = charter.round, charter.mixing
+    how = f"rule {rounds.rule}, f = {rounds.f}, at least {rounds.min_updates} updates a round"
+    if rounds.coordination == "gossip":
+        how = f"mixing rule {mixing.rule}, f = {mixing.f}, at least {mixing.min_neighbours} neighbours"
+    print(f"  {charter.adapter.dimension:,} trained parameters; {how}")
     if charter.admission == "open":
         print("  open: anybody may join, so one person may be many members")
     where = "" if home is None else f" --home {place.root}"
@@ -140,10 +165,12 @@ def _base(given: str | None) -> Path:
 
 
 def _check_rule(wish: object) -> None:
-    """A rule that no node knows would make a network that can never close a round."""
-    from banyan.aggregation import build
+    """A rule that no node knows would make a network that can never close a round, or mix."""
+    from banyan.aggregation import build, build_mixing
     from banyan.node.founding import Founding
 
     assert isinstance(wish, Founding)
     if wish.rule is not None:
         build(wish.rule, wish.f if wish.f is not None else 1)
+    if wish.mixing_rule is not None:
+        build_mixing(wish.mixing_rule, wish.f if wish.f is not None else 1)

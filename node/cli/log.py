@@ -47,7 +47,10 @@ def log(
 
     releases = answer["releases"]
     if not releases:
-        print(f"{answer['branch']} has no release yet.")
+        if answer["coordination"] == "gossip":
+            print(f"{answer['branch']} has no releases: its members mix their models. See `banyan status`.")
+        else:
+            print(f"{answer['branch']} has no release yet.")
         return
     table = Table("release", "when", "id", "leader", "co-signed", "used", "left out", title=answer["branch"])
     for each in reversed(releases):

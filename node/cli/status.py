@@ -112,32 +112,50 @@ def _branches(branches: Mapping[str, Any], status: Mapping[str, Any]) -> Rendera
 
     table = Table("branch", "release", "round", "leader", "waits for", expand=False)
     for path, branch in branches.items():
-        round_ = branch.get("round") or {}
+        round_, mixing = branch.get("round") or {}, branch.get("mixing")
+        have = f"{round_['have']} of {round_['need']} updates" if round_ else "–"
         own = "[bold]" if path == status.get("branch") else ""
         table.add_row(
             f"{own}{path}",
-            str(max(0, branch["height"])) if branch["height"] >= 0 else "–",
-            f"{round_['have']} of {round_['need']} updates" if round_ else "–",
+            _reached(branch),
+            f"{mixing['have']} of {mixing['need']} neighbours" if mixing else have,
             short(round_["leader"]) if round_.get("leader") else "–",
             waits_for(branch),
         )
     return table
 
 
+def _reached(branch: Mapping[str, Any]) -> str:
+    """The release a branch has reached, and the step where this node mixes on its own."""
+    if branch["height"] < 0:
+        return "–"
+    step = f"step {branch['mixing']['step']}" if branch.get("mixing") else ""
+    return ", ".join(filter(None, (str(branch["height"]) if "head" in branch or not step else "", step)))
+
+
 def waits_for(branch: Mapping[str, Any]) -> str:
     """What a branch needs to go on, for people."""
-    from banyan.node.cli.wording import short
-
     if said := branch.get("waits_for"):
         return str(said)
+    if mixing := branch.get("mixing"):
+        if mixing["phase"] != "waiting":
+            return ""
+        return f"models of {_names(mixing['missing'])}" if mixing["missing"] else "more neighbours"
     round_ = branch.get("round")
     if not round_:
         return ""
     if round_["have"] >= round_["need"] and not round_["missing"]:
         return "the committee's signatures"
-    missing = ", ".join(short(node) for node in round_["missing"][:4])
-    more = len(round_["missing"]) - 4
-    return f"updates of {missing}{f' and {more} more' if more > 0 else ''}" if missing else "more members"
+    missing = _names(round_["missing"])
+    return f"updates of {missing}" if missing else "more members"
+
+
+def _names(nodes: list[str]) -> str:
+    """The first of ``nodes``, and how many more there are."""
+    from banyan.node.cli.wording import short
+
+    more = len(nodes) - 4
+    return ", ".join(map(short, nodes[:4])) + (f" and {more} more" if more > 0 else "")
 
 
 def training_line(training: Mapping[str, Any]) -> str:

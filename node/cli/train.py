@@ -36,6 +36,11 @@ TOLD = {
     "leader-changed",
     "release-certified",
     "certificate-accepted",
+    "model-mixed",
+    "mixing-waiting",
+    "mixing-began",
+    "mixing-ended",
+    "state-left-out",
     "node-quarantined",
     "job-failed",
     "worker-restarted",
@@ -87,8 +92,9 @@ def train(
         },
     )
     if not json_:
-        until = "for ever" if answer["target"] is None else f"until release {answer['target']}"
-        print(f"Training on {answer['branch']}, now at release {answer['height']}, {until}.")
+        unit = answer["counts"]
+        until = "for ever" if answer["target"] is None else f"until {unit} {answer['target']}"
+        print(f"Training on {answer['branch']}, now at {unit} {answer['height']}, {until}.")
     if wait and not forever:
         try:
             _watch(client, answer, seen, quiet=json_)
@@ -118,7 +124,7 @@ def _watch(client: Any, answer: Mapping[str, Any], seen: int, quiet: bool) -> No
                     console.print(event_line(event))
             branch = status.get("core", {}).get("branches", {}).get(answer["branch"], {})
             if branch.get("height", -1) >= answer["target"]:
-                console.print(f"Done: {answer['branch']} has reached release {branch['height']}.")
+                console.print(f"Done: {answer['branch']} has reached {answer['counts']} {branch['height']}.")
                 return
             training = status.get("training")
             line.update(

@@ -262,7 +262,12 @@ class Member:
         height = self.height()
         await self._remember_target(None if request.rounds is None else height + request.rounds)
         self.driver.rebuild()
-        return {"branch": self.branch(), "height": height, "target": self._target}
+        return {
+            "branch": self.branch(),
+            "height": height,
+            "target": self._target,
+            "counts": "step" if self.charter.round.coordination == "gossip" else "release",
+        }
 
     async def aim_at(self, height: int | None) -> dict[str, object]:
         """Train until the branch has reached ``height``; None: for ever."""
@@ -276,7 +281,7 @@ class Member:
         await trio.to_thread.run_sync(self._daemon.database.apply, batch)
 
     def height(self) -> int:
-        """The height of this node's branch as the core knows it; 0 before its opening."""
+        """How far this node's branch is as the core knows it: its height, or under gossip this node's own steps."""
         branches = self.driver.status().get("branches", {})
         found = branches.get(self.branch(), {}) if isinstance(branches, Mapping) else {}
         height = found.get("height") if isinstance(found, Mapping) else None
@@ -292,7 +297,8 @@ class Member:
             )
         if self.driver.peer is None:
             raise BadRequest("The node is just starting", "Ask again in a moment")
-        return {"branch": path, "releases": self.driver.peer.history(path)}
+        releases = self.driver.peer.history(path)
+        return {"branch": path, "coordination": self.charter.round.coordination, "releases": releases}
 
     async def audit(self, branch: str | None, height: int | None) -> dict[str, object]:
         """Have the core do a release over; what it finds is a release-audited event."""

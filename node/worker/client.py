@@ -289,9 +289,9 @@ class _Lost(Exception):
     """The child died or hung; the text ends a sentence that begins with "The worker"."""
 
 
-def job_failed(job: Train | Aggregate, error: BanyanError) -> JobFailed:
+def job_failed(job: Train | Aggregate | Mix, error: BanyanError) -> JobFailed:
     """What the core is told of a job that ended without a result."""
-    kind = "train" if isinstance(job, Train) else "aggregate"
+    kind = NAMES[type(job)] if not isinstance(job, Train) else "train"
     number = job.job if isinstance(job, Aggregate) else b""
     return JobFailed(kind, job.branch, job.height, str(error), number)
 

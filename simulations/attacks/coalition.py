@@ -7,15 +7,16 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from banyan.aggregation import AggregationError, build
+from banyan.aggregation import AggregationError, build, build_mixing
 from banyan.security.admission import clip_factors
 from banyan.security.charter import Charter
 from banyan.simulations.attacks.formulas import Floats, Formula, Judge, View
 
 __all__ = ["Coalition", "Key"]
 
-Key = tuple[str, bytes]
-"""One running round: its branch, and the release that everybody trains from."""
+Key = tuple[str, int, bytes]
+"""One running round: its branch, its height, and the release that everybody trains from (none where nobody releases and
+nodes mix their whole models, step by step)."""
 
 ROUNDS_KEPT: Final = 16
 """Rounds whose updates are remembered, over all branches."""
@@ -37,11 +38,10 @@ class Coalition:
         self._own: dict[Key, dict[str, Floats]] = {}
         self._lies: dict[tuple[Key, Formula], Floats] = {}
 
-    def show(self, branch: str, base: bytes, author: str, change: npt.NDArray[np.float32]) -> None:
-        """``author`` sent ``change`` in the round of ``branch`` that starts from the release ``base``, or would have
-        sent it, if it is one of us."""
+    def show(self, key: Key, author: str, change: npt.NDArray[np.float32]) -> None:
+        """``author`` sent ``change`` in the round ``key``, or would have sent it, if it is one of us."""
         kept = self._own if author in self.members else self._honest
-        kept.setdefault((branch, base), {})[author] = change
+        kept.setdefault(key, {})[author] = change
         while len(kept) > ROUNDS_KEPT:
             del kept[next(iter(kept))]
 
@@ -56,7 +56,8 @@ class Coalition:
             honest = self._honest.get(key) or own
             rows = np.stack([honest[author] for author in sorted(honest)])
             ours = np.stack([own[author] for author in sorted(own)])
-            view = View(rows, ours, damage(charter, rows), rng)
+            judge = damage(charter, rows) if key[2] else nudge(charter, rows)
+            view = View(rows, ours, judge, rng)
             self._lies[key, formula] = formula(view)
             while len(self._lies) > ROUNDS_KEPT:
                 del self._lies[next(iter(self._lies))]
@@ -80,5 +81,20 @@ def damage(charter: Charter, honest: Floats) -> Judge:
             return float(np.linalg.norm(rule(rows * factors[:, None]).vector - target))
         except AggregationError:
             return 0.0
+
+    return judge
+
+
+def nudge(charter: Charter, honest: Floats) -> Judge:
+    """How far lies drag a node that stands at the mean of the honest and mixes them by the network's mixing rule."""
+    rule = build_mixing(charter.mixing.rule, charter.mixing.f)
+    target = honest.mean(axis=0)
+
+    def judge(lies: Floats) -> float:
+        try:
+            mixed = rule(target, np.concatenate([honest, lies])).vector
+        except AggregationError:
+            return 0.0
+        return float(np.linalg.norm(mixed.astype(np.float64) - target))
 
     return judge

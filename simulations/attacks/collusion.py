@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from banyan.protocol.effects import BlobFetched, InputEvent, MessageReceived, Trained
-from banyan.protocol.messages import Update, read_body
+from banyan.protocol.messages import State, Update, read_body
+from banyan.protocol.peer import Peer
 from banyan.security.errors import Refused
 from banyan.simulations.attacks import formulas
 from banyan.simulations.attacks.attacker import Attack
@@ -35,34 +36,37 @@ class Colluding(Attack):
         self._watch(event)
         if isinstance(event, Trained):
             self._held, self._until = event, self.now + self.charter.round.deadline // 4
-            self.coalition.show(
-                event.branch, event.base, self.signer.node_id, self.change(self.blobs.read(event.blob))
-            )
+            self.coalition.show(key_of(event), self.signer.node_id, self.change(self.blobs.read(event.blob)))
             return self._release()
         return [event, *self._release()]
 
-    def enter(self, core: object) -> None:
-        super().enter(core)  # type: ignore[arg-type]
+    def enter(self, core: Peer) -> None:
+        super().enter(core)
         self._held, self._announced = None, {}
 
     def _release(self) -> list[InputEvent]:
         """Our own update, once it is time."""
         event = self._held
-        if event is None or (self.now < self._until and not self._missing(event) <= self._seen(event)):
+        if event is None:
+            return []
+        if self.now < self._until and not self._expected(event) <= self.coalition.seen(key_of(event)):
             return []
         self._held = None
-        key = (event.branch, event.base)
-        lie = self.coalition.lie(key, self.signer.node_id, type(self).formula, self.charter, self.rng)
+        lie = self.coalition.lie(
+            key_of(event), self.signer.node_id, type(self).formula, self.charter, self.rng
+        )
         return [self.send_instead(event, self.encoded(lie, event.base))]
 
-    def _seen(self, event: Trained) -> set[str]:
-        return self.coalition.seen((event.branch, event.base))
-
-    def _missing(self, event: Trained) -> set[str]:
-        """The honest members on the roster of the round."""
-        head = self.core.branches[event.branch].chain.head if self.core is not None else None
-        roster = head.roster if head is not None else ()
-        return {seat.member for seat in roster if seat.speaks_for == event.branch} - self.coalition.members
+    def _expected(self, event: Trained) -> set[str]:
+        """The honest members on the roster of the round; where there is none, those that are alive on the branch."""
+        if self.core is None:
+            return set()
+        head = self.core.branches[event.branch].chain.head
+        if not event.base or head is None:
+            here = {member.node for member in self.core.members.live(self.now, event.branch)}
+        else:
+            here = {seat.member for seat in head.roster if seat.speaks_for == event.branch}
+        return here - self.coalition.members
 
     def _watch(self, event: InputEvent) -> None:
         """Show the coalition what a committee member gets to see anyway: announcements, and then their blobs."""
@@ -70,23 +74,34 @@ class Colluding(Attack):
             for data in self.records_in(event):
                 self._note(data)
         elif isinstance(event, BlobFetched) and event.error is None and event.digest in self._announced:
-            (branch, base), author = self._announced.pop(event.digest)
+            key, author = self._announced.pop(event.digest)
             try:
-                self.coalition.show(branch, base, author, self.change(self.blobs.read(event.digest)))
+                self.coalition.show(key, author, self.change(self.blobs.read(event.digest)))
             except (Refused, KeyError):
                 return  # another attacker's malformed update
 
     def _note(self, data: bytes) -> None:
         envelope = self.open(data)
-        if envelope is None or envelope.kind != "update" or envelope.author in self.coalition.members:
-            return
-        try:
-            update = read_body(envelope, Update)
-        except Refused:
+        if envelope is None or envelope.author in self.coalition.members:
             return
         if len(self._announced) >= ANNOUNCEMENTS:
             self._announced.clear()
-        self._announced[update.blob] = ((update.branch, update.base), envelope.author)
+        try:
+            if envelope.kind == "update":
+                update = read_body(envelope, Update)
+                key = (update.branch, update.height, update.base)
+                self._announced[update.blob] = (key, envelope.author)
+            elif envelope.kind == "state":
+                state = read_body(envelope, State)
+                key = (state.branch, state.height + state.step, b"")
+                self._announced[state.blob] = (key, envelope.author)
+        except Refused:
+            return
+
+
+def key_of(event: Trained) -> Key:
+    """The round that training was for."""
+    return (event.branch, event.height, event.base)
 
 
 class Alie(Colluding):

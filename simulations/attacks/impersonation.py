@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Final
 
 from banyan.protocol.effects import InputEvent, MessageReceived
-from banyan.protocol.messages import Presence, Update, read_body
-from banyan.security.credential import self_credential
+from banyan.protocol.messages import Presence, State, Update, read_body
+from banyan.security.credential import Credential, self_credential
 from banyan.security.envelope import Envelope
 from banyan.security.identity import Identity, Signer
 from banyan.simulations.attacks.attacker import Attack, Told
 from banyan.simulations.attacks.poisoning import SignFlip
+from banyan.simulations.signatures import FastSigner
 
 __all__ = ["ForgedAuthor", "Revoked", "Sybil"]
+
+
+WORK: Final = {"update": Update, "state": State}
+"""What a member's learning is announced with, by the kind of its envelope."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +38,9 @@ class ForgedAuthor(Attack):
     """Beside the own update, send it in the name of each of its receivers, to use up their turns."""
 
     def say(self, envelope: Envelope) -> Told | None:
-        if envelope.kind != "update":
+        if envelope.kind not in WORK:
             return None
-        update = read_body(envelope, Update)
+        update = read_body(envelope, WORK[envelope.kind])
         forged: Told = [
             (tuple(other for other in self.audience if other != name),
              self.seal(envelope, update, signer=_Pretender(name, self.signer)))
@@ -61,24 +68,22 @@ class Sybil(SignFlip):
     crowd: int = 8
 
     def say(self, envelope: Envelope) -> Told | None:
-        if envelope.kind not in ("presence", "update"):
+        kinds = {"presence": Presence, **WORK}
+        if envelope.kind not in kinds:
             return None
-        body = read_body(envelope, Presence if envelope.kind == "presence" else Update)
+        body = read_body(envelope, kinds[envelope.kind])
         crowd = [
             (self.audience, self.seal(envelope, replace(body, credential=credential), signer=signer))
-            for signer, credential in self._masks()
+            for signer, credential in self._masks
         ]
         return [(self.audience, envelope.data), *crowd]
 
-    def _masks(self) -> list[tuple[Identity, object]]:
-        if not hasattr(self, "_made"):
-            own = self.signer.node_id
-            seeds = (
-                hashlib.sha256(f"{own}|sybil|{number}".encode()).digest() for number in range(self.crowd)
-            )
-            signers = [Identity.from_seed(seed) for seed in seeds]
-            self._made = [
-                (signer, self_credential(signer, self.charter, self.charter.created)) for signer in signers
-            ]
-            self.coalition.members |= {signer.node_id for signer in signers}
-        return list(self._made)
+    @cached_property
+    def _masks(self) -> list[tuple[Signer, Credential]]:
+        """The crowd's keys and credentials, of the kind of signature that the network uses."""
+        own, charter = self.signer.node_id, self.charter
+        seeds = [hashlib.sha256(f"{own}|sybil|{number}".encode()).digest() for number in range(self.crowd)]
+        make = FastSigner if isinstance(self.signer, FastSigner) else Identity.from_seed
+        signers: list[Signer] = [make(seed) for seed in seeds]
+        self.coalition.members |= {signer.node_id for signer in signers}
+        return [(signer, self_credential(signer, charter, charter.created)) for signer in signers]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 from typing import Literal, Protocol, Self, TypeAlias
 
@@ -37,6 +38,11 @@ class Score:
     loss: float
     accuracy: float | None = None
     backdoor: float | None = None
+
+    @property
+    def perplexity(self) -> float:
+        """The exponential of a loss in nats a token."""
+        return math.exp(min(self.loss, 700.0))
 
 
 class Task(Protocol):

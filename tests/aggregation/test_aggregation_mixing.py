@@ -7,7 +7,15 @@ import math
 import numpy as np
 import pytest
 
-from banyan.aggregation import Balance, encode, mixing_rules
+from banyan.aggregation import (
+    AggregationError,
+    Balance,
+    TooFewInputs,
+    build,
+    build_mixing,
+    encode,
+    mixing_rules,
+)
 
 
 def nna(own, x, f):
@@ -86,3 +94,43 @@ def test_a_node_with_no_acceptable_neighbour_keeps_to_itself():
     result = Balance()(own, np.full((3, 50), 9, np.float32))
     assert np.array_equal(result.vector, own)
     assert (result.own, result.left_out) == (1.0, (0, 1, 2))
+
+
+@pytest.mark.parametrize("name", ["mean", "multi-krum", "geometric-median", "nnm+trimmed-mean", "median"])
+@pytest.mark.parametrize("codec", [None, "int8"])
+def test_a_pooled_rule_is_the_rule_with_the_node_as_one_more_input(name, codec):
+    rng = np.random.default_rng(0)
+    own = rng.normal(size=300).astype(np.float32)
+    x = list((own + rng.normal(size=(7, 300)) * rng.uniform(0.1, 3, size=(7, 1))).astype(np.float32))
+    x = [encode(row, codec) for row in x] if codec else x
+    result, expected = build_mixing(name, f=1)(own, x), build(name, f=1)([own, *x])
+    assert result.vector.tobytes() == expected.vector.tobytes()
+    plain = np.array([row.decode() for row in x] if codec else x)
+    assert np.allclose(result.distances, np.linalg.norm(plain - own, axis=1), rtol=1e-4)
+    if expected.weights is None:
+        assert (result.own, result.weights) == (None, None)
+    else:
+        assert result.own + result.weights.sum() == pytest.approx(1)
+        assert set(result.left_out) == set(np.flatnonzero(result.weights == 0))
+
+
+def test_a_pooled_rule_that_clips_clips_around_the_node():
+    own = np.full(50, 100, np.float32)
+    x = np.full((4, 50), 101, np.float32)
+    moved = build_mixing("centered-clipping", f=1)(own, x).vector
+    assert np.linalg.norm(moved - own) < 10
+
+
+def test_a_pooled_rule_needs_one_neighbour_fewer_than_the_rule_inputs():
+    rule = build_mixing("multi-krum", f=1)
+    own, x = np.zeros(9, np.float32), np.eye(9, dtype=np.float32)
+    assert rule.minimum_n == 4
+    rule(own, x[:4])
+    with pytest.raises(TooFewInputs, match="multi-krum"):
+        rule(own, x[:3])
+
+
+def test_mixing_rules_are_found_by_name_and_an_unknown_one_names_them_all():
+    assert repr(build_mixing("cs+", f=2)) == "cs+(f=2)"
+    with pytest.raises(AggregationError, match=r"'x'.*trimmed-mean.*nna, clipped-gossip, cs\+, balance"):
+        build_mixing("nnm+x")

@@ -22,7 +22,7 @@ from banyan.security.charter import (
 )
 from banyan.security.errors import BanyanError
 from banyan.security.identity import Identity, public_key
-from banyan.security.policy import CommitteePolicy, GossipPolicy, RoundPolicy
+from banyan.security.policy import CommitteePolicy, GossipPolicy, MixingPolicy, RoundPolicy
 from banyan.security.schema import SchemaError, to_plain
 
 Who = Callable[[str], Identity]
@@ -117,7 +117,14 @@ def test_arbitrary_bytes_are_no_charter(data: bytes) -> None:
         (lambda body: body["round"].update(codec="zip"), "round.codec"),
         (lambda body: body["round"].update(rule="rm -rf"), "round.rule"),
         (lambda body: body["round"].update(f=True), "round.f"),
+        (lambda body: body["round"].update(coordination="anarchy"), "round.coordination"),
+        (lambda body: body["round"].pop("coordination"), "round.coordination"),
         (lambda body: body["committee"].update(size=0), "committee.size"),
+        (lambda body: body["mixing"].update(f=2), "mixing.min_neighbours"),
+        (lambda body: body["mixing"].update(rule="cs++"), "mixing.rule"),
+        (lambda body: body["mixing"].update(siblings=0), "mixing.siblings"),
+        (lambda body: body["mixing"].update(fallback=-1), "mixing.fallback"),
+        (lambda body: body.pop("mixing"), "mixing"),
         (lambda body: body["committee"].update(size=1, pinned=body["roots"] * 2), "committee.pinned"),
         (lambda body: body["gossip"].update(presence_lifetime=2_001), "gossip.presence_lifetime"),
         (lambda body: body["limits"].update(message_bytes=2**30), "limits.message_bytes"),
@@ -185,6 +192,8 @@ def test_the_adapter_knows_its_length_and_its_digest() -> None:
 def test_policies_that_contradict_themselves_cannot_be_made() -> None:
     with pytest.raises(SchemaError, match="min_updates must be at least 2 f"):
         RoundPolicy(f=3, min_updates=6)
+    with pytest.raises(SchemaError, match="min_neighbours must be at least 2 f"):
+        MixingPolicy(f=3, min_neighbours=5)
     with pytest.raises(SchemaError, match="must not exceed the 1 seats"):
         CommitteePolicy(size=1, pinned=("a", "b"))
     with pytest.raises(SchemaError, match="twice presence_interval"):

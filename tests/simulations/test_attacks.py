@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -23,7 +24,9 @@ class Siege(World):
     def __init__(self, how: str | type[Attack], rule: str = "nnm+trimmed-mean", **settings: object) -> None:
         bare = rule == "mean"
         policies = fast_preset(rule=rule, f=0 if bare else 1, min_updates=4, clip=1e6 if bare else 3.0)
-        super().__init__(1, {"/": 6}, policies, **{"task": Quadratic(rate=0.9), **settings})  # type: ignore[arg-type]
+        super().__init__(
+            1, {"/": 6}, policies, **{"task": Quadratic(rate=0.9), "fast_signatures": True, **settings}
+        )  # type: ignore[arg-type]
         *self.honest, self.bad = self.devices.values()
         self.attack = self.corrupt(self.bad, how)
         self.releases: dict[int, ReleaseCertified] = {}
@@ -137,6 +140,20 @@ def test_colluders_on_a_real_network_see_what_the_committee_sees() -> None:
     assert world.distance() > HARM["ipm"]
 
 
+@pytest.mark.parametrize(("rule", "ruined"), [("mean", True), ("nna", False)])
+def test_colluders_ruin_plain_gossip_and_not_a_mixing_rule(rule: str, ruined: bool) -> None:
+    policies = fast_preset(coordination="gossip")
+    policies = replace(policies, mixing=replace(policies.mixing, rule=rule))
+    world = World(1, {"/": 6}, policies, task=Quadratic(rate=0.9), fast_signatures=True)
+    *honest, liar = world.devices.values()
+    world.corrupt(liar, "ipm")
+    world.start()
+    assert world.run(until=lambda: all(device.steps() >= 3 for device in honest))
+    best = world.task.optimum("/", devices=[device.name for device in honest])  # type: ignore[attr-defined]
+    apart = [float(np.linalg.norm(device.own_model() - best) / np.linalg.norm(best)) for device in honest]
+    assert all(distance > 0.5 for distance in apart) if ruined else all(distance < 0.15 for distance in apart)
+
+
 def test_a_backdoor_opens_in_the_mean_and_costs_no_accuracy() -> None:
     scores = {}
     for rule in ("mean", "nnm+trimmed-mean"):
@@ -160,19 +177,22 @@ def test_a_forged_author_is_refused_by_signature_and_takes_nobodys_turn() -> Non
 
 def test_a_revoked_member_that_goes_on_is_refused_by_everybody() -> None:
     world = besieged("revoked", height=1)
+    assert not world.refused["revoked"]
     world.honest[0].handle(Command("revoke", {"subject": world.bad.name, "why": "a test"}))
-    assert world.reach(world.honest[0].height("/") + 2)
-    before = world.refused["revoked"]
-    height = world.honest[0].height("/") + 2
+    height = world.honest[0].height("/") + 3
     assert world.reach(height)
-    assert world.refused["revoked"] > before, "it goes on"
+    assert world.refused["revoked"] > 0, "it goes on"
     assert world.bad.name not in world.releases[height].used
 
 
-def test_sybils_outvote_everybody_in_an_open_network_and_get_nowhere_by_invitation() -> None:
-    opened = besieged("sybil", height=1, admission="open")
-    assert len(set(opened.releases[1].used) - set(opened.devices)) == Sybil.crowd
-    assert opened.distance() > 1.0
+def test_sybils_keep_an_open_network_from_learning_and_get_nowhere_by_invitation() -> None:
+    opened = Siege("sybil", admission="open")
+    opened.start()
+    opened.run(limit=30_000)
+    head = opened.honest[0].peer.branches["/"].chain.head  # type: ignore[union-attr]
+    assert head is not None
+    assert len({seat.member for seat in head.roster} - set(opened.devices)) == Sybil.crowd
+    assert opened.distance() > 0.8, "outvoted, or stopped by seats that never vote"
     closed = besieged("sybil", height=2)
     assert set(closed.releases[2].used) <= set(closed.devices)
     assert closed.refused["untrusted-root"] > 0
@@ -182,7 +202,7 @@ def test_sybils_outvote_everybody_in_an_open_network_and_get_nowhere_by_invitati
 def test_a_flood_is_refused_and_not_passed_on() -> None:
     calm, flooded = besieged("silent-leader", height=3), besieged("flood", height=3)
     assert flooded.refused["malformed"] > 50
-    assert flooded.sent[flooded.bad.name] > 10 * calm.sent[calm.bad.name]
+    assert flooded.sent[flooded.bad.name] > 5 * calm.sent[calm.bad.name]
     noise = {world: sum(world.sent[device.name] for device in world.honest) for world in (calm, flooded)}
     assert noise[flooded] < 2 * noise[calm]
 

@@ -90,10 +90,10 @@ def test_what_is_not_finite_or_refused_by_the_rule_harms_nobody() -> None:
 
 def test_a_coalition_decides_once_a_round_and_its_noise_differs_by_member() -> None:
     world = World(1, {"/": 7})
-    coalition, key, rows = Coalition(), ("/", b"base"), view(6).honest
+    coalition, key, rows = Coalition(), ("/", 1, b"base"), view(6).honest
     coalition.members |= {"x", "y"}
     for author, row in zip(["a", "b", "c", "x", "y"], rows, strict=False):
-        coalition.show(*key, author, row)
+        coalition.show(key, author, row)
     assert coalition.seen(key) == {"a", "b", "c"}
     rng = np.random.default_rng(0)
     first, second = (coalition.lie(key, me, formulas.noise, world.charter, rng) for me in ("x", "y"))

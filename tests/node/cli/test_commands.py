@@ -72,9 +72,44 @@ def test_found_makes_a_whole_network(banyan, tmp_path):
     assert load_identity(home).node_id == charter.author == facts["node"]
 
 
+def test_found_makes_a_network_that_mixes_by_gossip(banyan, tmp_path):
+    home = Home(tmp_path / "home")
+    code, out, _ = banyan(
+        "found", "village", "--home", home.root, "--rank", 2, "--coordination", "gossip", "--mixing-rule", "cs+",
+        "--f", 3,
+    )  # fmt: skip
+    charter = load_charter(home)
+    assert code == 0
+    assert "mixing rule cs+, f = 3, at least 6 neighbours" in out
+    assert charter.round.coordination == "gossip"
+    assert (charter.mixing.rule, charter.mixing.f, charter.mixing.min_neighbours) == ("cs+", 3, 6)
+
+
+def test_a_fallback_is_the_founders_choice(banyan, tmp_path):
+    home = Home(tmp_path / "home")
+    assert banyan("found", "lab", "--home", home.root, "--rank", 2, "--fallback", 90)[0] == 0
+    charter = load_charter(home)
+    assert (charter.round.coordination, charter.mixing.fallback, charter.mixing.f) == ("committee", 90_000, 1)
+
+
+def test_status_shows_how_far_mixing_is_and_for_whom_it_waits():
+    from banyan.node.cli.status import _reached, waits_for
+
+    mixing = {"step": 4, "phase": "waiting", "have": 1, "need": 2, "missing": ["12D3KooWabcdefghij"]}
+    assert _reached({"height": 4, "mixing": mixing}) == "step 4"
+    assert _reached({"height": 7, "head": "ab", "mixing": mixing}) == "7, step 4"
+    assert _reached({"height": 7, "head": "ab"}) == "7"
+    assert waits_for({"waits_for": "", "mixing": mixing}) == "models of …cdefghij"
+    assert waits_for({"mixing": mixing | {"missing": []}}) == "more neighbours"
+    assert waits_for({"mixing": mixing | {"phase": "training"}}) == ""
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
+        (("--coordination", "gosip"), "Did you mean gossip?"),
+        (("--mixing-rule", "nma"), "nna"),
+        (("--coordination", "gossip", "--f", "2", "--min-neighbours", "3"), "min_neighbours"),
         (("--rule", "krumm"), "krum"),
         (("--preset", "lna"), "Did you mean lan?"),
         (("--rank", "100000"), "rank"),

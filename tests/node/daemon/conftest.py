@@ -29,7 +29,7 @@ def clock():
 class Garden:
     """A founded network, its wires, and its nodes by number (0 is the founder)."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, **wishes):
         self.folder = folder
         self.wires = MemoryNetwork()
         self.data = folder / "rows.jsonl"
@@ -43,6 +43,7 @@ class Garden:
             f=0,
             min_updates=2,
             deadline=4_000,
+            **wishes,
         )
         self.charter = found_network(self.home(0), wish, START - 1000)
         self.goal = np.linspace(-1, 1, self.charter.adapter.dimension, dtype=np.float32)
@@ -92,6 +93,12 @@ def fast_clock():
 @pytest.fixture
 def garden(tmp_path):
     return Garden(tmp_path)
+
+
+@pytest.fixture
+def village(tmp_path):
+    """A garden without a committee."""
+    return Garden(tmp_path, coordination="gossip", mixing_rule="nna", min_neighbours=1)
 
 
 async def until(condition, patience=300.0):

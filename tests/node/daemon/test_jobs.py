@@ -8,8 +8,10 @@ import trio
 from banyan.node.daemon.jobs import Jobs, Lessons
 from banyan.node.learning.progress import Progress
 from banyan.node.learning.settings import TrainingSettings
-from banyan.protocol.effects import Inspect, Inspected, JobFailed, Train, Trained
+from banyan.protocol.effects import Inspect, Inspected, JobFailed, Mix, Mixed, Train, Trained
 from banyan.security.errors import BanyanError
+
+MIX = Mix("/", 0, 3, (b"o" * 32,), (), "nna", 1, 0.0)
 
 
 class Workers:
@@ -22,6 +24,11 @@ class Workers:
         if self.fail:
             raise self.fail
         return Inspected(job.digest, None, 1.0)
+
+    async def mix(self, job):
+        if self.fail:
+            raise self.fail
+        return Mixed(job.branch, job.height, job.step, b"m" * 32, 10, None)
 
     async def train(self, job, base, lessons, progress):
         self.begun.append(job.height)
@@ -67,8 +74,9 @@ def train(height):
 async def test_a_job_is_answered_and_reported(world, autojump_clock):
     world.jobs.start(train(1))
     world.jobs.start(Inspect(b"x" * 32))
+    world.jobs.start(MIX)
     await world.run()
-    assert {type(answer) for answer in world.answers} == {Trained, Inspected}
+    assert {type(answer) for answer in world.answers} == {Trained, Inspected, Mixed}
     assert [type(report).__name__ for report in world.reports] == ["TrainingStarted", "TrainingFinished"]
 
 
@@ -89,9 +97,11 @@ async def test_a_failed_job_is_told_to_the_core_in_words(world, autojump_clock):
     world.workers.fail = BanyanError("The worker died", "Choose a smaller batch")
     world.jobs.start(train(1))
     world.jobs.start(Inspect(b"x" * 32))
+    world.jobs.start(MIX)
     await world.run()
-    inspected, failed = world.answers
+    inspected, mixed, failed = world.answers
     assert inspected.refusal == "unavailable"
+    assert mixed == JobFailed("mix", "/", 0, "The worker died. Choose a smaller batch.")
     assert failed == JobFailed("train", "/", 1, "The worker died. Choose a smaller batch.")
 
 

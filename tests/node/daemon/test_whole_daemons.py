@@ -1,9 +1,11 @@
 """Whole daemons on wires of memory: found, join, learn, stop, go on."""
 
+import numpy as np
 import pytest
 import trio
 
 from banyan.node.daemon.control import BadRequest, TrainRequest
+from banyan.node.learning.blobs import read_sum
 from banyan.node.store import HomeInUse
 from banyan.security.credential import CredentialRefused
 
@@ -179,3 +181,21 @@ async def test_a_founder_revokes_a_member_and_everybody_hears_it(garden, wait_un
         await founder.revoke(gone, "left the garden")
         await wait_until(lambda: gone in founder.member.driver.peer.quarantined)
         await wait_until(lambda: gone in member.member.driver.peer.quarantined)
+
+
+async def test_nodes_without_a_committee_mix_their_models_stop_and_go_on(village, wait_until, fast_clock):
+    for number in (1, 2):
+        village.join(number)
+    async with village.running(0, 1, 2, training__data=str(village.data)) as daemons:
+        await wait_until(lambda: all(daemon.events.after(0, 999, "model-mixed") for daemon in daemons))
+        page = await daemons[0].history("/")
+        assert (page["coordination"], page["releases"]) == ("gossip", [])
+        mixing = daemons[0].member.driver.status()["branches"]["/"]["mixing"]
+        assert mixing["step"] >= 1
+        assert set(mixing["neighbours"]) <= {daemon.identity.node_id for daemon in daemons[1:]}
+    async with village.running(2) as (alone,):  # it takes up its own model where it was
+        await wait_until(lambda: height(alone) >= 4)
+        peer = alone.member.driver.peer
+        model = read_sum(alone.blobs, peer.model, village.charter.adapter)
+        assert np.linalg.norm(model - village.goal) < 0.3 * np.linalg.norm(village.goal)
+        await wait_until(lambda: alone.events.after(0, 99, "mixing-waiting"))

@@ -20,11 +20,12 @@ from banyan.node.learning.errors import AdapterError, AppError, LearningError
 from banyan.node.learning.evaluate_job import Evaluate, evaluate
 from banyan.node.learning.inspect_job import inspect
 from banyan.node.learning.memory_blobs import MemoryBlobs
+from banyan.node.learning.mix_job import mix
 from banyan.node.learning.settings import TrainingSettings
 from banyan.node.learning.train_job import train
 from banyan.node.learning.workplace import Workplace
 from banyan.protocol.delta import write_delta
-from banyan.protocol.effects import Aggregate, Input, Inspect, Train
+from banyan.protocol.effects import Aggregate, Input, Inspect, Mix, Train
 from banyan.security.admission import norm
 from banyan.security.model import AdapterSpec, TensorSpec
 
@@ -310,3 +311,51 @@ def test_aggregating_and_inspecting_need_no_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+# ------------------------------------------------------------------------------------------------- mix
+
+
+def mix_order(
+    here: Workplace, rule: str, models: Sequence[np.ndarray], own: tuple[bytes, ...], f: int = 1
+) -> Mix:
+    blobs = [write_delta(encode(model, "int8"), spec=SPEC, base=b"") for model in models]
+    inputs = tuple(Input(bytes([number]) * 32, here.blobs.put(blob)) for number, blob in enumerate(blobs))
+    return Mix("/en", 0, 4, own, inputs, rule, f, 0.5)
+
+
+def test_a_mixture_is_of_the_nodes_exact_model_and_its_neighbours_told_ones(here: Workplace) -> None:
+    own = tuple(write_float32(here.blobs, random(seed), SPEC)[0] for seed in (1, 2))
+    models = [random(1) + random(2) + random(seed, 0.1) for seed in (3, 4)]
+    done = mix(mix_order(here, "mean", models, own, f=0), blobs=here.blobs, spec=SPEC)
+    expected = np.mean([random(1) + random(2), *models], axis=0)
+    np.testing.assert_allclose(read_sum(here.blobs, [done.adapter], SPEC), expected, atol=0.03)
+    assert (done.branch, done.height, done.step, done.adapter_size) == (
+        "/en",
+        0,
+        4,
+        len(here.blobs.read(done.adapter)),
+    )
+    assert done.weights == pytest.approx({b"\0" * 32: 1 / 3, b"\1" * 32: 1 / 3})
+
+
+def test_a_neighbour_far_off_has_no_weight_and_is_named(here: Workplace) -> None:
+    own = (write_float32(here.blobs, random(1), SPEC)[0],)
+    models = [random(1) + random(3, 0.1), random(2, 100), random(1) + random(4, 0.1)]
+    done = mix(mix_order(here, "nna", models, own), blobs=here.blobs, spec=SPEC)
+    assert done.left_out == (b"\1" * 32,)
+    assert done.weights is not None
+    assert done.weights[b"\1" * 32] == 0
+    assert np.linalg.norm(read_sum(here.blobs, [done.adapter], SPEC) - random(1)) < 2
+
+
+def test_a_node_with_no_model_yet_starts_from_zero_and_column_rules_give_no_weights(here: Workplace) -> None:
+    models = [random(1), random(1), random(1)]
+    done = mix(mix_order(here, "median", models, ()), blobs=here.blobs, spec=SPEC)
+    assert done.weights is None
+    assert np.isfinite(read_sum(here.blobs, [done.adapter], SPEC)).all()
+
+
+def test_too_few_neighbours_for_the_rule_and_f_are_refused(here: Workplace) -> None:
+    with pytest.raises(TooFewInputs):
+        mix(mix_order(here, "nna", [random(1)], ()), blobs=here.blobs, spec=SPEC)

@@ -17,7 +17,7 @@ from banyan.node.learning.progress import Progress
 from banyan.node.learning.settings import TrainingSettings
 from banyan.node.store.blobs import BlobStore
 from banyan.node.worker.client import JobError, Worker, WorkerLost, job_failed
-from banyan.protocol.effects import Aggregate, Input, Inspect, JobFailed, Train
+from banyan.protocol.effects import Aggregate, Input, Inspect, JobFailed, Mix, Train
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="watches processes as Linux lets one")
 
@@ -202,6 +202,9 @@ async def test_a_light_worker_closes_rounds_without_torch_while_the_full_one_tra
         again = await light.aggregate(Aggregate(*job_with(job, expected=first.change)))
         assert again.agrees is True
         assert set(first.weights or {}) == {each.key for each in inputs}
+        mixed = await light.mix(Mix("/en", 0, 3, (inputs[0].blob,), inputs[1:], "nna", 1, 0.0))
+        assert (mixed.step, len(mixed.left_out)) == (3, 1)
+        assert set(mixed.weights or {}) == {each.key for each in inputs[1:]}
         assert "torch" not in Path(f"/proc/{light.pid}/maps").read_text()
         with pytest.raises(JobError, match="only aggregates"):
             await run(light, mark)

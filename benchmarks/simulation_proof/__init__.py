@@ -1,0 +1,1 @@
+"""The rules on others' ground: published decentralised settings, as far as the data here allow."""

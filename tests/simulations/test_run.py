@@ -1,0 +1,78 @@
+"""A run is a function of its scenario and its seed, and its record tells what happened."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from banyan.simulations.record import RunRecord
+from banyan.simulations.run import run_scenario
+from banyan.simulations.scenario import load
+
+QUICK = {
+    "churn": {"rounds": 4},
+    "partition-heals": {"rounds": 4},
+    "committee-captured-minority": {"rounds": 4},
+}
+"""Scenarios that finish in a second or two, with the settings that make them so."""
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("name", QUICK)
+def test_no_invariant_breaks(name: str, seed: int) -> None:
+    record = run_scenario(load(name).changed(QUICK[name]), seed)
+    assert record.finished
+    assert record.violations == ()
+
+
+def test_a_record_survives_a_trip_through_json() -> None:
+    record = run_scenario(load("churn").changed({"rounds": 2}), 1)
+    assert RunRecord.from_dict(json.loads(json.dumps(record.as_dict()))) == record
+    assert record.nodes and record.releases and record.scores and record.faults
+    assert record.alone["/"] >= 0
+
+
+def test_one_seed_gives_one_trace_in_any_process() -> None:
+    code = (
+        "from banyan.simulations.run import run_scenario; from banyan.simulations.scenario import load\n"
+        "print(run_scenario(load('churn').changed({'rounds': 2}), 7).trace)"
+    )
+    runs = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+            capture_output=True, text=True, check=True,
+        ).stdout.strip()
+        for hash_seed in ("1", "4")
+    }  # fmt: skip
+    assert runs == {run_scenario(load("churn").changed({"rounds": 2}), 7).trace}
+
+
+def test_watching_changes_nothing() -> None:
+    scenario = load("partition-heals").changed({"rounds": 2})
+    steps: list[int] = []
+    watched = run_scenario(scenario, 3, watcher=lambda time, *_: steps.append(time))
+    assert watched.trace == run_scenario(scenario, 3, invariants=()).trace
+    assert len(steps) == watched.events
+    assert steps == sorted(steps)
+
+
+def test_the_undefended_arm_is_ruined_where_the_defended_learns() -> None:
+    fewer = {"policies.round.f": 2, "policies.round.min_updates": 8, "attackers.0.count": 2}
+    scenario = load("flat-20").changed({"tree./": 10, "rounds": 4, **fewer})
+    ends = {
+        arm: run_scenario(scenario, 1, arm).scores[-1].loss for arm in ("as-is", "no-attack", "plain-mean")
+    }
+    assert ends["as-is"] < 1.2 * ends["no-attack"] < ends["plain-mean"]
+
+
+def test_devices_without_a_committee_learn_from_their_neighbours() -> None:
+    scenario = load("dumbbell-gossip").changed({"rounds": 8, "tree./left": 4, "tree./right": 4})
+    record = run_scenario(scenario, 1)
+    assert record.finished and not record.violations and not record.releases
+    assert record.scores[-1].height == 8
+    assert record.scores[-1].loss < record.scores[0].loss
