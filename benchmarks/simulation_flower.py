@@ -177,14 +177,20 @@ def measure(side: str, nodes: int, rounds: int, steps: int, workers: int) -> dic
         command = [sys.executable, "-m", "benchmarks.simulation_flower", "--side", side, *numbers, file.name]
         subprocess.run(command, check=True, env=environment, cwd=ROOT)
         at: list[tuple[float, float]] = json.loads(Path(file.name).read_text())
-    wall = [after[0] - before[0] for before, after in pairwise(at[1:])]
-    cpu = [after[1] - before[1] for before, after in pairwise(at[1:])]
+    return figures(at, nodes)
+
+
+def figures(at: list[tuple[float, float]], nodes: int) -> dict[str, float]:
+    """What the marks of a side tell."""
+    wall = median(after[0] - before[0] for before, after in pairwise(at[1:]))
+    processor = median(after[1] - before[1] for before, after in pairwise(at[1:]))
     return {
         "start_seconds": at[1][0] - at[0][0],
-        "round_wall_seconds": median(wall),
-        "round_processor_seconds": median(cpu),
-        "node_rounds_per_wall_second": nodes / median(wall),
-        "node_rounds_per_processor_second": nodes / median(cpu),
+        "start_processor_seconds": at[1][1] - at[0][1],
+        "round_wall_seconds": wall,
+        "round_processor_seconds": processor,
+        "node_rounds_per_wall_second": nodes / wall,
+        "node_rounds_per_processor_second": nodes / processor,
     }
 
 
@@ -196,6 +202,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=4, help="timed rounds, after one that is not")
     parser.add_argument("--cheap", type=int, default=1, help="steps of training in the cheap setting")
     parser.add_argument("--heavy", type=int, default=200, help="steps of training in the heavy setting")
+    parser.add_argument("--settings", nargs="+", choices=("cheap", "heavy"), default=["cheap", "heavy"])
+    parser.add_argument("--note", default="", help="what a reader should know of this run")
     parser.add_argument("--out", type=Path, default=RESULT)
     parser.add_argument("--side", nargs=6, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -206,19 +214,17 @@ def main() -> None:
     workers = len(os.sched_getaffinity(0))
     load = os.getloadavg()[0]
     measured: dict[str, dict[str, dict[str, float]]] = {}
-    for setting, steps in (("cheap", options.cheap), ("heavy", options.heavy)):
+    for setting in options.settings:
+        steps = getattr(options, setting)
         print(f"{setting}: {steps} steps a node", flush=True)
         measured[setting] = {
             side: measure(side, options.nodes, options.rounds, steps, workers) for side in SIDES
         }
-    ratios = {
-        setting: {
-            kind: sides["banyan"][f"node_rounds_per_{kind}_second"]
-            / sides["flower"][f"node_rounds_per_{kind}_second"]
-            for kind in ("wall", "processor")
-        }
-        for setting, sides in measured.items()
-    }
+    write(options, load, workers, measured)
+
+
+def write(options: argparse.Namespace, load: float, workers: int, measured: dict[str, Any]) -> None:
+    """Both files of the result."""
     import flwr
 
     result = {
@@ -227,11 +233,19 @@ def main() -> None:
         "machine": f"{platform.machine()}, {workers} cores, Python {platform.python_version()}",
         "load_at_start": round(load, 2),
         "versions": {"flwr": flwr.__version__, "torch": torch.__version__},
+        "note": options.note,
         "nodes": options.nodes,
         "rounds": options.rounds,
-        "steps": {"cheap": options.cheap, "heavy": options.heavy},
+        "steps": {setting: getattr(options, setting) for setting in measured},
         "measured": measured,
-        "banyan_over_flower": ratios,
+        "banyan_over_flower": {
+            setting: {
+                kind: sides["banyan"][f"node_rounds_per_{kind}_second"]
+                / sides["flower"][f"node_rounds_per_{kind}_second"]
+                for kind in ("wall", "processor")
+            }
+            for setting, sides in measured.items()
+        },
     }
     options.out.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
     options.out.with_suffix(".md").write_text(table(result), "utf-8")
@@ -269,6 +283,7 @@ def table(result: dict[str, Any]) -> str:
         f"branches of {BRANCH} nodes that sign (Ed25519), gossip, verify, aggregate with Multi-Krum, recompute and "
         "co-sign, on a virtual network.",
     ]
+    lines += ["", result["note"]] if result["note"] else []
     return "\n".join(lines) + "\n"
 
 

@@ -92,15 +92,22 @@ def headline(arms: Arms) -> str:
         return f"It did not reach its goal: {main.goal}"
     if arms.learned is None:
         return f"{many} reached {main.goal}" + (f" among {bad}" if arms.attackers else "")
-    if not arms.attackers:
-        return f"{many} learned together" if arms.learned > 0 else f"{many} met, and learned nothing"
     if not arms.learned > 0:
-        return f"{many} learned nothing: {bad} saw to that"
+        return (
+            f"{many} learned nothing: {bad} saw to that"
+            if arms.attackers
+            else f"{many} met, and learned nothing"
+        )
+    end, alone = arms.loss(main.arm), arms.alone
+    behind = end is not None and alone is not None and end > alone
+    learned = f"{many} learned together{', though less than each alone' if behind else ''}"
+    if not arms.attackers:
+        return learned
     if arms.cost is None:
-        return f"{many} learned together, among {bad}"
+        return f"{learned}, among {bad}"
     if arms.cost <= NOTHING:
-        return f"{many} learned together, and {bad} got nowhere"
-    return f"{many} learned together; {bad} cost them {share(arms.cost)} of what they would have learned"
+        return f"{learned}{';' if behind else ', and'} {bad} got nowhere"
+    return f"{learned}; {bad} cost them {share(arms.cost)} of what they would have learned"
 
 
 def checks(arms: Arms) -> list[Check]:
@@ -157,9 +164,11 @@ def facts(arms: Arms) -> list[str]:
     absence = absence_of(main)
     if arms.attackers and main.releases:
         used, every = absence.attackers_used, absence.attackers_used + absence.honest_used
-        part = f"{share(used / max(every, 1))} of the updates in the releases were attackers’"
+        given = f"The rule was given {counted(every, 'update')}, {used:,} of them attackers’"
         said.append(
-            "No attacker’s update went into any release." if not used else f"{part}: {used:,} of {every:,}."
+            f"{given}; what weight each got, a release does not say."
+            if used
+            else "No attacker’s update came to the rule."
         )
     return said
 

@@ -90,7 +90,7 @@ def test_the_page_says_how_it_ended_and_how_to_see_it_again(text):
     assert "16 honest devices learned together, and 4 attackers got nowhere" in words
     assert "It reached its goal after" in words and "Every invariant held." in words
     assert "banyan simulate flat-20 --seed 7" in words
-    assert "No attacker’s update went into any release." in words
+    assert "No attacker’s update came to the rule." in words
 
 
 def test_the_page_shows_what_the_records_say(flat, text):

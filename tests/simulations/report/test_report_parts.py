@@ -40,10 +40,16 @@ def ending(record, loss):
     ],
 )
 def test_the_headline_says_what_the_attack_cost(record_of, with_attack, without, said):
-    records = [ending(record_of(rounds=1), with_attack)]
+    records = [replace(ending(record_of(rounds=1), with_attack), alone={})]
     if without is not None:
         records.append(ending(record_of(rounds=1, arm="no-attack"), without))
     assert headline(Arms(records)) == said
+
+
+def test_the_headline_admits_where_each_alone_learned_more(record_of):
+    together, calm = ending(record_of(rounds=1), 1.2), ending(record_of(rounds=1, arm="no-attack"), 1.2)
+    said = headline(Arms([together, calm]))
+    assert said == "16 honest devices learned together, though less than each alone; 4 attackers got nowhere"
 
 
 def test_the_headline_of_a_missed_goal_names_the_goal(record_of):
@@ -57,7 +63,10 @@ def test_attackers_updates_in_releases_are_confessed(record_of):
     everybody = tuple(node.name for node in record.nodes)
     poisoned = replace(record.releases[0], used=everybody, left_out=())
     said = facts(Arms([replace(record, releases=(poisoned,))]))
-    assert "20 % of the updates in the releases were attackers’: 4 of 20." in said
+    assert (
+        "The rule was given 20 updates, 4 of them attackers’; what weight each got, a release does not say."
+        in said
+    )
 
 
 def test_few_branches_have_a_panel_each_and_many_share_one_a_level(record_of, shapes):
