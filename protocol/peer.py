@@ -64,7 +64,6 @@ from banyan.protocol.messages import (
     Vote,
     Want,
     pack,
-    read_body,
 )
 from banyan.protocol.paths import check_path, parent_of, path_to
 from banyan.protocol.reader import Reader
@@ -76,7 +75,6 @@ from banyan.protocol.records import (
     Records,
     archive_topic,
     committee_topic,
-    record_of,
     slot_of,
 )
 from banyan.protocol.release import ChildHead, Release, Seat, committee_of, opening
@@ -288,8 +286,7 @@ class Peer:
 
     def publish(self, message: object, *, push: bool = True) -> Record:
         """Sign ``message`` as a record, keep it, and push it to whom it concerns, unless others do."""
-        record = record_of(self._seal(message), message)
-        self._reader.learn(record)
+        record = self._reader.record(self._seal(message))
         self._keep(record)
         if push:
             self._push(record, but=())
@@ -415,7 +412,7 @@ class Peer:
     def _control(self, sender: NodeId, envelope: Envelope) -> None:
         if not self._is_known(sender):
             raise Refused("stranger", "The node has not shown a credential yet")
-        match body := read_body(envelope, KINDS[envelope.kind]):
+        match body := self._reader.control(envelope):
             case Bundle():
                 self._unpack(sender, body)
             case Summary():
@@ -588,7 +585,7 @@ class Peer:
             self.do(PutState("seq", canonical.encode(self._seq_reserved)))
         kind, body = pack(message)
         limit = self.charter.limits.message_bytes if kind in CONTROL else self._sync.room
-        return seal(
+        envelope = seal(
             self._signer,
             network=self._network,
             kind=kind,
@@ -597,6 +594,8 @@ class Peer:
             body=body,
             max_bytes=limit,
         )
+        self._reader.said(envelope, message)
+        return envelope
 
     def _say(self, message: object, *to: NodeId) -> None:
         """Sign a message to ``to`` alone."""

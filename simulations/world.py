@@ -11,7 +11,6 @@ from typing import Final
 from banyan.protocol.effects import Effect, InputEvent, PeerConnected
 from banyan.protocol.events import Event
 from banyan.protocol.peer import PeerSettings
-from banyan.protocol.reader import Reader
 from banyan.security.charter import BaseModel, Charter, FileEntry, Preset, found, preset
 from banyan.security.credential import root_credential
 from banyan.security.identity import Identity, Signer, Verifier, verify
@@ -20,6 +19,7 @@ from banyan.simulations.clock import Clock
 from banyan.simulations.device import Device
 from banyan.simulations.jobs import SharedJobs
 from banyan.simulations.network import Conditions, Network
+from banyan.simulations.shared_reader import SharedReader
 from banyan.simulations.signatures import FastSigner, fast_verify
 from banyan.simulations.tasks import Quadratic, Task, spec_of
 from banyan.simulations.trace import Trace
@@ -32,9 +32,6 @@ NO_BASE = BaseModel.of(
 
 REAL_SIGNATURES: Final = 1_000
 """Up to so many devices sign with Ed25519."""
-
-SHARED_ROOM: Final = 256 << 20
-"""Bytes of messages that the devices of a world remember together to have read."""
 
 
 def fast_preset(**round_policy: object) -> Preset:
@@ -94,11 +91,8 @@ class World:
             branches=tuple(devices),
             policies=policies or fast_preset(),
         )
-        self.reader = Reader(
-            self.charter.network_id,
-            self.verifier,
-            max_bytes=self.charter.limits.message_bytes,
-            room=SHARED_ROOM,
+        self.reader = SharedReader(
+            self.charter.network_id, self.verifier, max_bytes=self.charter.limits.message_bytes
         )
         self.jobs = SharedJobs(self.spec)
         self._trace = Trace(self.reader.id_of)
