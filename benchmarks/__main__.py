@@ -13,11 +13,12 @@ BENCHMARKS = {
     ),
     "training": ("benchmarks.training_overhead", "local training against a bare PEFT + PyTorch loop"),
     "aggregation": ("benchmarks.aggregation", "every rule against ByzFL and Flower: time and memory"),
+    "simulation-scale": ("benchmarks.simulation_scale", "the core at 100, 1,000 and 10,000 nodes"),
 }
 
 
 def main() -> None:
-    listing = "\n".join(f"  {name:12} {what}" for name, (_, what) in BENCHMARKS.items())
+    listing = "\n".join(f"  {name:16} {what}" for name, (_, what) in BENCHMARKS.items())
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description=f"Run benchmarks:\n{listing}",

@@ -369,7 +369,7 @@ class Peer:
     def _sources(self, path: str, again: bool) -> list[NodeId]:
         """Whom to ask for an adapter of ``path``: the committee next to us on the way up, so that an adapter comes
         down the tree and no committee serves all who live below it; at the second attempt also those above and our
-        siblings. In random order, that nobody is everybody's first choice."""
+        siblings, as for our own branch at once. In random order, that nobody is everybody's first choice."""
         chain = self.branches[path].chain
         between = [each for each in path_to(self._settings.branch) if covers(path, each) and each != path]
         rings = [chain.closers or chain.committee, *(self.branches[each].chain.committee for each in between)]
@@ -377,7 +377,8 @@ class Peer:
         rings = rings[: min(mine, default=len(rings))][::-1] or rings[:1]
         siblings = (member.node for member in self.members.live(self.now, self._settings.branch))
         rings += [chain.committee, tuple(siblings)]
-        drawn = [node for ring in (rings if again else rings[:1]) for node in self._shuffled(ring)]
+        asked = rings if again or path == self._settings.branch else rings[:1]
+        drawn = [node for ring in asked for node in self._shuffled(ring)]
         return [node for node in dict.fromkeys(drawn) if node != self.me]
 
     def _shuffled(self, nodes: Sequence[NodeId]) -> list[NodeId]:
@@ -630,6 +631,8 @@ class Peer:
                 return
             to = [node for node in self.branches[record.topic[:-1]].chain.committee if node != self.me]
         else:
+            if isinstance(record.body, CertifiedRelease) and not mine and self._only_looks_on(record.topic):
+                return
             to = self._neighbours(record.topic, but)
             if isinstance(record.body, Presence) and not mine:
                 to = to[: max(1, len(to) // 2)]  # a sign of life is not urgent: sync brings it to the rest
@@ -638,6 +641,11 @@ class Peer:
                 to.append(root)
         if to:
             self.do(Send(tuple(to), record.envelope.data))
+
+    def _only_looks_on(self, path: str) -> bool:
+        """Whether we follow a branch only because the first root follows all: passing on what happens in every branch
+        would cost it more the more branches there are."""
+        return path in self._own and not covers(path, self._settings.branch)
 
     def _is_opening(self, topic: str) -> bool:
         """Whether the first root waits for what ``topic`` brings, to open the branch or the one above it."""

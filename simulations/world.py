@@ -180,6 +180,11 @@ class World:
         """The SHA-256 of everything that happened, in order. Equal seeds give equal hashes, everywhere."""
         return self._trace.hexdigest()
 
+    @property
+    def handled(self) -> int:
+        """How many inputs the devices' cores have handled."""
+        return self._trace.events
+
     def live(self) -> list[Device]:
         return [device for device in self.devices.values() if device.peer is not None]
 
