@@ -43,17 +43,12 @@ class Quadratic:
         self.dimension = dimension
         self._spread = np.float32(spread)
         self._rate = np.float32(rate)
-        self._wishes: dict[str, Vector] = {}
         self._centre = np.random.default_rng(seed).standard_normal(dimension, dtype=np.float32)
 
     def wish(self, device: str) -> Vector:
-        known = self._wishes.get(device)
-        if known is None:
-            seed = int.from_bytes(hashlib.sha256(device.encode()).digest()[:8], "big")
-            noise = np.random.default_rng(seed).standard_normal(self.dimension, dtype=np.float32)
-            known = self._wishes[device] = self._centre + self._spread * noise
-            known.flags.writeable = False
-        return known
+        seed = int.from_bytes(hashlib.sha256(device.encode()).digest()[:8], "big")
+        noise = np.random.default_rng(seed).standard_normal(self.dimension, dtype=np.float32)
+        return self._centre + self._spread * noise
 
     def train(self, device: str, start: Vector, height: int) -> Vector:
         return start + self._rate * (self.wish(device) - start)
