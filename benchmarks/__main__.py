@@ -25,6 +25,7 @@ BENCHMARKS = {
         "benchmarks.simulation_flower",
         "virtual-node-rounds a second beside Flower's simulation",
     ),
+    "simulation-scale": ("benchmarks.simulation_scale", "the core at 100, 1,000 and 10,000 nodes"),
 }
 
 

@@ -66,7 +66,6 @@ from banyan.protocol.messages import (
     Vote,
     Want,
     pack,
-    read_body,
 )
 from banyan.protocol.mixing import Mixer
 from banyan.protocol.neighbourhood import kin_of
@@ -82,7 +81,6 @@ from banyan.protocol.records import (
     committee_topic,
     mixing_topic,
     occasion_of,
-    record_of,
 )
 from banyan.protocol.release import ChildHead, Release, Seat, committee_of, opening
 from banyan.protocol.replay import ReplayGuard
@@ -313,8 +311,7 @@ class Peer:
 
     def publish(self, message: object, *, push: bool = True) -> Record:
         """Sign ``message`` as a record, keep it, and push it to whom it concerns, unless others do."""
-        record = record_of(self._seal(message), message)
-        self._reader.learn(record)
+        record = self._reader.record(self._seal(message))
         self._keep(record)
         if push:
             self._push(record, but=())
@@ -400,7 +397,7 @@ class Peer:
     def _sources(self, path: str, again: bool) -> list[NodeId]:
         """Whom to ask for an adapter of ``path``: the committee next to us on the way up, so that an adapter comes
         down the tree and no committee serves all who live below it; at the second attempt also those above and our
-        siblings. In random order, that nobody is everybody's first choice."""
+        siblings, as for our own branch at once. In random order, that nobody is everybody's first choice."""
         chain = self.branches[path].chain
         between = [each for each in path_to(self._settings.branch) if covers(path, each) and each != path]
         rings = [chain.closers or chain.committee, *(self.branches[each].chain.committee for each in between)]
@@ -408,7 +405,8 @@ class Peer:
         rings = rings[: min(mine, default=len(rings))][::-1] or rings[:1]
         siblings = (member.node for member in self.members.live(self.now, self._settings.branch))
         rings += [chain.committee, tuple(siblings)]
-        drawn = [node for ring in (rings if again else rings[:1]) for node in self._shuffled(ring)]
+        asked = rings if again or path == self._settings.branch else rings[:1]
+        drawn = [node for ring in asked for node in self._shuffled(ring)]
         return [node for node in dict.fromkeys(drawn) if node != self.me]
 
     def _shuffled(self, nodes: Sequence[NodeId]) -> list[NodeId]:
@@ -443,7 +441,7 @@ class Peer:
     def _control(self, sender: NodeId, envelope: Envelope) -> None:
         if not self._is_known(sender):
             raise Refused("stranger", "The node has not shown a credential yet")
-        match body := read_body(envelope, KINDS[envelope.kind]):
+        match body := self._reader.control(envelope):
             case Bundle():
                 self._unpack(sender, body)
             case Summary():
@@ -645,7 +643,7 @@ class Peer:
             self.do(PutState("seq", canonical.encode(self._seq_reserved)))
         kind, body = pack(message)
         limit = self.charter.limits.message_bytes if kind in CONTROL else self._sync.room
-        return seal(
+        envelope = seal(
             self._signer,
             network=self._network,
             kind=kind,
@@ -654,6 +652,8 @@ class Peer:
             body=body,
             max_bytes=limit,
         )
+        self._reader.said(envelope, message)
+        return envelope
 
     def _say(self, message: object, *to: NodeId) -> None:
         """Sign a message to ``to`` alone."""
@@ -688,6 +688,8 @@ class Peer:
                 return
             to = [node for node in self.branches[record.topic[:-1]].chain.committee if node != self.me]
         else:
+            if isinstance(record.body, CertifiedRelease) and not mine and self._only_looks_on(record.topic):
+                return
             to = self._neighbours(record.topic, but)
             if isinstance(record.body, Presence) and not mine:
                 to = to[: max(1, len(to) // 2)]  # a sign of life is not urgent: sync brings it to the rest
@@ -696,6 +698,11 @@ class Peer:
                 to.append(root)
         if to:
             self.do(Send(tuple(to), record.envelope.data))
+
+    def _only_looks_on(self, path: str) -> bool:
+        """Whether we follow a branch only because the first root follows all: passing on what happens in every branch
+        would cost it more the more branches there are."""
+        return path in self._own and not covers(path, self._settings.branch)
 
     def _is_opening(self, topic: str) -> bool:
         """Whether the first root waits for what ``topic`` brings, to open the branch or the one above it."""

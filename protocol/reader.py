@@ -15,7 +15,7 @@ from banyan.security.envelope import Envelope, open_envelope
 from banyan.security.errors import Refused
 from banyan.security.identity import Verifier, verify
 
-__all__ = ["Reader"]
+__all__ = ["Reader", "Recent"]
 
 ROOM: Final = 2 << 20
 """Bytes of messages that one node remembers to have read."""
@@ -41,8 +41,8 @@ class Reader:
         self._network = network
         self._verify = verify
         self._max_bytes = max_bytes
-        self._envelopes: _Recent[Envelope] = _Recent(room)
-        self._records: _Recent[Record] = _Recent(room)
+        self._envelopes: Recent[Envelope] = Recent(room)
+        self._records: Recent[Record] = Recent(room)
 
     def id_of(self, data: bytes) -> bytes:
         """The id that the envelope in ``data`` has, if it is one."""
@@ -59,6 +59,10 @@ class Reader:
             self._envelopes.put(data, opened, len(data))
         return opened
 
+    def control(self, envelope: Envelope) -> object:
+        """The body of a verified control message. Raises ``Refused``: malformed."""
+        return read_body(envelope, KINDS[envelope.kind])
+
     def record(self, envelope: Envelope) -> Record:
         """The record in a verified ``envelope``. Raises ``Refused``: no record, or malformed."""
         known = self._records.get(envelope.id)
@@ -68,17 +72,21 @@ class Reader:
         if kind is None or envelope.kind in CONTROL:
             raise Refused("unknown-kind", f"Nobody here knows a record called {envelope.kind}")
         record = record_of(envelope, read_body(envelope, kind))
-        self.learn(record)
+        self._remember(record)
         return record
 
-    def learn(self, record: Record) -> None:
-        """Remember a record that was made here."""
+    def said(self, envelope: Envelope, message: object) -> None:
+        """Remember what was made here: a record of ours comes back in certificates and bundles."""
+        if envelope.kind not in CONTROL:
+            self._remember(record_of(envelope, message))
+
+    def _remember(self, record: Record) -> None:
         envelope = record.envelope
         self._envelopes.put(envelope.data, envelope, len(envelope.data))
         self._records.put(envelope.id, record, len(envelope.data))
 
 
-class _Recent(Generic[Value]):
+class Recent(Generic[Value]):
     """A dictionary that forgets what has not been asked for while ``room`` bytes of other things came in.
 
     Two generations: what is found in the old one moves to the new; when the new one is full it becomes the old.

@@ -85,6 +85,11 @@ class Credential:
         """The SHA-256 of the canonical encoding: a key for remembering that this one was checked."""
         return hashlib.sha256(canonical.encode(to_plain(self))).digest()
 
+    @cached_property
+    def signed(self) -> bytes:
+        """What the signature covers."""
+        return signed_bytes(DOMAIN, self)
+
     @property
     def self_signed(self) -> bool:
         """Whether nobody but the member vouches for it (a root's own, or a newcomer's in an open network)."""
@@ -141,7 +146,7 @@ def check(
     if credential.network != charter.network_id:
         raise wrong_network()
     _check_author(credential, charter, verify)
-    if not verify(credential.author, credential.signature, signed_bytes(DOMAIN, credential)):
+    if not verify(credential.author, credential.signature, credential.signed):
         raise altered()
     _check_time(credential, now, charter.limits.clock_skew)
     _check_revoked(credential, revoked)
@@ -196,7 +201,7 @@ def _sign(
     chain: tuple[Delegation, ...] = (),
 ) -> Credential:
     unsigned = Credential(network, member, scope, issued, expires, use, chain, signer.node_id, bytes(64))
-    return replace(unsigned, signature=signer.sign(signed_bytes(DOMAIN, unsigned)))
+    return replace(unsigned, signature=signer.sign(unsigned.signed))
 
 
 def _check_author(credential: Credential, charter: Charter, verify: Verifier) -> None:

@@ -20,9 +20,12 @@ class Trace:
     def __init__(self, id_of: Callable[[bytes], bytes]) -> None:
         self._id_of = id_of
         self._hash = hashlib.sha256()
+        self.events = 0
+        """How many inputs were handled."""
 
     def add(self, now: int, device: str, event: InputEvent, effects: Iterable[Effect]) -> None:
         """``device`` handled ``event`` at ``now`` (ms) and brought about ``effects``."""
+        self.events += 1
         parts = [f"\n{now} {device} {self._input(event)}"]
         parts += map(self._effect, effects)
         self._hash.update("\n ".join(parts).encode())

@@ -12,7 +12,6 @@ from banyan.aggregation.encoding import EncodedVector
 from banyan.protocol.effects import Effect, InputEvent, PeerConnected, Train
 from banyan.protocol.events import Event
 from banyan.protocol.peer import PeerSettings
-from banyan.protocol.reader import Reader
 from banyan.security.charter import Admission, BaseModel, Charter, FileEntry, Preset, found, preset
 from banyan.security.credential import root_credential
 from banyan.security.identity import Identity, Signer, Verifier, verify
@@ -22,6 +21,7 @@ from banyan.simulations.device import Device
 from banyan.simulations.graphs import Edge
 from banyan.simulations.jobs import SharedJobs
 from banyan.simulations.network import Conditions, Network
+from banyan.simulations.shared_reader import SharedReader
 from banyan.simulations.signatures import FastSigner, fast_verify
 from banyan.simulations.tasks import Quadratic, Task
 from banyan.simulations.trace import Trace
@@ -34,9 +34,6 @@ NO_BASE = BaseModel.of(
 
 REAL_SIGNATURES: Final = 1_000
 """Up to so many devices sign with Ed25519."""
-
-SHARED_ROOM: Final = 256 << 20
-"""Bytes of messages that the devices of a world remember together to have read."""
 
 
 def fast_preset(**round_policy: object) -> Preset:
@@ -109,11 +106,8 @@ class World:
             branches=tuple(devices),
             policies=policies,
         )
-        self.reader = Reader(
-            self.charter.network_id,
-            self.verifier,
-            max_bytes=self.charter.limits.message_bytes,
-            room=SHARED_ROOM,
+        self.reader = SharedReader(
+            self.charter.network_id, self.verifier, max_bytes=self.charter.limits.message_bytes
         )
         self.jobs = SharedJobs(self.spec)
         self._trace = Trace(self.reader.id_of)
@@ -242,6 +236,11 @@ class World:
     def trace_hash(self) -> str:
         """The SHA-256 of everything that happened, in order. Equal seeds give equal hashes, everywhere."""
         return self._trace.hexdigest()
+
+    @property
+    def handled(self) -> int:
+        """How many inputs the devices' cores have handled."""
+        return self._trace.events
 
     def live(self) -> list[Device]:
         return [device for device in self.devices.values() if device.peer is not None]

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from banyan.protocol.messages import Bundle, Inventory, Summary, Vote, Want, body_of, read_body
+from banyan.protocol.messages import (
+    Bundle,
+    CertifiedRelease,
+    Inventory,
+    Summary,
+    Vote,
+    Want,
+    body_of,
+    read_body,
+)
 from banyan.protocol.records import Added, Record, Records, committee_topic, record_of
+from banyan.protocol.release import Release, Seat, opening
 from banyan.protocol.sync import MARKS_A_MESSAGE, Sync
 from banyan.security.envelope import open_envelope, seal
 from banyan.security.identity import Identity
@@ -121,3 +132,45 @@ def test_long_lists_of_marks_are_split_into_ranges_that_cover_everything() -> No
 
 def _copy(record: Record) -> Record:
     return Record(record.envelope, record.body, record.topic, record.slot, record.mark)
+
+
+def history(node: Node, first: int, last: int) -> Release:
+    """Give ``node`` the releases of ``/en`` from height ``first`` on; returns its head."""
+    for height in range(first, last + 1):
+        head = replace(opening("/en", [Seat("ada", 0, "/en")], 0), height=height)
+        body = CertifiedRelease(head, "ada", 0, (b"x",))
+        kind, plain = body_of(body)
+        node.records.add(
+            record_of(seal(ADA, network=NETWORK, kind=kind, seq=height, time=0, body=plain), body)
+        )
+    return head
+
+
+def follower(first: int, head: list[Release], start: int = 0) -> Node:
+    """A node that follows ``/en`` and says that it needs nothing below ``start``."""
+    node = Node(set())
+    node.sync = Sync(
+        node.records, lambda: ["/en"], lambda branch: head[0] if head else None, 65_536, lambda b: start
+    )
+    if head:
+        history(node, first, head[0].height)
+    return node
+
+
+def test_who_begins_a_history_late_is_sent_nothing_from_before() -> None:
+    head = history(Node(set()), 0, 9)
+    old, new = follower(0, [head]), follower(0, [], start=7)
+    (want,) = new.hear(next(old.sync.summaries()))
+    assert isinstance(want, Want)
+    assert want.above == 6
+    (bundle,) = old.hear(next(new.sync.summaries()))
+    assert isinstance(bundle, Bundle)
+    assert len(bundle.records) == 3
+    assert [*old.hear(want)] == [bundle]
+
+
+def test_who_lacks_the_next_release_does_not_send_those_after_it() -> None:
+    """A node that began late would send a latecomer the same useless releases at every comparison."""
+    head = history(Node(set()), 0, 9)
+    late, newcomer = follower(5, [head]), follower(0, [])
+    assert late.hear(next(newcomer.sync.summaries())) == []

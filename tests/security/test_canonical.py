@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from banyan.security.canonical import CanonicalError, decode, encode
+from banyan.security.canonical import CanonicalError, decode, encode, encode_map
 
 MAX = 1 << 20
 scalars = (
@@ -172,3 +172,15 @@ def test_a_value_that_contains_itself_is_refused() -> None:
     loop.append(loop)
     with pytest.raises(CanonicalError):
         encode(loop)
+
+
+@given(
+    st.dictionaries(st.text(max_size=8), st.one_of(st.integers(0, 99), st.binary(max_size=9)), max_size=15)
+)
+def test_a_map_put_together_from_encoded_values_is_the_map_encoded(entries: dict[str, int | bytes]) -> None:
+    assert encode_map({key: encode(value) for key, value in entries.items()}) == encode(entries)
+
+
+def test_a_map_too_long_for_its_short_form_is_not_put_together() -> None:
+    with pytest.raises(ValueError, match="at most 15"):
+        encode_map({str(number): b"\xc0" for number in range(16)})

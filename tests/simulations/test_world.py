@@ -337,3 +337,33 @@ def test_one_seed_gives_one_trace_in_any_process() -> None:
     }
     assert runs == {trace_of(7)}
     assert trace_of(8) not in runs
+
+
+def test_a_certified_release_is_pushed_by_the_leader_and_as_many_as_can_be_faulty() -> None:
+    """All seven of a committee once pushed it, each under its own signature, and everybody read it seven times."""
+    world, _ = watched(devices={"/": 9})
+    authors: dict[bytes, set[str]] = {}
+    deliver = world.deliver
+
+    def overhear(sender: str, receiver: str, data: bytes) -> None:
+        envelope = world.reader.open(data)
+        if envelope.kind == "release":
+            record = world.reader.record(envelope)
+            authors.setdefault(record.mark, set()).add(envelope.author)
+        deliver(sender, receiver, data)
+
+    world.deliver = overhear  # type: ignore[method-assign]
+    world.start()
+    assert world.run(until=lambda: world.agreed("/", 3))
+    assert {len(each) for each in authors.values()} <= {2, 3}
+
+
+def test_what_leaves_a_device_is_counted() -> None:
+    world, _ = watched()
+    world.start()
+    assert world.run(until=lambda: world.agreed("/", 2))
+    devices = world.devices.values()
+    assert sum(device.messages_sent for device in devices) == world.messages
+    assert sum(device.bytes_sent for device in devices) == world.bytes
+    assert all(device.blob_bytes_sent > 0 for device in devices)
+    assert world.handled > world.messages

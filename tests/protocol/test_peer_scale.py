@@ -1,0 +1,229 @@
+"""What keeps a node's traffic and memory from growing with the network: each rule alone, in a tree of three levels."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from banyan.protocol.effects import DropRecords, FetchBlob, MessageReceived, Send, SetTimer, TimerFired
+from banyan.protocol.messages import CertifiedRelease, Presence, body_of
+from banyan.protocol.paths import path_to
+from banyan.protocol.peer import Peer
+from banyan.protocol.records import Record
+from banyan.security.charter import Preset, preset
+from banyan.security.credential import root_credential
+from banyan.security.envelope import seal
+from banyan.security.identity import Identity, Signer
+from banyan.simulations.device import Device
+from banyan.simulations.world import World
+
+LEAVES = [f"/{domain}/{leaf}" for domain in "abc" for leaf in "xyz"]
+
+
+def policies() -> Preset:
+    """Three votes close a round; a committee has four seats, so that some have none."""
+    lan = preset("lan")
+    policy = replace(lan.round, rule="trimmed-mean", f=1, min_updates=3)
+    return replace(lan, round=policy, committee=replace(lan.committee, size=4))
+
+
+@pytest.fixture(scope="module")
+def tree() -> World:
+    """Three levels, devices in the leaves only; the root branch has counted its children at least twice."""
+    world = World(2, {"/": 0, "/a": 0, "/b": 0, "/c": 0, **dict.fromkeys(LEAVES, 5)}, policies())
+    for device in world.devices.values():
+        device.train_time = 10_000
+    world.start()
+    for _ in range(60):
+        world.run(limit=5_000)
+        if max(device.height("/") for device in world.live()) >= 3:
+            return world
+    raise AssertionError("the root branch has not moved")
+
+
+def peer_of(device: Device) -> Peer:
+    assert device.peer is not None
+    return device.peer
+
+
+def ordinary(world: World) -> list[Device]:
+    """Everybody but the charter's first root, which follows every branch."""
+    return [device for device in world.devices.values() if device.name not in world.charter.roots]
+
+
+def sealed(world: World, signer: Signer, message: object, seq: int) -> bytes:
+    kind, body = body_of(message)
+    now = world.clock.now
+    return seal(signer, network=world.charter.network_id, kind=kind, seq=seq, time=now, body=body).data
+
+
+def test_rounds_run_at_all_three_levels(tree: World) -> None:
+    assert all(device.height(device.settings.branch) >= 3 for device in tree.live())
+    assert max(device.height("/a") for device in ordinary(tree) if "/a" in peer_of(device).branches) >= 3
+    head = max((peer_of(device).branches["/"].chain for device in tree.live()), key=lambda c: c.height).head
+    assert head is not None
+    assert {each.source for each in head.used} <= {"/a", "/b", "/c"}
+
+
+def test_a_node_follows_its_own_branches_and_the_children_of_those_where_it_has_a_seat(tree: World) -> None:
+    for device in ordinary(tree):
+        peer = peer_of(device)
+        own = set(path_to(device.settings.branch))
+        seats = {path for path in own if peer.branches[path].on_committee}
+        children = {
+            path for path in tree.charter.branches for seat in seats if path in peer._children_of(seat)
+        }
+        assert own <= peer.branches.keys() <= own | children
+        held = {record.slot[1] for record in peer.records.all() if record.slot[0] == "release"}
+        assert held <= peer.branches.keys()
+
+
+def test_a_seat_that_is_lost_ends_the_following_and_clears_the_disk(tree: World) -> None:
+    device = next(d for d in ordinary(tree) if peer_of(d).branches["/"].on_committee)
+    peer = woken(device)
+    peer.handle(TimerFired("presence"), tree.clock.now)
+    followed = peer.branches.keys() - set(path_to(device.settings.branch))
+    assert followed & {"/a", "/b", "/c"}
+    held = [r.id for path in followed & {"/a", "/b", "/c"} for r in peer.records.of(path)]
+    peer.branches["/"].chain.committee = ("somebody else",)
+    peer._follow_children("/")
+    dropped = [e for e in peer.handle(TimerFired("presence"), tree.clock.now) if isinstance(e, DropRecords)]
+    assert not peer.branches.keys() & ({"/a", "/b", "/c"} - set(path_to(device.settings.branch)))
+    assert {each for effect in dropped for each in effect.records} >= set(held)
+
+
+def woken(device: Device) -> Peer:
+    """The device's core as it would come back from its disk."""
+    world = device.world
+    peer = Peer(world.charter, device.signer, device.settings, random.Random(1), world.verifier)
+    peer.restore(list(device.records.values()), dict(device.state))
+    return peer
+
+
+def test_counted_work_is_a_sign_of_life_and_spares_the_presence(tree: World) -> None:
+    device = ordinary(tree)[0]
+    peer, now = peer_of(device), tree.clock.now
+    counted = peer.members.last_sign(device.name, 0)
+    assert now - counted < tree.charter.gossip.presence_lifetime // 2
+    quiet = [e for e in peer.handle(TimerFired("presence"), now) if isinstance(e, Send | SetTimer)]
+    assert [type(effect) for effect in quiet] == [SetTimer]
+    later = counted + tree.charter.gossip.presence_lifetime
+    spoken = woken(device).handle(TimerFired("presence"), later)
+    assert any(isinstance(effect, Send) for effect in spoken)
+
+
+def test_everybody_at_work_counts_as_alive_though_nobody_shows_a_presence(tree: World) -> None:
+    device = ordinary(tree)[5]
+    siblings = {d.name for d in tree.devices.values() if d.settings.branch == device.settings.branch}
+    tree.run(limit=tree.charter.gossip.presence_lifetime)
+    live = {m.node for m in peer_of(device).members.live(tree.clock.now, device.settings.branch)}
+    assert live == siblings
+    shown = [r for r in peer_of(device).records.of(device.settings.branch) if isinstance(r.body, Presence)]
+    assert min(r.envelope.time for r in shown) < tree.clock.now - tree.charter.gossip.presence_lifetime
+
+
+def certified(world: World, path: str) -> Record:
+    """The newest release of ``path`` that the parent's own newest release quotes, as somebody holds it."""
+    parents = [peer_of(d).branches["/"].chain.head for d in world.live()]
+    head = max((each for each in parents if each is not None), key=lambda each: each.height)
+    (quoted,) = [each for each in head.children if each.branch == path]
+    held = (peer_of(d).records.at("release", path, quoted.height) for d in world.live())
+    return next(record for record in held if record is not None)
+
+
+def newly_seated(world: World) -> Peer:
+    """A member of ``/a/x`` that has just got its first seat at the root and knows nothing of ``/b``."""
+    device = next(d for d in ordinary(world) if d.settings.branch == "/a/x")
+    peer = woken(device)
+    newest = max(world.live(), key=lambda each: each.height("/"))
+    for record in peer_of(newest).records.of("/"):
+        peer.handle(MessageReceived(newest.name, record.envelope.data), world.clock.now)
+    peer.branches["/"].chain.committee = (device.name, *peer.branches["/"].chain.committee[1:])
+    for child in ("/b", "/c"):
+        peer.branches.pop(child, None)
+    peer._follow_children("/")
+    return peer
+
+
+def test_a_seat_follows_a_child_from_the_release_that_the_parent_quotes(tree: World) -> None:
+    peer, record = newly_seated(tree), certified(tree, "/b")
+    height = record.slot[2]
+    assert isinstance(height, int)
+    assert height > 1
+    assert peer._start_of("/b") == height
+    effects = peer.handle(MessageReceived("sender", record.envelope.data), tree.clock.now)
+    assert peer.branches["/b"].chain.height == height
+    assert record.id not in peer.records, "its committee could not be checked, so it is no proof for others"
+    assert not [e for e in effects if isinstance(e, Send) and e.data == record.envelope.data]
+
+
+def test_a_release_that_the_parent_does_not_quote_begins_nothing(tree: World) -> None:
+    peer, record = newly_seated(tree), certified(tree, "/b")
+    assert isinstance(record.body, CertifiedRelease)
+    forged = replace(record.body, release=replace(record.body.release, adapter=bytes(32)))
+    data = sealed(tree, ordinary(tree)[0].signer, forged, 10**15)
+    peer.handle(MessageReceived(ordinary(tree)[0].name, data), tree.clock.now)
+    assert peer.branches["/b"].chain.head is None
+
+
+def test_a_quoted_release_with_signatures_on_something_else_is_refused(tree: World) -> None:
+    peer, record = newly_seated(tree), certified(tree, "/b")
+    assert isinstance(record.body, CertifiedRelease)
+    other = certified(tree, "/c").body
+    assert isinstance(other, CertifiedRelease)
+    data = sealed(tree, ordinary(tree)[0].signer, replace(record.body, certificate=other.certificate), 10**15)
+    peer.handle(MessageReceived(ordinary(tree)[0].name, data), tree.clock.now)
+    assert peer.refusals["bad-certificate"] == 1
+    assert peer.branches["/b"].chain.head is None
+
+
+def test_an_adapter_from_above_is_asked_of_the_nearest_committee_first(tree: World) -> None:
+    chosen = (d for d in ordinary(tree) if not any(b.on_committee for b in peer_of(d).branches.values()))
+    peer = peer_of(next(d for d in chosen if d.name not in peer_of(d).branches["/"].chain.closers))
+    leaf = peer.branches[peer._settings.branch].chain
+    peer._blobs.clear()
+    peer._fetch_adapter("/")
+    (first,) = [effect for effect in peer._out if isinstance(effect, FetchBlob)]
+    assert set(first.sources) == set(leaf.committee) - {peer.me}
+    peer._out.clear()
+    peer._fetch_adapter("/", again=True)
+    (second,) = [effect for effect in peer._out if isinstance(effect, FetchBlob)]
+    assert set(second.sources) > set(peer.branches["/"].chain.closers) | set(first.sources)
+    peer._out.clear()
+
+
+def test_training_does_not_wait_for_the_newest_adapter_from_above(tree: World) -> None:
+    device = next(d for d in ordinary(tree) if peer_of(d).branches["/"].chain.height >= 3)
+    peer = peer_of(device)
+    newest = [release.adapter for release in peer.branches["/"].newest()]
+    held = [adapter for adapter in newest if peer.has_blob(adapter)]
+    assert len(held) > 1
+    peer._blobs.discard(held[0])
+    assert held[1] in peer._learner._adapters()
+    peer._blobs.add(held[0])
+
+
+def test_a_member_of_another_branch_is_no_stranger_once_it_has_shown_itself(tree: World) -> None:
+    host = next(d for d in ordinary(tree) if d.settings.branch == "/a/x")
+    guest, root = Identity.from_seed(b"g" * 32), tree.devices[tree.charter.roots[0]]
+    credential = root_credential(root.signer, tree.charter, tree.clock.now, guest.node_id)
+    peer = woken(host)
+    presence = sealed(tree, guest, Presence("/c/z", credential, ()), 1)
+    peer.handle(MessageReceived(host.name, presence), tree.clock.now)
+    assert not peer._is_known(guest.node_id), "only its own word, from itself"
+    peer.handle(MessageReceived(guest.node_id, presence), tree.clock.now)
+    assert peer._is_known(guest.node_id)
+    assert peer.records.at("presence", "/c/z", guest.node_id) is None
+
+
+def test_the_first_root_does_not_pass_on_what_happens_in_branches_that_are_not_its_own(tree: World) -> None:
+    root = tree.devices[tree.charter.roots[0]]
+    peer, record = peer_of(root), certified(tree, "/b")
+    assert not root.settings.branch.startswith("/b")
+    peer._push(record, but=())
+    assert not peer._out
+    peer._push(certified(tree, "/a"), but=())
+    assert [effect for effect in peer._out if isinstance(effect, Send)]
+    peer._out.clear()
