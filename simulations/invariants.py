@@ -65,6 +65,9 @@ class Scene(Protocol):
     def goal_of(self, path: str) -> int:
         """The height that ``path`` is to reach."""
 
+    def concerns(self, device: Device) -> list[str]:
+        """The branches whose news a device must have."""
+
 
 class Invariant:
     """One thing that must hold. The class's docstring says it in a sentence."""
@@ -340,15 +343,15 @@ class HealedHeadsAgree(Invariant):
     def _newest(self) -> dict[str, tuple[int, bytes]]:
         newest: dict[str, tuple[int, bytes]] = {}
         for device in self.scene.expected():
-            for path, branch in device.peer.branches.items() if device.peer else ():
-                head = branch.chain.head
+            for path in self.scene.concerns(device):
+                head = device.peer.branches[path].chain.head if device.peer else None
                 if head is not None and head.height > newest.get(path, (-1, b""))[0]:
                     newest[path] = (head.height, head.digest)
         return newest
 
     def _expect(self, path: str, height: int, digest: bytes) -> None:
         for device in self.scene.expected():
-            if device.peer is None or path not in device.peer.branches:
+            if device.peer is None or path not in self.scene.concerns(device):
                 continue
             chain = device.peer.branches[path].chain
             known = chain.at(height)
@@ -436,7 +439,7 @@ class RoundsGoOn(Invariant):
             heights = [
                 device.peer.branches[path].chain.height
                 for device in self.scene.expected()
-                if device.peer and path in device.peer.branches
+                if device.peer and path in self.scene.concerns(device)
             ]
             if heights and min(heights) < goal:
                 self.violated(path, f"it has {min(heights)} of the {goal} releases that it was to reach")
