@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .arithmetic import Matrix
+from .compiled import kernels
 from .geometry import Geometry
 from .inner_products import gram, piece_for
 from .rows import Row, Rows, read
@@ -99,10 +100,14 @@ def _safe(lengths: Matrix, known_zero: Booleans | bool) -> bool:
 
 def _products(points: Sequence[Row], centre: int, rows: Rows, dtype: np.dtype[Any]) -> Matrix:
     p = len(points)
+    inner = np.zeros((p, p))
+    if kernels is not None and dtype == np.float32:
+        for _, _, views in rows.stretches(rows.width(1024), list(points)):
+            kernels.add_inner_products(views, centre, inner)
+        return np.triu(inner) + np.triu(inner, 1).T
     piece = piece_for(p)
     width = min(rows.width(piece), -(-rows.d // piece) * piece)
     apart = np.zeros((p, width), dtype)
-    inner = np.zeros((p, p))
     for start, stop, views in rows.blocks(width, points):
         used = -(-(stop - start) // piece) * piece
         apart[:, stop - start : used] = 0
