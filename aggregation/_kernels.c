@@ -24,7 +24,7 @@
 #define EACH for (Py_ssize_t i = 0; i < w; i++)
 #endif
 
-#define INFINITE 0x7f800000u /* the bits of infinity; larger ones are NaN */
+#define INFINITE 0x7f800000 /* the bits of infinity; larger ones are NaN */
 
 enum { MINIMUM, MAXIMUM, COMBINE, CLOSER };
 
@@ -77,55 +77,70 @@ VECTORISED static void closer(const float *value, const float *gained, const flo
     }
 }
 
-/* out = (before + Σ xⱼ fⱼ) · scale for one to four rows, added from first to last; `before` may be absent.
-   Returns the largest magnitude in out, as bits, from which infinity and NaN can be told. */
-VECTORISED static uint32_t combine(const float *before, const float *const x[4], const float f[4], int m,
-                                   float scale, float *out, Py_ssize_t w)
+#define LANES 8
+#define WIDE 4 /* vectors summed side by side, to keep the adders busy */
+#define GROUP 16 /* rows read side by side: about as many streams as a processor fetches ahead */
+typedef float Lanes __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef int32_t Bits __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+
+/* out = (before + Σ xⱼ fⱼ) · scale over m rows, added from first to last; `before` may be absent. A zero is
+   made positive. Returns the largest magnitude in out, as bits, which tell infinity and NaN. */
+VECTORISED static int32_t combine(const float *before, const float *const *x, const float *f, int m, float scale,
+                                  float *out, Py_ssize_t w)
 {
-    const float *a = x[0], *b = x[1], *c = x[2], *d = x[3];
-    const float p = f[0], q = f[1], r = f[2], s = f[3];
-    uint32_t largest = 0;
-#define STORE(sum)                                          \
-    EACH {                                                  \
-        float value = (sum) * scale;                        \
-        uint32_t bits, size;                                \
-        memcpy(&bits, &value, 4);                           \
-        bits &= (uint32_t)-(int32_t)(bits != 0x80000000u);  \
-        memcpy(out + i, &bits, 4);                          \
-        size = bits & 0x7fffffffu;                          \
-        largest = largest > size ? largest : size;          \
-    }                                                       \
-    break
-    switch (before ? m : -m) {
-    case -1: STORE(a[i] * p);
-    case -2: STORE(a[i] * p + b[i] * q);
-    case -3: STORE((a[i] * p + b[i] * q) + c[i] * r);
-    case -4: STORE(((a[i] * p + b[i] * q) + c[i] * r) + d[i] * s);
-    case 1: STORE(before[i] + a[i] * p);
-    case 2: STORE((before[i] + a[i] * p) + b[i] * q);
-    case 3: STORE(((before[i] + a[i] * p) + b[i] * q) + c[i] * r);
-    default: STORE((((before[i] + a[i] * p) + b[i] * q) + c[i] * r) + d[i] * s);
+    Bits most = {0};
+    int32_t largest = 0;
+    Py_ssize_t i = 0;
+    for (; i + WIDE * LANES <= w; i += WIDE * LANES) {
+        Lanes sum[WIDE];
+        for (int k = 0; k < WIDE; k++) {
+            sum[k] = *(const Lanes *)((before ? before : x[0]) + i + k * LANES);
+            if (!before) sum[k] *= f[0];
+        }
+        for (int j = !before; j < m; j++)
+            for (int k = 0; k < WIDE; k++) sum[k] += *(const Lanes *)(x[j] + i + k * LANES) * f[j];
+        for (int k = 0; k < WIDE; k++) {
+            sum[k] *= scale;
+            Bits bits = (Bits)sum[k];
+            bits &= bits != INT32_MIN;
+            *(Bits *)(out + i + k * LANES) = bits;
+            bits &= INT32_MAX;
+            Bits more = bits > most;
+            most = (bits & more) | (most & ~more);
+        }
+    }
+    for (int lane = 0; lane < LANES; lane++) largest = largest > most[lane] ? largest : most[lane];
+    for (; i < w; i++) {
+        float sum = before ? before[i] : x[0][i] * f[0];
+        int32_t bits;
+        for (int j = !before; j < m; j++) sum += x[j][i] * f[j];
+        sum *= scale;
+        memcpy(&bits, &sum, 4);
+        bits = bits == INT32_MIN ? 0 : bits;
+        memcpy(out + i, &bits, 4);
+        bits &= INT32_MAX;
+        largest = largest > bits ? largest : bits;
     }
     return largest;
 }
 
 VECTORISED static int all_finite(const float *a, Py_ssize_t w)
 {
-    uint32_t largest = 0;
+    int32_t largest = 0;
     for (Py_ssize_t i = 0; i < w; i++) {
-        uint32_t bits;
+        int32_t bits;
         memcpy(&bits, a + i, 4);
-        bits &= 0x7fffffffu;
+        bits &= INT32_MAX;
         largest = largest > bits ? largest : bits;
     }
     return largest < INFINITE;
 }
 
 /* Takes one step; the largest magnitude of a sum as bits, 0 for other steps. */
-static uint32_t step(const Program *p, const Step *s, Py_ssize_t start, Py_ssize_t w)
+static int32_t step(const Program *p, const Step *s, Py_ssize_t start, Py_ssize_t w)
 {
     float *out = at(p, s->out, start);
-    uint32_t largest = 0;
+    int32_t largest = 0;
     switch (s->op) {
     case MINIMUM: minimum(at(p, s->a, start), at(p, s->b, start), out, w); break;
     case MAXIMUM: maximum(at(p, s->a, start), at(p, s->b, start), out, w); break;
@@ -133,15 +148,12 @@ static uint32_t step(const Program *p, const Step *s, Py_ssize_t start, Py_ssize
         closer(at(p, s->a, start), at(p, s->b, start), at(p, s->c, start), at(p, s->d, start), out, w);
         break;
     default:
-        for (int32_t done = 0; done < s->b; done += 4) {
-            int m = s->b - done < 4 ? s->b - done : 4;
-            const float *x[4] = {0};
-            float f[4] = {0};
-            for (int j = 0; j < m; j++) {
-                x[j] = at(p, p->terms[s->a + done + j], start);
-                f[j] = p->factors[s->a + done + j];
-            }
-            largest = combine(done ? out : NULL, x, f, m, done + m == s->b ? s->scale : 1.0f, out, w);
+        for (int32_t done = 0, m; done < s->b; done += m) {
+            const float *x[GROUP];
+            m = s->b - done < GROUP ? s->b - done : GROUP;
+            for (int j = 0; j < m; j++) x[j] = at(p, p->terms[s->a + done + j], start);
+            largest = combine(done ? out : NULL, x, p->factors + s->a + done, m,
+                              done + m == s->b ? s->scale : 1.0f, out, w);
         }
     }
     return largest;
@@ -152,7 +164,7 @@ static int execute(const Program *p, Py_ssize_t columns, int check)
     int good = 1;
     for (Py_ssize_t start = 0; start < columns; start += p->strip) {
         Py_ssize_t w = columns - start < p->strip ? columns - start : p->strip;
-        uint32_t largest = 0;
+        int32_t largest = 0;
         for (Py_ssize_t k = 0; check && k < p->inputs; k++) good &= all_finite(p->rows[k] + start, w);
         for (Py_ssize_t k = 0; k < p->count; k++) {
             const Step *s = p->steps + k, *t = s + 1;
@@ -186,9 +198,7 @@ static int sound(const Program *p, Py_ssize_t slots, Py_ssize_t terms)
 
 /* ---- inner products ---- */
 
-#define LANES 8
 #define PIECE 1024 /* columns summed in float32 before they meet the others in float64 */
-typedef float Lanes __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 
 /* Adds the inner products of rows a..a+3 and b..b+1 of `table` (rows of PIECE columns, the first w of them
    used, w a multiple of LANES) to `sums` (p, p). */
