@@ -72,7 +72,8 @@ class ColumnProgram:
         """:meth:`run`, by NumPy."""
         if self.compares and not all(map(finite, views)):
             return False
-        self.evaluate(views, out)
+        with np.errstate(over="ignore", invalid="ignore"):  # looked for in the result, which costs less
+            self.evaluate(views, out, np.empty((self.buffers + 1, len(out)), np.float32))
         out += np.float32(0)
         return finite(out)
 
@@ -83,8 +84,8 @@ class ColumnProgram:
             piece = out[start : start + _WIDE]
             bad = ~np.isfinite(piece)
             if bad.any():
-                wide = np.empty(len(piece))
-                self.evaluate([view[start : start + _WIDE].astype(np.float64) for view in views], wide)
+                wide, *space = np.empty((self.buffers + 2, len(piece)))
+                self.evaluate([view[start : start + _WIDE].astype(np.float64) for view in views], wide, space)
                 piece[bad] = np.clip(wide[bad], -largest, largest)
 
     @cached_property
@@ -102,46 +103,40 @@ class ColumnProgram:
         return *whole, self.inputs, self.buffers, strip, self.compares
 
     @cached_property
-    def _added(self) -> list[tuple[int, np.float32]]:
-        return list(zip(self.terms.tolist(), self.factors, strict=True))
+    def _added(self) -> list[tuple[int, float]]:
+        return list(zip(self.terms.tolist(), self.factors.tolist(), strict=True))
 
     @cached_property
-    def _shared(self) -> list[tuple[int, np.float32]]:
+    def _shared(self) -> list[tuple[int, float]]:
         """Terms with a factor that several sums share, worth multiplying once."""
         often = Counter(self._added).items()
         return [(slot, f) for (slot, f), count in often if count > 1 and f != 1 and slot < self.inputs]
 
-    def evaluate(self, views: Sequence[Any], out: Any) -> None:
-        """Take all steps in NumPy, in the dtype of ``out``."""
-        with np.errstate(over="ignore", invalid="ignore"):  # looked for in the result, which costs less
-            self._evaluate(views, out)
+    def evaluate(self, views: Sequence[Any], out: Any, space: Any, library: Any = np) -> None:
+        """Take all steps in NumPy or torch, in the dtype of ``out`` (w,); ``space``: (buffers + 1, w)."""
+        slots = [*views, out, *space[1:]]
+        scaled = {(slot, f): slots[slot] * f for slot, f in self._shared}
 
-    def _evaluate(self, views: Sequence[Any], out: Any) -> None:
-        slots = [*views, out, *np.empty((self.buffers, len(out)), out.dtype)]
-        term = np.empty_like(out)
-        scaled = {(slot, f): slots[slot] * out.dtype.type(f) for slot, f in self._shared}
+        def term(slot: int, f: float) -> Any:
+            if f == 1:
+                return slots[slot]
+            return scaled[slot, f] if (slot, f) in scaled else library.multiply(slots[slot], f, out=space[0])
+
         for op, a, b, c, d, to, scale in self.steps.tolist():
             target = slots[to]
             if op == MINIMUM:
-                np.minimum(slots[a], slots[b], out=target)
+                library.minimum(slots[a], slots[b], out=target)
             elif op == MAXIMUM:
-                np.maximum(slots[a], slots[b], out=target)
+                library.maximum(slots[a], slots[b], out=target)
             elif op == CLOSER:
-                np.copyto(target, np.where(slots[c] + slots[b] < slots[d], slots[b], slots[a]))
+                target[:] = library.where(slots[c] + slots[b] < slots[d], slots[b], slots[a])
             else:
-                rows = (self._term(key, slots, scaled, term) for key in self._added[a : a + b])
-                np.copyto(target, next(rows))
-                for row in rows:
-                    np.add(target, row, out=target)
+                first, *others = self._added[a : a + b]
+                target[:] = term(*first)
+                for other in others:
+                    library.add(target, term(*other), out=target)
                 if scale != 1:
-                    np.multiply(target, target.dtype.type(scale), out=target)
-
-    @staticmethod
-    def _term(key: tuple[int, np.float32], slots: list[Any], scaled: dict[Any, Any], space: Any) -> Any:
-        slot, factor = key
-        if factor == 1:
-            return slots[slot]
-        return scaled[key] if key in scaled else np.multiply(slots[slot], space.dtype.type(factor), out=space)
+                    library.multiply(target, scale, out=target)
 
     def after(self, mix: Float32s) -> ColumnProgram:
         """This program on mixtures of m rows: ``mix`` (inputs, m) holds the weights of the rows in each.

@@ -8,6 +8,7 @@ import numpy as np
 
 from .column_program import ColumnProgram
 from .compiled import kernels
+from .device import accelerator
 from .rows import Float32s, Row, Rows
 
 _COLUMNS: Final = 1 << 16
@@ -28,6 +29,11 @@ def evaluate(program: ColumnProgram, points: list[Row], rows: Rows) -> Float32s:
 
     Raises :class:`banyan.aggregation.errors.NotFinite` where one of ``rows`` is not finite and it matters.
     """
+    if (device := accelerator(points, rows.d)) is not None:
+        vector, good = device.evaluate(program)
+        if good:
+            return vector
+        rows.refuse_nonfinite()
     vector = np.empty(rows.d, np.float32)
     for start, stop, views in rows.stretches(_width(program), points):
         out = vector[start:stop]

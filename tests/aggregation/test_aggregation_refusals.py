@@ -22,7 +22,6 @@ from banyan.aggregation import (
     pre_aggregations,
     rules,
 )
-from banyan.aggregation.device import DeviceRow
 
 X = np.random.default_rng(0).normal(size=(11, 40)).astype(np.float32)
 EVERY = [*rules(), *(f"{before}+trimmed-mean" for before in pre_aggregations()), "nnm+multi-krum"]
@@ -192,16 +191,6 @@ def test_torch_tensors_are_taken_without_importing_torch_first(name):
     assert np.array_equal(build(name, 2)([torch.from_numpy(row) for row in X]).vector, expected)
     with pytest.raises(AggregationError, match="float64"):
         build(name, 2)(torch.zeros(9, 4, dtype=torch.float64))
-
-
-@pytest.mark.parametrize("name", ["mean", "multi-krum", "nnm+median", "bucketing+median"])
-def test_rows_on_an_accelerator_are_read_block_by_block(name):
-    torch = pytest.importorskip("torch")
-    x = np.random.default_rng(0).normal(size=(9, 70_000)).astype(np.float32)
-    rows = [
-        DeviceRow(torch.from_numpy(row)) for row in x
-    ]  # a tensor on the processor stands in for one beyond
-    assert np.array_equal(build(name, 1)([*rows[:8], x[8]]).vector, build(name, 1)(x).vector)
 
 
 def test_importing_the_library_does_not_import_torch():
