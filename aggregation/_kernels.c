@@ -1,6 +1,7 @@
-/* Runs a column program (column_program.py) over strips of columns that fit the first-level cache.
+/* The arithmetic of the rules over strips of columns that stay in the first-level cache: column programs
+   (column_program.py) and inner products of centred rows (centred_distances.py).
 
-   Optional: without it NumPy runs the same steps, with the same bits. So every step is one correctly rounded
+   Optional: without it NumPy runs the same programs, with the same bits. So every step is one correctly rounded
    IEEE operation in the order that the program says: no fused multiply-adds, no reassociation. The compiler is
    told that there are no NaNs and that zeros have no sign (it would emit no vector minimum otherwise); inputs
    with NaN are found and refused, and a zero result is made positive, on bits that those promises leave alone. */

@@ -1,6 +1,6 @@
 """The inputs of a rule: n rows of d numbers, read a block of columns at a time.
 
-Rows may be arrays, memory maps, torch tensors on the CPU or encoded vectors, and are never copied whole:
+Rows may be arrays, memory maps, torch tensors or encoded vectors, and are never copied whole:
 a rule sees lists of float32 views of one block of columns, small enough for the processor's cache. That
 bounds the memory of every rule, whatever n and d.
 
@@ -166,6 +166,10 @@ def reference(vector: Any, like: Rows, name: str) -> Row:
         raise AggregationError(f"{name}: {error}") from None
     if len(row) != like.d:
         raise AggregationError(f"{name} has length {len(row)}, but the inputs have length {like.d}")
+    try:
+        Rows([row]).refuse_nonfinite()
+    except NotFinite:
+        raise AggregationError(f"{name} is not finite (NaN or infinity)") from None
     return row
 
 

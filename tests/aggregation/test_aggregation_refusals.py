@@ -143,6 +143,17 @@ def test_a_centre_of_another_length_is_refused():
         CenteredClipping(1)(X, around=np.zeros(3, np.float32))
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_centre_or_an_own_vector_that_is_not_finite_is_refused(value):
+    vector = X[0].copy()
+    vector[7] = value
+    with pytest.raises(AggregationError, match="the centre is not finite"):
+        CenteredClipping(1)(X, around=vector)
+    for rule in mixing_rules().values():
+        with pytest.raises(AggregationError, match="own vector is not finite"):
+            rule(1)(vector, X)
+
+
 def test_unknown_names_are_answered_with_the_known_ones():
     with pytest.raises(AggregationError, match=r"there is no rule 'krumm'.*multi-krum"):
         build("krumm")
