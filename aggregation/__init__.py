@@ -13,11 +13,11 @@
 
 **What goes in.** A float32 array (n, d), or n rows, each an array, a memory map, a torch tensor or an
 :class:`EncodedVector` (int8, int4 or bf16, as updates travel). Inputs are read a block of columns at a time,
-so the memory a rule needs is bounded whatever n and d.
+so the memory a rule needs is bounded whatever n and d. Tensors on an accelerator are worked on there.
 
 **What comes out.** An :class:`Aggregate`: the vector, and where the rule has such a notion the weight and the
 score of each input and who was left out. The same bits in whatever order the inputs come, on however many
-threads; for encoded inputs, the same choices on every machine.
+threads; for encoded inputs, the same on every machine, with the compiled kernel or without it.
 
 **Choosing a rule.** Each rule states what it needs (``minimum_n``), the share of malicious inputs up to which
 it is proved (``breakdown``), its cost and its paper. None is safe where honest inputs differ strongly and

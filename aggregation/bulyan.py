@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from .arithmetic import Matrix
+from .column_program import ColumnProgram
 from .krum import krum_scores
 from .meamed import closest_to_median
 from .points import Points
-from .rule import Aggregate, ColumnRule, Kernel
+from .rule import Aggregate, ColumnRule
 
 
 class Bulyan(ColumnRule):
@@ -35,7 +36,7 @@ class Bulyan(ColumnRule):
     def minimum_n(self) -> int:
         return 4 * self.f + 3
 
-    def kernel(self, n: int) -> Kernel:
+    def program(self, n: int) -> ColumnProgram:
         return closest_to_median(n, n - 2 * self.f)
 
     def aggregate(self, points: Points) -> Aggregate:

@@ -17,6 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .arithmetic import Matrix
+from .compiled import kernels
+from .device import accelerator
 from .geometry import Geometry
 from .inner_products import gram, piece_for
 from .rows import Row, Rows, read
@@ -98,11 +100,17 @@ def _safe(lengths: Matrix, known_zero: Booleans | bool) -> bool:
 
 
 def _products(points: Sequence[Row], centre: int, rows: Rows, dtype: np.dtype[Any]) -> Matrix:
+    if (device := accelerator(points, rows.d)) is not None:
+        return device.inner_products(centre, dtype == np.float64)
     p = len(points)
+    inner = np.zeros((p, p))
+    if kernels is not None and dtype == np.float32:
+        for _, _, views in rows.stretches(rows.width(1024), list(points)):
+            kernels.add_inner_products(views, centre, inner)
+        return np.triu(inner) + np.triu(inner, 1).T
     piece = piece_for(p)
     width = min(rows.width(piece), -(-rows.d // piece) * piece)
     apart = np.zeros((p, width), dtype)
-    inner = np.zeros((p, p))
     for start, stop, views in rows.blocks(width, points):
         used = -(-(stop - start) // piece) * piece
         apart[:, stop - start : used] = 0
@@ -116,6 +124,11 @@ def _products(points: Sequence[Row], centre: int, rows: Rows, dtype: np.dtype[An
 
 def squared_lengths(points: Sequence[Row], centre: Row, rows: Rows) -> Matrix:
     """Squared distances (p,) of the points from another one, by direct differences: O(p·d)."""
+    if (device := accelerator([*points, centre], rows.d)) is not None:
+        lengths = device.squared_lengths(len(points))[:-1]
+        if not np.isfinite(lengths).all():
+            rows.refuse_nonfinite()
+        return lengths
     lengths = _lengths_from(points, centre, rows, np.dtype(np.float32))
     if not _safe(lengths, False):
         rows.refuse_nonfinite()

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import lru_cache
 
-import numpy as np
-
-from .rows import Float32s
-from .rule import ColumnRule, Kernel
-from .sorting_network import Sorter
-from .trimmed_mean import average
+from .column_program import ColumnProgram, Draft
+from .rule import ColumnRule
+from .sorting_network import sort
 
 
 class MeaMed(ColumnRule):
@@ -32,28 +29,21 @@ class MeaMed(ColumnRule):
     def minimum_n(self) -> int:
         return 2 * self.f + 1
 
-    def kernel(self, n: int) -> Kernel:
+    def program(self, n: int) -> ColumnProgram:
         return closest_to_median(n, n - self.f)
 
 
-def closest_to_median(n: int, kept: int) -> Kernel:
-    """The mean of each column's ``kept`` values closest to its median.
+@lru_cache(maxsize=64)
+def closest_to_median(n: int, kept: int) -> ColumnProgram:
+    """The mean of the ``kept`` of n values that are closest to their median.
 
-    In a sorted column they stand side by side, from some place s on. The window starts at s = 0 and moves
+    Of sorted values they stand side by side, from some place s on. The window starts at s = 0 and moves
     up while the value it would gain is closer to the median than the one it would lose.
     """
-    sort = Sorter(n, ordered=range(n))
-    low, high = (n - 1) // 2, n // 2
-    share, half = np.float32(1 / kept), np.float32(0.5)
-
-    def mean_of_closest(views: Sequence[Float32s], out: Float32s) -> None:
-        ranked = sort(views)
-        middle = ranked[low] if low == high else ranked[low] * half + ranked[high] * half
-        twice = middle + middle
-        window = ranked[:kept]
-        for gained, lost in zip(ranked[kept:], ranked, strict=False):
-            np.copyto(window[0], gained, where=lost + gained < twice)
-            window.append(window.pop(0))
-        average(window, share, out)
-
-    return mean_of_closest
+    draft = Draft(n)
+    ranked = sort(draft, draft.inputs)
+    twice = draft.combine([ranked[(n - 1) // 2], ranked[n // 2]])
+    window = ranked[:kept]
+    for gained, lost in zip(ranked[kept:], ranked, strict=False):
+        window.append(draft.closer(window.pop(0), gained, lost, twice))
+    return draft.finish(draft.combine(window, scale=1 / kept))

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import lru_cache
 
-import numpy as np
-
-from .rows import Float32s
-from .rule import ColumnRule, Kernel
-from .sorting_network import Sorter
+from .column_program import ColumnProgram, Draft
+from .rule import ColumnRule
+from .sorting_network import sort
 
 
 class Median(ColumnRule):
@@ -29,18 +27,14 @@ class Median(ColumnRule):
     def minimum_n(self) -> int:
         return 2 * self.f + 1
 
-    def kernel(self, n: int) -> Kernel:
-        low, high = (n - 1) // 2, n // 2
-        sort = Sorter(n, together={low, high})
-        half = np.float32(0.5)
+    def program(self, n: int) -> ColumnProgram:
+        return middle(n)
 
-        def middle(views: Sequence[Float32s], out: Float32s) -> None:
-            wires = sort(views)
-            if low == high:
-                out[:] = wires[low]
-                return
-            # Halved before they are added: the sum of two floats may leave their range.
-            np.multiply(wires[low], half, out=out)
-            out += wires[high] * half
 
-        return middle
+@lru_cache(maxsize=64)
+def middle(n: int) -> ColumnProgram:
+    """The median of n values."""
+    draft, ranks = Draft(n), sorted({(n - 1) // 2, n // 2})
+    ranked = sort(draft, draft.inputs, together=ranks)
+    # Halved before they are added: the sum of two floats may leave their range.
+    return draft.finish(draft.combine([ranked[rank] for rank in ranks], [1 / len(ranks)] * len(ranks)))

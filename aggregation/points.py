@@ -12,27 +12,20 @@ is a mixture of that input and the origin.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from .arithmetic import Matrix, product
+from .column_program import ColumnProgram, Draft
 from .distances import lengths_from, measure
+from .evaluation import evaluate
 from .geometry import Geometry
-from .inner_products import SMALL_PRODUCT
-from .rows import Float32s, Row, Rows, finite, origin, read
+from .rows import Float32s, Row, Rows, origin
 
-_COLUMNS = 1 << 16
-"""Columns of one block of values: wide, since NumPy's cost per call outweighs the cache here (measured)."""
-
-_STREAM = 1 << 18
-"""Columns of one block of a weighted sum, which reads one row after the other beside the one it adds to:
-as wide as that fits a second-level cache, since long runs are read fastest (measured: 64 Ki take 1.3 times
-as long)."""
-
-_MEMORY = 1 << 24
-"""Bytes that one block of all rows may take."""
+Indices: TypeAlias = npt.NDArray[np.intp]
 
 
 class Points:
@@ -43,7 +36,12 @@ class Points:
         self, rows: Rows, around: Row | None = None, mix: Matrix | None = None, base: Points | None = None
     ) -> None:
         self.rows, self.around, self.mix = rows, around, mix
-        self.base = self if base is None else base
+        self._base = base
+
+    @property
+    def base(self) -> Points:
+        """The points as they were before any mixing."""
+        return self if self._base is None else self._base  # held by nothing in itself: freed at once
 
     @classmethod
     def measured(cls, rows: Rows, everything: Geometry) -> Points:
@@ -105,84 +103,37 @@ class Points:
         used = self.coordinates()[: len(weights)]
         return product(np.ascontiguousarray(used.T), weights)
 
-    def blocks(self) -> Iterator[tuple[int, int, Sequence[Float32s]]]:
-        """Yield (start, stop, rows): the n points in columns [start, stop), read only."""
+    def columns(self, program: ColumnProgram) -> Float32s:
+        """What ``program`` makes of the n points: float32 (d,)."""
         if self.mix is None:
-            yield from self.rows.blocks(self._width(self.n))
-            return
-        if np.all(np.count_nonzero(self.mix, axis=1) == 1):
-            chosen = [self.base_rows[i] for i in self.mix.argmax(axis=1)]
-            yield from self.rows.blocks(self._width(self.n), chosen)
-            return
-        used = np.flatnonzero(self.mix.any(axis=0))
-        mix = np.ascontiguousarray(self.mix[:, used], np.float32)
-        # Small products, so that the number of threads cannot change a bit.
-        piece = max(16, 1 << ((SMALL_PRODUCT // mix.size).bit_length() - 1))
-        width = self._width(self.n + len(used)) // piece * piece
-        source = np.zeros((len(used), width), np.float32)
-        target = np.empty((self.n, width), np.float32)
-        chosen = [self.base_rows[i] for i in used]
-        for start, stop in self.rows.spans(width, chosen):
-            size = stop - start
-            for row, space in zip(chosen, source, strict=True):
-                view = read(row, start, stop, space)
-                if isinstance(row, np.ndarray):  # otherwise it was decoded into its place
-                    space[:size] = view
-            pieces = -(-size // piece)
-            table = source[:, : pieces * piece].reshape(len(used), pieces, piece).transpose(1, 0, 2)
-            out = target[:, : pieces * piece].reshape(self.n, pieces, piece).transpose(1, 0, 2)
-            np.matmul(mix, table, out=out)
-            yield start, stop, list(target[:, :size])
+            return evaluate(program, self.rows.rows, self.rows)
+        used = self._without_origin(np.flatnonzero(self.mix.any(axis=0)))
+        mix = self.mix[:, used].astype(np.float32)
+        return evaluate(program.after(mix), [self.base_rows[i] for i in used], self.rows)
 
-    def _width(self, n: int) -> int:
-        return max(1024, min(_COLUMNS, _MEMORY // (4 * n)))
+    def _without_origin(self, used: Indices) -> Indices:
+        """The base rows that change a sum: all but the origin, where there is another."""
+        return used[used != self.rows.n] if len(used) > 1 else used
 
     def combine(self, shares: Matrix) -> Float32s:
         """The vector ``shares @ base rows``, in float32, summed in their canonical order.
 
-        Elementwise products and sums, each correctly rounded, so the same on every machine; equal shares
-        are summed first and multiplied once. Where that leaves float32's range it is done in float64.
+        Equal shares are summed first and multiplied once.
         """
-        used = np.flatnonzero(shares)
+        used = shares.nonzero()[0]
         if not len(used):
             return np.zeros(self.rows.d, np.float32)
-        base = self.rows.rows if len(shares) == self.rows.n else self.base_rows
-        chosen = [base[i] for i in used]
-        factors = shares[used].astype(np.float32)
-        step = _add_up if np.all(factors == factors[0]) else _weigh_and_add_up
-        vector = np.empty(self.rows.d, np.float32)
-        width = min(_STREAM, self.rows.d)
-        plain = all(isinstance(row, np.ndarray) for row in chosen)
-        decoded = np.empty(0 if plain else width, np.float32)
-        for start, stop in self.rows.spans(width, chosen):
-            views = (read(row, start, stop, decoded) for row in chosen)
-            step(views, factors, vector[start:stop])
-            if not finite(vector[start:stop]):
-                self.rows.refuse_nonfinite()
-                views = (read(row, start, stop, decoded) for row in chosen)
-                _add_up_wide(views, shares[used], vector[start:stop])
-        return vector
+        base = self.rows.rows
+        if len(shares) > self.rows.n:
+            base, used = self.base_rows, self._without_origin(used)
+        program = weighted_sum(tuple(shares[used].astype(np.float32).tolist()))
+        return evaluate(program, [base[i] for i in used.tolist()], self.rows)
 
 
-def _add_up(views: Iterator[Float32s], factors: Float32s, out: Float32s) -> None:
-    """The sum of the rows times the one factor they share."""
-    np.copyto(out, next(views))
-    for view in views:
-        np.add(out, view, out=out)
-    np.multiply(out, factors[0], out=out)
-
-
-def _weigh_and_add_up(views: Iterator[Float32s], factors: Float32s, out: Float32s) -> None:
-    np.multiply(next(views), factors[0], out=out)
-    term = np.empty_like(out)
-    for view, factor in zip(views, factors[1:], strict=True):
-        np.multiply(view, factor, out=term)
-        np.add(out, term, out=out)
-
-
-def _add_up_wide(views: Iterator[Float32s], factors: Matrix, out: Float32s) -> None:
-    """In float64, where the sum left float32's range, which the result need not."""
-    whole = np.zeros(len(out))
-    for view, factor in zip(views, factors, strict=True):
-        whole += view.astype(np.float64) * factor
-    out[:] = whole
+@lru_cache(maxsize=64)
+def weighted_sum(factors: tuple[float, ...]) -> ColumnProgram:
+    """``Σ factorᵢ rowᵢ``."""
+    draft = Draft(len(factors))
+    if len(set(factors)) == 1:
+        return draft.finish(draft.combine(draft.inputs, scale=factors[0]))
+    return draft.finish(draft.combine(draft.inputs, factors))

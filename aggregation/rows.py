@@ -1,6 +1,6 @@
 """The inputs of a rule: n rows of d numbers, read a block of columns at a time.
 
-Rows may be arrays, memory maps, torch tensors on the CPU or encoded vectors, and are never copied whole:
+Rows may be arrays, memory maps, torch tensors or encoded vectors, and are never copied whole:
 a rule sees lists of float32 views of one block of columns, small enough for the processor's cache. That
 bounds the memory of every rule, whatever n and d.
 
@@ -10,13 +10,15 @@ depends on the order in which inputs arrived, not even in its last bit.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
-from typing import Any, Final, TypeAlias
+from collections.abc import Iterable, Iterator, Sequence
+from mmap import mmap
+from typing import Any, Final, TypeAlias, TypeGuard, cast
 
 import numpy as np
 import numpy.typing as npt
 
+from .column_program import finite
+from .compiled import kernels
 from .device import DeviceRow
 from .encoding import EncodedVector
 from .errors import AggregationError, NotFinite
@@ -33,7 +35,8 @@ _RELEASE: Final = 1 << 24
 
 
 class Rows:
-    """``n`` rows of ``d`` columns in canonical order; ``order[i]`` is the position of row i in the input.
+    """``n`` rows of ``d`` columns in canonical order; ``order[i]`` is the position of row i in the input, and
+    ``place[order[i]]`` is i again.
 
     ``twin[i]`` is the first row identical to row i (i itself where there is none before it).
     """
@@ -49,6 +52,9 @@ class Rows:
             raise AggregationError("inputs are empty: a row needs at least one number")
         self.n, self.d = len(given), sizes[0]
         self.order, self.twin = _canonical_order(given, self.d)
+        self.place = [0] * self.n
+        for at, i in enumerate(self.order):
+            self.place[i] = at
         self.rows: list[Row] = [given[i] for i in self.order]
 
     @property
@@ -65,13 +71,21 @@ class Rows:
         fit = CACHE // (4 * (self.n + 2))
         return max(1, fit // multiple) * multiple
 
+    def mapped(self, points: Sequence[Row]) -> list[mmap]:
+        """The memory map behind each of the points that lies in one."""
+        behind: dict[int, mmap | None] = {}
+        maps = []
+        for row in points:
+            array = row.codes if isinstance(row, EncodedVector) else row
+            base = getattr(array, "base", None)
+            if base is not None and id(base) not in behind:
+                behind[id(base)] = map_behind(array)
+            maps.append(behind.get(id(base)))
+        return [each for each in maps if each is not None]
+
     def spans(self, width: int, points: Sequence[Row]) -> Iterator[tuple[int, int]]:
         """Yield (start, stop) over all columns, ``width`` at a time, and keep the memory of maps small."""
-        mapped = [
-            found
-            for row in points
-            if (found := map_behind(row.codes if isinstance(row, EncodedVector) else row)) is not None
-        ]
+        mapped = self.mapped(points)
         maps = list({id(each): each for each in mapped}.values())
         kept = 0
         for start in range(0, self.d, width):
@@ -90,10 +104,17 @@ class Rows:
         Reads ``points`` instead of all rows where given. A view may be part of an input: never write to it.
         """
         points = self.rows if points is None else points
-        plain = [isinstance(row, np.ndarray) for row in points]
+        plain = [in_memory(row) for row in points]
         scratch = [np.empty(0 if each else min(width, self.d), np.float32) for each in plain]
         for start, stop in self.spans(width, points):
             yield start, stop, [read(row, start, stop, at) for row, at in zip(points, scratch, strict=True)]
+
+    def stretches(self, width: int, points: list[Row]) -> Iterable[tuple[int, int, list[Float32s]]]:
+        """:meth:`blocks` for the compiled kernel, which cuts them up itself: rows that lie in plain memory
+        come whole."""
+        if kernels is not None and all(map(in_memory, points)) and not self.mapped(points):
+            return [(0, self.d, cast("list[Float32s]", points))]
+        return self.blocks(width, points)
 
     def sample(self, index: int, step: int) -> bytes:
         """Every ``step``-th number of a row, as the bytes of their float32 values."""
@@ -112,15 +133,18 @@ class Rows:
 
 
 def read(row: Row, start: int, stop: int, scratch: Float32s) -> Float32s:
-    """Columns [start, stop) of a row: a view of it, or decoded into ``scratch``."""
-    if isinstance(row, np.ndarray):
+    """Columns [start, stop) of a row as contiguous numbers: a view of it, or written to ``scratch``."""
+    if in_memory(row):
         return row[start:stop]
+    if isinstance(row, np.ndarray):
+        scratch[: stop - start] = row[start:stop]
+        return scratch[: stop - start]
     return row.decode(start, stop, scratch[: stop - start])
 
 
-def finite(values: Float32s) -> bool:
-    """Whether all values are finite: one product over them where they are, which is the common case."""
-    return math.isfinite(np.vdot(values, values)) or bool(np.isfinite(values).all())
+def in_memory(row: Row) -> TypeGuard[Float32s]:
+    """Whether a row's numbers lie side by side in memory, so that they need not be copied to be used."""
+    return isinstance(row, np.ndarray) and row.flags.c_contiguous and row.flags.aligned
 
 
 def origin(like: Rows) -> Row:
@@ -142,6 +166,10 @@ def reference(vector: Any, like: Rows, name: str) -> Row:
         raise AggregationError(f"{name}: {error}") from None
     if len(row) != like.d:
         raise AggregationError(f"{name} has length {len(row)}, but the inputs have length {like.d}")
+    try:
+        Rows([row]).refuse_nonfinite()
+    except NotFinite:
+        raise AggregationError(f"{name} is not finite (NaN or infinity)") from None
     return row
 
 
@@ -214,8 +242,11 @@ def _canonical_order(rows: Sequence[Row], d: int) -> tuple[list[int], list[int]]
 
     Reads only as many columns as it takes to tell the rows apart, 64 of them for rows without duplicates.
     """
-    groups = _split([list(range(len(rows)))], rows, 0, min(d, 64))
-    start = 64
+    start = min(d, 64)
+    keys = [_bits(row, 0, start) for row in rows]
+    if len(set(keys)) == len(rows):  # as always but for duplicates
+        return sorted(range(len(rows)), key=keys.__getitem__), list(range(len(rows)))
+    groups = _split([list(range(len(rows)))], rows, 0, start)
     while start < d and len(groups) < len(rows):
         groups = _split(groups, rows, start, min(d, 8 * start, start + (1 << 16)))
         start = min(8 * start, start + (1 << 16))
@@ -235,8 +266,10 @@ def _split(groups: list[list[int]], rows: Sequence[Row], start: int, stop: int) 
             continue
         keys: dict[bytes, list[int]] = {}
         for i in group:
-            row = rows[i]
-            piece = row[start:stop] if isinstance(row, np.ndarray) else row.decode(start, stop)
-            keys.setdefault(piece.tobytes(), []).append(i)
+            keys.setdefault(_bits(rows[i], start, stop), []).append(i)
         parts += [keys[key] for key in sorted(keys)]
     return parts
+
+
+def _bits(row: Row, start: int, stop: int) -> bytes:
+    return (row[start:stop] if isinstance(row, np.ndarray) else row.decode(start, stop)).tobytes()

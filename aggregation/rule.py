@@ -13,16 +13,16 @@ length costs one pass over the inputs for the distances and one for the values.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, NamedTuple, TypeAlias
+from typing import Any, ClassVar, Final, NamedTuple
 
 import numpy as np
 
 from .arithmetic import Matrix
+from .column_program import ColumnProgram
 from .errors import AggregationError, TooFewInputs
 from .points import Points
-from .rows import Float32s, Rows, finite, reference
+from .rows import Float32s, Rows, reference
 
 
 class Decision(NamedTuple):
@@ -30,10 +30,6 @@ class Decision(NamedTuple):
 
     shares: Matrix
     scores: Matrix | None
-
-
-Kernel: TypeAlias = Callable[[Sequence[Float32s], Float32s], None]
-"""Takes n rows (read only) of one block of w columns and writes its result (w,) to the second argument."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,9 +96,7 @@ class Rule(ABC):
         rows = Rows(updates)
         self.check(rows.n)
         points = Points(rows, None if around is None else reference(around, rows, "the centre"))
-        with np.errstate(over="ignore", invalid="ignore"):  # looked for in the results, which costs less
-            result = self.aggregate(points)
-        return _in_input_order(result, rows)
+        return _in_input_order(self.aggregate(points), rows)
 
     def check(self, n: int) -> None:
         """Raise :class:`TooFewInputs` where n is below :attr:`minimum_n`."""
@@ -138,17 +132,11 @@ class ColumnRule(Rule):
     """A rule that treats every column by itself."""
 
     @abstractmethod
-    def kernel(self, n: int) -> Kernel:
-        """The rule for n rows as a function of one block of columns."""
+    def program(self, n: int) -> ColumnProgram:
+        """The rule for n values of one column."""
 
     def aggregate(self, points: Points) -> Aggregate:
-        vector = np.empty(points.rows.d, np.float32)
-        kernel = self.kernel(points.n)
-        for start, stop, views in points.blocks():
-            if not all(map(finite, views)):
-                points.rows.refuse_nonfinite()
-            kernel(views, vector[start:stop])
-        return Aggregate(vector)
+        return Aggregate(points.columns(self.program(points.n)))
 
 
 class PreAggregation(ABC):
@@ -218,27 +206,11 @@ class Chain(Rule):
         return self.then.decide(points.mixed(self.first.mix(points)))
 
 
-def add_up(views: Sequence[Float32s], out: Float32s) -> None:
-    """Write the sum of the rows, from first to last, to ``out``."""
-    if len(views) == 1:
-        out[:] = views[0]
-        return
-    np.add(views[0], views[1], out=out)
-    for view in views[2:]:
-        np.add(out, view, out=out)
-
-
 def _in_input_order(result: Aggregate, rows: Rows) -> Aggregate:
-    def back(values: Matrix | None) -> Matrix | None:
-        if values is None:
-            return None
-        placed = np.empty(rows.n)
-        placed[rows.order] = values[: rows.n]
-        return placed
-
-    weights = back(result.weights)
+    weights, scores = result.weights, result.scores
     if weights is None:
         left_out = sorted(rows.order[i] for i in result.left_out)
     else:
-        left_out = np.flatnonzero(weights == 0).tolist()
-    return Aggregate(result.vector, weights, tuple(left_out), back(result.scores))
+        weights = weights[rows.place]
+        left_out = [] if weights.all() else (weights == 0).nonzero()[0].tolist()
+    return Aggregate(result.vector, weights, tuple(left_out), None if scores is None else scores[rows.place])

@@ -10,22 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import Final, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
-import numpy as np
-
-from .rows import Float32s
+from .column_program import Draft
 
 Wires: TypeAlias = tuple[int, ...]
 
 
 class Exchange(NamedTuple):
-    """Put the smaller value on wire ``low`` and the larger on ``high``, as far as either is needed."""
+    """Put the smaller value on wire ``low`` and the larger on ``high``."""
 
     low: int
     high: int
-    need_low: bool = True
-    need_high: bool = True
 
 
 @lru_cache(maxsize=64)
@@ -62,81 +58,27 @@ def _merge(x: Wires, y: Wires, steps: list[Exchange]) -> Wires:
     return (*merged, *even[paired:], *odd[paired + 1 :])
 
 
-def prune(steps: Sequence[Exchange], ordered: Iterable[int], together: Iterable[int]) -> list[Exchange]:
-    """The part of a network on which the values of some wires depend.
-
-    Wires in ``together`` only have to hold their values in any order, as for a sum: exchanges among them
-    at the end are left out. Wires in ``ordered`` hold exactly their own.
-    """
+def prune(steps: Sequence[Exchange], together: Iterable[int]) -> list[Exchange]:
+    """The network without the exchanges at its end among wires whose values are wanted in any order."""
     unordered = set(together)
-    wanted = unordered.union(ordered)
     kept: list[Exchange] = []
-    for low, high, *_ in reversed(steps):
-        if {low, high} <= unordered or not {low, high} & wanted:
+    for low, high in reversed(steps):
+        if {low, high} <= unordered:
             continue
-        kept.append(Exchange(low, high, low in wanted, high in wanted))
-        wanted |= {low, high}
+        kept.append(Exchange(low, high))
         unordered -= {low, high}
     return kept[::-1]
 
 
-class Sorter:
-    """A network for n rows, compiled to a straight list of ``minimum`` and ``maximum`` over slots.
+def sort(draft: Draft, rows: Sequence[int], together: Iterable[int] = ()) -> list[int]:
+    """Write the steps that sort ``rows`` in every column; the sorted rows by rank, 0 the smallest.
 
-    The first n slots are the caller's rows, which are only read; the others are buffers, reused as soon as
-    no later step reads them, and kept from block to block.
-
-    ``ordered``: the ranks (0 the smallest) whose values are needed; ``together``: ranks whose values are
-    needed in any order.
+    The ranks in ``together`` hold their values in any order among them, as for a sum. Steps whose result is
+    never asked for fall out when the draft is finished.
     """
-
-    def __init__(self, n: int, ordered: Iterable[int] = (), together: Iterable[int] = ()) -> None:
-        steps, wires = sorting_network(n)
-        self.n: Final = n
-        self.program: Final[list[tuple[np.ufunc, int, int, int]]] = []
-        self._place = list(range(n))
-        self._free: list[int] = []
-        self._buffers = 0
-        for step in prune(steps, [wires[rank] for rank in ordered], [wires[rank] for rank in together]):
-            self._compile(step)
-        self._result = [self._place[wire] for wire in wires]
-        self._space = np.empty((0, 0), np.float32)
-
-    def __call__(self, views: Sequence[Float32s]) -> list[Float32s]:
-        """Rows by rank: those that were asked for hold their sorted values, the others anything.
-
-        ``views``: n rows of one length. What is returned is valid until the next call, and may be a view.
-        """
-        width = len(views[0])
-        if self._space.shape[1] < width:
-            self._space = np.empty((self._buffers, width), np.float32)
-        slots = [*views, *self._space[:, :width]]
-        for choose, a, b, out in self.program:
-            choose(slots[a], slots[b], out=slots[out])
-        return [slots[i] for i in self._result]
-
-    def _compile(self, step: Exchange) -> None:
-        a, b = self._place[step.low], self._place[step.high]
-        if step.need_low and step.need_high:
-            smaller = self._take()
-            self.program.append((np.minimum, a, b, smaller))
-            larger = b if b >= self.n else a if a >= self.n else self._take()
-            self.program.append((np.maximum, a, b, larger))
-            self._place[step.low], self._place[step.high] = smaller, larger
-            self._give(a, unless=larger)
-            return
-        out = a if a >= self.n else b if b >= self.n else self._take()
-        self.program.append((np.minimum if step.need_low else np.maximum, a, b, out))
-        self._place[step.low if step.need_low else step.high] = out
-        self._give(a, unless=out)
-        self._give(b, unless=out)
-
-    def _take(self) -> int:
-        if self._free:
-            return self._free.pop()
-        self._buffers += 1
-        return self.n + self._buffers - 1
-
-    def _give(self, slot: int, unless: int) -> None:
-        if slot >= self.n and slot != unless:
-            self._free.append(slot)
+    steps, wires = sorting_network(len(rows))
+    held = list(rows)
+    for low, high in prune(steps, [wires[rank] for rank in together]):
+        pair = held[low], held[high]
+        held[low], held[high] = draft.minimum(*pair), draft.maximum(*pair)
+    return [held[wire] for wire in wires]

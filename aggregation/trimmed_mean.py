@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import lru_cache
 
-import numpy as np
-
-from .rows import Float32s
-from .rule import ColumnRule, Kernel, add_up
-from .sorting_network import Sorter
+from .column_program import ColumnProgram, Draft
+from .rule import ColumnRule
+from .sorting_network import sort
 
 
 class TrimmedMean(ColumnRule):
@@ -31,20 +29,13 @@ class TrimmedMean(ColumnRule):
     def minimum_n(self) -> int:
         return 2 * self.f + 1
 
-    def kernel(self, n: int) -> Kernel:
-        kept = slice(self.f, n - self.f)
-        sort = Sorter(n, together=range(n)[kept])
-        share = np.float32(1 / (n - 2 * self.f))
-
-        def trim(views: Sequence[Float32s], out: Float32s) -> None:
-            average(sort(views)[kept], share, out)
-
-        return trim
+    def program(self, n: int) -> ColumnProgram:
+        return trimmed(n, self.f)
 
 
-def average(views: Sequence[Float32s], share: np.float32, out: Float32s) -> None:
-    """Write the mean of the rows to ``out``; ``share`` is one over their number."""
-    add_up(views, out)
-    out *= share
-    if not np.isfinite(out).all():  # the sum left float32's range, the mean cannot
-        out[:] = sum(view * share for view in views)
+@lru_cache(maxsize=64)
+def trimmed(n: int, f: int) -> ColumnProgram:
+    """The mean of n values without the f largest and the f smallest."""
+    draft, kept = Draft(n), slice(f, n - f)
+    middle = sort(draft, draft.inputs, together=range(n)[kept])[kept]
+    return draft.finish(draft.combine(middle, scale=1 / len(middle)))

@@ -128,6 +128,8 @@ def facts(threads: int, repeats: int, measured: list[object]) -> dict[str, str]:
     """Where, when and with what the run was made."""
     import importlib.metadata as metadata
 
+    from banyan.aggregation.compiled import kernels
+
     def version(name: str) -> str:
         try:
             return metadata.version(name)
@@ -140,6 +142,7 @@ def facts(threads: int, repeats: int, measured: list[object]) -> dict[str, str]:
         "machine": f"{_processor()}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}",
         "python": f"{platform.python_version()}, numpy {version('numpy')}, torch {version('torch')}",
         "compared": f"byzfl {version('byzfl')}, flwr {version('flwr')}",
+        "kernel": "compiled" if kernels is not None else "NumPy",
         "threads": f"{threads}; {repeats} calls of each library in each cell, in turn",
         "load": f"{min(loads):.1f} to {max(loads):.1f} while it ran (other work on the machine)"
         if loads

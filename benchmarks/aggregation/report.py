@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.aggregation.cells import Cell
+from benchmarks.aggregation.cells import NS, Cell
 
 LIBRARIES = ("banyan", "byzfl-numpy", "byzfl-torch", "flower")
 
@@ -27,11 +27,19 @@ def slower_cells(cells: Sequence[Cell]) -> list[Cell]:
 def rows(cells: Sequence[Cell]) -> list[list[str]]:
     """One line for each cell: rule, n, d, f, milliseconds of each library, ratios to ByzFL and Flower."""
     lines = []
+    newest = max((cell.date for cell in cells), default="")
     for cell in sorted(cells, key=lambda c: (c.rule, c.d, c.n)):
         times = [cell.left_out.get(library) or _milliseconds(cell.median(library)) for library in LIBRARIES]
         ratios = [_times(ratio(cell, "byzfl-numpy", "byzfl-torch")), _times(ratio(cell, "flower"))]
         lines.append(
-            [cell.rule, str(cell.n), f"{cell.d:.0e}".replace("e+0", "e"), str(cell.f), *times, *ratios]
+            [
+                cell.rule + ("" if cell.date == newest else " †"),
+                str(cell.n),
+                f"{cell.d:.0e}".replace("e+0", "e"),
+                str(cell.f),
+                *times,
+                *ratios,
+            ]
         )
     return lines
 
@@ -48,6 +56,8 @@ def page(cells: Sequence[Cell], memory: Sequence[dict[str, Any]], facts: dict[st
         "Milliseconds are medians of processor time; × is how many times longer the other takes, ByzFL in",
     ]
     lines += ["its faster form. Seconds on the clock are in the JSON file beside this page.", ""]
+    if len({cell.date for cell in cells}) > 1:
+        lines += ["† measured on an earlier date, with the code of then.", ""]
     lines += ["## Summary: ratio over all cells, smallest – median – largest", ""]
     lines += _table(["rule", "× ByzFL", "× Flower"], _summary(cells))
     worse = slower_cells(cells)
@@ -123,10 +133,16 @@ def draw(path: Path, cells: Sequence[Cell]) -> None:
     names = list(dict.fromkeys(cell.rule for cell in cells))
     styles = {"banyan": ("#1b7837", "o"), "byzfl-numpy": ("#2166ac", "s"), "byzfl-torch": ("#67a9cf", "^"),
               "flower": ("#b2182b", "D")}  # fmt: skip
-    figure, axes = plt.subplots(2, len(names), figsize=(2.3 * len(names), 5.2), squeeze=False, sharey="row")
-    for column, rule in enumerate(names):
+    wide = min(6, len(names))
+    tall = 2 * -(-len(names) // wide)
+    figure, axes = plt.subplots(tall, wide, figsize=(2.3 * wide, 2.4 * tall), squeeze=False, sharey=True)
+    for axis in axes.flat:
+        axis.set_visible(False)
+    for number, rule in enumerate(names):
+        row, column = 2 * (number // wide), number % wide
         own = [cell for cell in cells if cell.rule == rule]
-        for axis, fixed, along in ((axes[0][column], "n", "d"), (axes[1][column], "d", "n")):
+        for axis, fixed, along in ((axes[row][column], "n", "d"), (axes[row + 1][column], "d", "n")):
+            axis.set_visible(True)
             at = 20 if fixed == "n" else 1_000_000
             some = sorted((c for c in own if getattr(c, fixed) == at), key=lambda c: getattr(c, along))
             for library, (color, marker) in styles.items():
@@ -140,7 +156,10 @@ def draw(path: Path, cells: Sequence[Cell]) -> None:
             axis.grid(alpha=0.25)
             axis.set_xlabel(f"{along}  ({fixed} = {at:,})", fontsize=8)
             axis.tick_params(labelsize=7)
-        axes[0][column].set_title(rule, fontsize=9)
+            if along == "n":
+                axis.set_xticks(NS, [str(n) for n in NS])
+                axis.minorticks_off()
+        axes[row][column].set_title(rule, fontsize=9)
     for row in axes:
         row[0].set_ylabel("seconds", fontsize=8)
     handles, labels = axes[0][0].get_legend_handles_labels()

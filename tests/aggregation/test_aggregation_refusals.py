@@ -22,7 +22,6 @@ from banyan.aggregation import (
     pre_aggregations,
     rules,
 )
-from banyan.aggregation.device import DeviceRow
 
 X = np.random.default_rng(0).normal(size=(11, 40)).astype(np.float32)
 EVERY = [*rules(), *(f"{before}+trimmed-mean" for before in pre_aggregations()), "nnm+multi-krum"]
@@ -144,6 +143,17 @@ def test_a_centre_of_another_length_is_refused():
         CenteredClipping(1)(X, around=np.zeros(3, np.float32))
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_centre_or_an_own_vector_that_is_not_finite_is_refused(value):
+    vector = X[0].copy()
+    vector[7] = value
+    with pytest.raises(AggregationError, match="the centre is not finite"):
+        CenteredClipping(1)(X, around=vector)
+    for rule in mixing_rules().values():
+        with pytest.raises(AggregationError, match="own vector is not finite"):
+            rule(1)(vector, X)
+
+
 def test_unknown_names_are_answered_with_the_known_ones():
     with pytest.raises(AggregationError, match=r"there is no rule 'krumm'.*multi-krum"):
         build("krumm")
@@ -192,16 +202,6 @@ def test_torch_tensors_are_taken_without_importing_torch_first(name):
     assert np.array_equal(build(name, 2)([torch.from_numpy(row) for row in X]).vector, expected)
     with pytest.raises(AggregationError, match="float64"):
         build(name, 2)(torch.zeros(9, 4, dtype=torch.float64))
-
-
-@pytest.mark.parametrize("name", ["mean", "multi-krum", "nnm+median", "bucketing+median"])
-def test_rows_on_an_accelerator_are_read_block_by_block(name):
-    torch = pytest.importorskip("torch")
-    x = np.random.default_rng(0).normal(size=(9, 70_000)).astype(np.float32)
-    rows = [
-        DeviceRow(torch.from_numpy(row)) for row in x
-    ]  # a tensor on the processor stands in for one beyond
-    assert np.array_equal(build(name, 1)([*rows[:8], x[8]]).vector, build(name, 1)(x).vector)
 
 
 def test_importing_the_library_does_not_import_torch():

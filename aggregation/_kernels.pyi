@@ -1,0 +1,12 @@
+def run(
+    steps: bytes,
+    terms: bytes,
+    factors: bytes,
+    inputs: int,
+    buffers: int,
+    strip: int,
+    check: bool,
+    rows: list[object],
+    out: object,
+) -> bool: ...
+def add_inner_products(rows: list[object], centre: int, sums: object) -> None: ...
