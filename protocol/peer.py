@@ -88,9 +88,9 @@ from banyan.protocol.release import ChildHead, Release, Seat, committee_of, open
 from banyan.protocol.replay import ReplayGuard
 from banyan.protocol.sync import NO_RELEASES, Sync
 from banyan.security import canonical
-from banyan.security.admission import Reason
+from banyan.security.admission import Reason, UpdateRefused
 from banyan.security.charter import Charter
-from banyan.security.credential import Credential
+from banyan.security.credential import Credential, is_guest
 from banyan.security.envelope import Envelope, seal
 from banyan.security.errors import Refused
 from banyan.security.evidence import Evidence, EvidenceRefused
@@ -405,8 +405,9 @@ class Peer:
         rings = [chain.closers or chain.committee, *(self.branches[each].chain.committee for each in between)]
         mine = [number for number, ring in enumerate(rings) if self.me in ring]
         rings = rings[: min(mine, default=len(rings))][::-1] or rings[:1]
-        siblings = (member.node for member in self.members.live(self.now, self._settings.branch))
-        rings += [chain.committee, tuple(siblings)]
+        siblings = self.members.live(self.now, self._settings.branch)
+        rings.append(chain.committee)
+        rings += [tuple(each.node for each in siblings if each.guest is guest) for guest in (False, True)]
         drawn = [node for ring in (rings if again else rings[:1]) for node in self._shuffled(ring)]
         return [node for node in dict.fromkeys(drawn) if node != self.me]
 
@@ -442,6 +443,7 @@ class Peer:
     def _control(self, sender: NodeId, envelope: Envelope) -> None:
         if not self._is_known(sender):
             raise Refused("stranger", "The node has not shown a credential yet")
+        self.members.stays(sender, self.now)
         match body := read_body(envelope, KINDS[envelope.kind]):
             case Bundle():
                 self._unpack(sender, body)
@@ -453,7 +455,11 @@ class Peer:
                 self._say_all(self._sync.on_want(body), sender)
 
     def _is_known(self, node: NodeId) -> bool:
-        """Whether ``node`` has shown itself to be a member, or a certified roster says so."""
+        """Whether ``node`` has shown itself to be a member or a guest, or a certified roster says so."""
+        return self.members.is_guest(node) or self._is_member(node)
+
+    def _is_member(self, node: NodeId) -> bool:
+        """Whether somebody has vouched for ``node``, as far as this node knows."""
         heads = (branch.chain.head for branch in self.branches.values())
         return node in self.members.shown or any(node in head.members for head in heads if head is not None)
 
@@ -493,7 +499,7 @@ class Peer:
             return  # of a branch that is no concern of ours
         if isinstance(record.body, State) and record.body.branch not in self.mixer.branches:
             return
-        if isinstance(record.body, Accusation) and not self._is_known(record.body.culprit):
+        if isinstance(record.body, Accusation) and not self._is_member(record.body.culprit):
             return  # anybody can make keys and have them cheat; sync brings it again once it matters
         if self.records.marked(record.topic, record.mark) is not None:
             return  # the same in other words: a release under another quorum's signatures
@@ -548,8 +554,16 @@ class Peer:
         return count >= SIGNS_OF_LIFE
 
     def _is_forgotten(self, record: Record) -> bool:
+        author = record.envelope.author
+        if self._is_guests(record) and author != self.me and not self.members.is_guest(author):
+            return True  # its place is another's now
         lifetime = self._lifetime(record)
         return lifetime is not None and self._age(record) > 2 * lifetime
+
+    def _is_guests(self, record: Record) -> bool:
+        """Whether a guest shows with this that it is there."""
+        body = record.body
+        return isinstance(body, Presence | State) and is_guest(body.credential, self.charter)
 
     def _check(self, record: Record) -> None:
         body, author = record.body, record.envelope.author
@@ -558,6 +572,8 @@ class Peer:
                 self.check_member(author, body.branch, body.credential)
                 if author in self.quarantined:
                     raise Refused("quarantined", "The node is shut out")
+                if self._is_guests(record):
+                    self.members.welcome(author, body.branch, self.now)
             case State():
                 self.mixer.neighbourhood.check(record, body)
             case Accusation():
@@ -565,6 +581,8 @@ class Peer:
             case Revocation():
                 check_revocation(body, self.charter, verify=self._verify)
             case Update() | Proposal() | Vote():
+                if isinstance(body, Update):
+                    self.branches[body.branch].make_way(record)
                 standing = self.records.at(*record.slot)
                 if standing is None or standing.body == body:
                     self.branches[body.branch].check(record)
@@ -576,7 +594,8 @@ class Peer:
         match body:
             case Presence():
                 if self.members.seen(record):
-                    self._newcomer[body.branch] = self.now
+                    if not self._is_guests(record):  # or a crowd could put off the opening for good
+                        self._newcomer[body.branch] = self.now
                     self.tell(MemberJoined(body.branch, author))
             case State():
                 self.mixer.take(record, body)
@@ -621,6 +640,10 @@ class Peer:
         culprit = record.envelope.author
         if standing.envelope.author != culprit or self.records.at("accusation", culprit) is not None:
             return
+        if not self._is_member(
+            culprit
+        ):  # keys are free: a quarantine costs a guest nothing, and us its memory
+            raise UpdateRefused(Reason.EQUIVOCATION)
         accusation = Accusation(culprit, Evidence.of(standing.envelope, record.envelope))
         try:
             self._prove(accusation)
@@ -702,10 +725,19 @@ class Peer:
         return any(path in self.branches and self.branches[path].chain.head is None for path in paths)
 
     def _neighbours(self, topic: str, but: tuple[NodeId, ...] = ()) -> list[NodeId]:
-        """Up to ``fanout`` nodes that follow ``topic``, drawn at random."""
+        """Up to ``fanout`` nodes that follow ``topic``, drawn at random. In an open network nobody vouches for at most
+        half of them, however many there are."""
         near, fanout = self._near(topic), self.charter.gossip.fanout
         near = self._rng.sample(near, min(len(near), fanout + len(but)))
-        return [node for node in near if node not in but][:fanout]
+        drawn = [node for node in near if node not in but][:fanout]
+        if self.charter.admission != "open":
+            return drawn
+        others = [node for node in drawn if not self._is_member(node)]
+        if len(others) <= fanout // 2:
+            return drawn
+        members = [node for node in self._near(topic) if node not in but and self._is_member(node)]
+        most = fanout - fanout // 2
+        return self._rng.sample(members, min(len(members), most)) + others[: fanout // 2]
 
     def _near(self, topic: str) -> Sequence[NodeId]:
         """Who follows ``topic``, as far as this node knows, sorted."""
@@ -819,14 +851,15 @@ class Peer:
             return
         here: dict[str, list[Seat]] = {}
         for member in self.members.live(self.now):
-            here.setdefault(member.branch, []).append(Seat(member.node, 0, member.branch))
+            if not member.guest:
+                here.setdefault(member.branch, []).append(Seat(member.node, 0, member.branch))
         for path in closed:
             if self.now - self._newcomer.get(path, 0) < self.charter.gossip.sync_interval:
                 continue
             branch, members = self.branches[path], here.get(path, [])
             children = [self.branches[c].chain.head for c in self._children_of(path) if c in self.branches]
             ready = [head for head in children if head is not None and head.height > 0]
-            if len(members) + len(ready) >= branch.need:
+            if self._gathered(path) + len(ready) >= branch.need and (members or ready):
                 delegates = [
                     Seat(member, 0, head.branch)
                     for head in ready
@@ -835,6 +868,12 @@ class Peer:
                 seats = {seat.member: seat for seat in (*delegates, *members)}  # one each, though it be both
                 first = sorted(seats.values(), key=lambda seat: seat.speaks_for == path)[:192]
                 self._take(self.publish(Opening(opening(path, first, self.now))))
+
+    def _gathered(self, path: str) -> int:
+        """How many of those who are live on a branch could take part in one round."""
+        here = self.members.live(self.now, path)
+        guests = sum(member.guest for member in here)
+        return len(here) - guests + min(guests, self.charter.round.f)
 
     # ============================================================================= jobs and wishes
 
@@ -940,7 +979,13 @@ class Peer:
             "training": self._learner.busy or self.mixer.is_training,
             "model": [digest.hex() for digest in self.model],
             "members": [
-                {"node": m.node, "branch": m.branch, "seen": m.seen, "addresses": list(m.addresses)}
+                {
+                    "node": m.node,
+                    "branch": m.branch,
+                    "seen": m.seen,
+                    "addresses": list(m.addresses),
+                    "guest": m.guest,
+                }
                 for m in self.members.live(now)
             ],
             "connected": sorted(self._connected),
@@ -956,7 +1001,7 @@ class Peer:
             return {"height": mixer.steps if mixing else -1, "waits_for": "", **mixing}
         if branch.chain.head is not None:
             return branch.status() | mixing
-        here = len(self.members.live(self.now, path))
+        here = self._gathered(path)
         missing = f"members: {here} of the {branch.need} it needs are here"
         return {
             "height": -1,

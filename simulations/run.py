@@ -84,6 +84,7 @@ class Run:
             _conditions(scenario),
             make_task(scenario.task.name, seed, scenario.task.options),
             admission=scenario.admission,
+            guests=scenario.guests,
             pinned=scenario.pinned,
             fast_signatures={"auto": None, "ed25519": False, "fast": True}[scenario.signatures],
         )
