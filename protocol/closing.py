@@ -91,8 +91,14 @@ class Closing:
 
     @property
     def proposed_guests(self) -> set[bytes]:
-        """The keys of the guests' updates that proposals under judgement count."""
-        return {each.key for release in self._judging.values() for each in release.used if each.guest}
+        """The keys of the guests' updates that a proposal counts, ours or another's, unless it counts too many. Judges,
+        and auditors after them, need these whoever else comes."""
+        drafted = [self._building[1]] if self._building is not None else []
+        proposed = [
+            {each.key for each in release.used if each.guest}
+            for release in (*drafted, *self._proposed.values())
+        ]
+        return set[bytes]().union(*(keys for keys in proposed if len(keys) <= self.round.guests))
 
     def begin(self) -> None:
         """The round has what it needs."""

@@ -107,6 +107,9 @@ SEQUENCE_STEP: Final = 1024
 SIGNS_OF_LIFE: Final = 4
 """Presences, and states, of one author that are passed on in one presence interval."""
 
+GUEST_MESSAGES: Final = 32
+"""Messages of one guest that are answered between two syncs of our own: enough to catch up, too few to keep us busy."""
+
 STATE_LIFETIME: Final = 8
 """Deadlines that a state of a member that says nothing more is kept, at least a day in all."""
 
@@ -192,6 +195,7 @@ class Peer:
         self._auditor = Auditor(self)
         self._newcomer: dict[str, int] = {}
         self._lively: dict[tuple[NodeId, type[object]], tuple[int, int]] = {}
+        self._talkative: Counter[NodeId] = Counter()
         self._restoring = False
         self._own = frozenset(self._followed_branches())
         """The branches that we follow whatever seats we have."""
@@ -443,7 +447,13 @@ class Peer:
     def _control(self, sender: NodeId, envelope: Envelope) -> None:
         if not self._is_known(sender):
             raise Refused("stranger", "The node has not shown a credential yet")
-        self.members.stays(sender, self.now)
+        if self.members.is_guest(sender):
+            self.members.stays(sender, self.now)
+            self._talkative[sender] += 1
+            if self._talkative[sender] > GUEST_MESSAGES:
+                raise Refused(
+                    Reason.GUEST_LIMIT.value, "A guest asks more often than this node answers guests"
+                )
         match body := read_body(envelope, KINDS[envelope.kind]):
             case Bundle():
                 self._unpack(sender, body)
@@ -824,6 +834,7 @@ class Peer:
         gossip = self.charter.gossip
         everyone = sorted({*self._neighbours(NETWORK_TOPIC), *self._neighbours(self._settings.branch)})
         self.members.tidy(self.now)
+        self._talkative.clear()
         if everyone:
             self.compare_with(self._rng.choice(everyone))
         own = self._learner.update

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
@@ -19,14 +19,15 @@ from banyan.protocol.effects import (
     Emit,
     Inspected,
     MessageReceived,
+    Send,
     TimerFired,
 )
 from banyan.protocol.events import UpdateLeftOut
 from banyan.protocol.judgement import Open, Problem, judge
 from banyan.protocol.members import GUESTS
-from banyan.protocol.messages import Accusation, Presence, State, Update, body_of
+from banyan.protocol.messages import Accusation, Presence, State, Update, Want, body_of
 from banyan.protocol.neighbourhood import Neighbourhood
-from banyan.protocol.peer import Peer
+from banyan.protocol.peer import GUEST_MESSAGES, Peer
 from banyan.protocol.records import Record
 from banyan.protocol.release import Contribution, LeftOut, Release, committee_of, guest_rank, next_roster
 from banyan.protocol.round import ROOM, TURNS, Round, Status
@@ -96,7 +97,7 @@ class Running:
     def hear(self, data: bytes) -> list[Effect]:
         return self.peer.handle(MessageReceived("somebody", data), self.world.clock.now)
 
-    def admit(self, numbers: range) -> list[str]:
+    def admit(self, numbers: Sequence[int]) -> list[str]:
         """Have guests' updates admitted; their names in the order of their turns."""
         signers = [guest(number) for number in numbers]
         for number, signer in zip(numbers, signers, strict=True):
@@ -314,10 +315,34 @@ def test_a_guest_that_a_proposal_counts_is_brought_into_a_full_house_and_in_the_
         vote = Contribution(record.envelope.author, record.id, record.body.blob, 100, b"", 0, guest=True)
         draft = counting(draft, vote, running)
     assert isinstance(running.verdict(draft), Open)
-    running.closing._judging[draft.digest] = draft
+    running.closing._proposed[draft.digest] = draft
     for data in (shown, other):
         running.hear(data)
     assert all(running.round.find(record.id) for record in records)
+
+
+def test_what_a_proposal_counts_stays_for_judges_and_auditors_whoever_comes_after() -> None:
+    running = Running()
+    last_first = sorted(
+        range(40), key=lambda number: guest_rank(running.round.base, guest(number).node_id), reverse=True
+    )
+    running.admit(last_first[:4])
+    draft = running.closing.draft()
+    running.closing._proposed[draft.digest] = draft
+    for number in last_first[4:]:
+        running.hear(running.update(guest(number)))
+    counted = [each for each in draft.used if each.guest]
+    assert len(counted) == F
+    assert all(each.key in running.peer.records for each in counted)
+    assert len(running.round.guests_here()) == ROOM * F
+
+
+def test_a_proposal_that_counts_too_many_guests_keeps_no_place_for_them(crowded: Running) -> None:
+    assert not crowded.closing.proposed_guests
+    proposal = counting(crowded.closing.draft(), vote_of(crowded, F, flagged=True), crowded)
+    crowded.closing._proposed[proposal.digest] = proposal
+    assert not crowded.closing.proposed_guests
+    del crowded.closing._proposed[proposal.digest]
 
 
 def test_ten_thousand_guests_leave_no_more_than_a_full_house_behind_and_no_member_out() -> None:
@@ -336,6 +361,19 @@ def test_ten_thousand_guests_leave_no_more_than_a_full_house_behind_and_no_membe
     peer.handle(TimerFired("sync"), now + 60_000)
     assert not [member for member in peer.members if member.guest], "who says nothing more makes room"
     assert len(list(peer.records.all())) <= before
+
+
+def test_a_guest_that_asks_on_and_on_is_answered_so_often_and_no_more() -> None:
+    running = Running()
+    signer = guest(1)
+    running.hear(running.presence(signer))
+    answered = 0
+    for _ in range(3 * GUEST_MESSAGES):
+        data = running.sealed(signer, Want("/", (), -1))
+        effects = running.peer.handle(MessageReceived(signer.node_id, data), running.world.clock.now)
+        answered += any(isinstance(effect, Send) for effect in effects)
+    assert answered == GUEST_MESSAGES
+    assert running.peer.refusals["guest-limit"] == 2 * GUEST_MESSAGES
 
 
 def test_a_guest_of_a_branch_that_does_not_exist_is_refused() -> None:
