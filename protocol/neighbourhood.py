@@ -147,7 +147,6 @@ class Neighbourhood:
     def meet(self, height: int, step: int) -> None:
         """Look who is near at ``step`` of the release ``height``, and bring the models that are new."""
         known, self._offers = self._offers, {}
-        self._stale = {node: i for node, i in self._stale.items() if self._host.members.get(node) is not None}
         for record, state in self._near(height, step):
             offer = known.get(record.envelope.author)
             fresh = offer is None or offer.record.id != record.id

@@ -397,7 +397,7 @@ class Peer:
         if self.has_blob(head.adapter):
             sources: list[NodeId] = []
         else:
-            sources = self._sources(path, again)
+            sources = sorted(self._sources(path, again), key=self.members.is_guest)
         self.do(FetchBlob(head.adapter, head.adapter_size, tuple(sources)))
 
     def _sources(self, path: str, again: bool) -> list[NodeId]:
@@ -409,9 +409,8 @@ class Peer:
         rings = [chain.closers or chain.committee, *(self.branches[each].chain.committee for each in between)]
         mine = [number for number, ring in enumerate(rings) if self.me in ring]
         rings = rings[: min(mine, default=len(rings))][::-1] or rings[:1]
-        siblings = self.members.live(self.now, self._settings.branch)
-        rings.append(chain.committee)
-        rings += [tuple(each.node for each in siblings if each.guest is guest) for guest in (False, True)]
+        siblings = (member.node for member in self.members.live(self.now, self._settings.branch))
+        rings += [chain.committee, tuple(siblings)]
         drawn = [node for ring in (rings if again else rings[:1]) for node in self._shuffled(ring)]
         return [node for node in dict.fromkeys(drawn) if node != self.me]
 
@@ -445,15 +444,10 @@ class Peer:
         self.tell(MessageRefused(sender, refusal.reason, refusal.what))
 
     def _control(self, sender: NodeId, envelope: Envelope) -> None:
+        if self.members.is_guest(sender):
+            self._hear_guest(sender)
         if not self._is_known(sender):
             raise Refused("stranger", "The node has not shown a credential yet")
-        if self.members.is_guest(sender):
-            self.members.stays(sender, self.now)
-            self._talkative[sender] += 1
-            if self._talkative[sender] > GUEST_MESSAGES:
-                raise Refused(
-                    Reason.GUEST_LIMIT.value, "A guest asks more often than this node answers guests"
-                )
         match body := read_body(envelope, KINDS[envelope.kind]):
             case Bundle():
                 self._unpack(sender, body)
@@ -463,6 +457,13 @@ class Peer:
                 self._say_all(self._sync.on_inventory(body), sender)
             case Want():
                 self._say_all(self._sync.on_want(body), sender)
+
+    def _hear_guest(self, node: NodeId) -> None:
+        """A guest says something to this node alone. Raises ``Refused`` if it does so all the time."""
+        self.members.stays(node, self.now)
+        self._talkative[node] += 1
+        if self._talkative[node] > GUEST_MESSAGES:
+            raise Refused(Reason.GUEST_LIMIT.value, "A guest asks more often than this node answers guests")
 
     def _is_known(self, node: NodeId) -> bool:
         """Whether ``node`` has shown itself to be a member or a guest, or a certified roster says so."""

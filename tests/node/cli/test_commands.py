@@ -39,6 +39,13 @@ def founded(banyan, tmp_path):
     return home
 
 
+def test_found_says_what_an_open_network_means(banyan, tmp_path):
+    code, out, _ = banyan("found", "lab", "--home", tmp_path / "home", "--admission", "open", "--rank", 4)
+    assert code == 0
+    assert "guest" in out
+    assert "at most f = 1 of a round's updates come from guests" in out
+
+
 @pytest.mark.parametrize(
     "command",
     [
@@ -70,13 +77,6 @@ def test_found_makes_a_whole_network(banyan, tmp_path):
     assert load(home.settings, None, {}).preset == "wan"
     assert home.identity.stat().st_mode & 0o777 == 0o600
     assert load_identity(home).node_id == charter.author == facts["node"]
-
-
-def test_found_says_what_an_open_network_means(banyan, tmp_path):
-    code, out, _ = banyan("found", "lab", "--home", tmp_path / "home", "--admission", "open", "--rank", 4)
-    assert code == 0
-    assert "guest" in out
-    assert "at most f = 1 of a round's updates come from guests" in out
 
 
 @pytest.mark.parametrize(
