@@ -19,7 +19,7 @@ from banyan.protocol.messages import Update
 from banyan.protocol.records import Record, Records, archive_topic, committee_topic
 from banyan.protocol.release import Contribution, Release, committee_of
 from banyan.security.charter import Charter
-from banyan.security.credential import Credential
+from banyan.security.credential import Credential, is_guest
 from banyan.security.errors import Refused
 
 __all__ = ["Audit", "Auditor"]
@@ -70,6 +70,8 @@ class Audit:
         if not isinstance(update, Update) or record.envelope.author != contribution.source:
             return False
         self.check_member(contribution.source, self.release.branch, update.credential, self.release.time)
+        if contribution.guest != is_guest(update.credential, self.charter):
+            return False
         place = (update.branch, update.height, update.blob, update.size)
         return place == (self.release.branch, self.release.height, contribution.blob, contribution.size)
 
@@ -91,6 +93,8 @@ class Audit:
         """What is wrong with the release, now that its sums are done over; empty if nothing is."""
         if (self.release.rule, self.release.f) != (self.charter.round.rule, self.charter.round.f):
             return "It was made with another rule than the charter's"
+        if sum(each.guest for each in self.release.used) > self.release.f:
+            return "It counts more guests than its rule survives"
         if not result.agrees:
             return f"Its sums differ from the recomputed ones by {result.error:.2g}"
         if result.adapter != self.release.adapter:

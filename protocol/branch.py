@@ -15,7 +15,7 @@ from banyan.protocol.chain import Chain
 from banyan.protocol.closing import Closing, timer
 from banyan.protocol.closing import Host as ClosingHost
 from banyan.protocol.delta import blob_bytes
-from banyan.protocol.effects import Aggregated, FetchBlob, Inspect, Inspected
+from banyan.protocol.effects import Aggregated, DropRecords, FetchBlob, Inspect, Inspected
 from banyan.protocol.events import (
     BranchOpened,
     ReleaseCertified,
@@ -30,7 +30,7 @@ from banyan.protocol.records import Record, committee_topic
 from banyan.protocol.release import ChildHead, Release, committee_of
 from banyan.protocol.round import Candidate, Child, Round, Status
 from banyan.security.admission import Reason, UpdateRefused, check_announcement
-from banyan.security.credential import Credential
+from banyan.security.credential import Credential, is_guest
 from banyan.security.errors import Refused
 
 __all__ = ["Branch", "Host", "NotNow"]
@@ -158,7 +158,7 @@ class Branch:
         """Whether ``record`` may be kept. Raises ``Refused``, or :class:`NotNow`."""
         body, author = record.body, record.envelope.author
         if isinstance(body, Update):
-            self._check_update(body, author)
+            self._check_update(record, body)
         elif isinstance(body, Proposal | Vote):
             self._check_running(body.height)
             if author not in self.chain.committee:
@@ -222,8 +222,8 @@ class Branch:
         else:
             self.chain.verify(body)
 
-    def _check_update(self, update: Update, author: str) -> None:
-        head = self.chain.head
+    def _check_update(self, record: Record, update: Update) -> None:
+        head, author = self.chain.head, record.envelope.author
         if head is None or update.height > head.height + 1:
             raise NotNow
         self._host.check_member(author, self.path, update.credential)
@@ -233,14 +233,48 @@ class Branch:
             raise Refused(late.value, late.sentence)
         if self.round is None:
             raise NotNow
+        guest = is_guest(update.credential, self._charter)
+        if guest and not self.round.has_room_for(author) and not self._is_proposed(record):
+            self._turn_away(author, update.height)
+            raise UpdateRefused(Reason.GUEST_LIMIT)
+
+    # ------------------------------------------------------------------------------- guests
+
+    def make_way(self, record: Record) -> None:
+        """Let go of a guest's update where a leader counts another one of that guest. Guests have nothing to lose by
+        contradicting themselves, so what they say for one round is what is counted."""
+        candidate = self.round.candidates.get(record.envelope.author) if self.round else None
+        if candidate is None or not candidate.guest or candidate.record.id == record.id:
+            return
+        if self._is_proposed(record):
+            self._let_go(candidate)
+
+    def _is_proposed(self, record: Record) -> bool:
+        return self.closing is not None and record.id in self.closing.proposed_guests
+
+    def _let_go(self, candidate: Candidate) -> None:
+        assert self.round is not None
+        self.round.candidates.pop(candidate.author, None)
+        self._host.records.remove(candidate.record)
+        self._host.do(DropRecords((candidate.record.id,)))
+        self._turn_away(candidate.author, candidate.update.height)
+
+    def _turn_away(self, author: str, height: int) -> None:
+        reason = Reason.GUEST_LIMIT
+        self._host.tell(UpdateLeftOut(self.path, height, author, reason.value, reason.sentence))
 
     # ------------------------------------------------------------------------------- admission
 
     def _on_update(self, record: Record, update: Update) -> None:
         assert self.round is not None
         author = record.envelope.author
-        candidate = Candidate(record, update)
-        self.round.candidates[author] = candidate
+        candidate = Candidate(record, update, guest=is_guest(update.credential, self._charter))
+        proposed = self.closing.proposed_guests if self.closing is not None and candidate.guest else ()
+        crowded_out = self.round.take(candidate, proposed)
+        if crowded_out is not None:
+            self._let_go(crowded_out)
+        if crowded_out is candidate:
+            return
         policy = self._charter.round
         try:
             check_announcement(
@@ -360,6 +394,8 @@ class Branch:
             round_.opened = now
             self._host.do(timer("round", round_, now + self._charter.round.deadline))
         if closing.agreement.view < 0 and round_.ready(now, quarantined):
+            for guest in round_.crowded_out(quarantined):
+                self._turn_away(guest.author, round_.height)
             updates, leader = round_.count(quarantined), closing.agreement.leader(0)
             self._host.tell(RoundClosing(self.path, round_.height, updates, leader))
             closing.begin()
@@ -437,7 +473,8 @@ class Branch:
             self.closing.over = True
         self.round = self.closing = None
         if self.on_committee:
-            self.round = Round(head, self.need, self._charter.round.deadline)
+            policy = self._charter.round
+            self.round = Round(head, self.need, policy.deadline, policy.f)
             committee = self.chain.committee
             self.closing = Closing(self._host, self.round, committee, self._child, self._on_certified)
             for child in self._children.values():

@@ -89,6 +89,17 @@ class Closing:
         proposed = {blob for release in self._proposed.values() for blob in (release.change, release.adapter)}
         return proposed | {blob for sums in self._sums.values() for blob in (sums.change, sums.adapter)}
 
+    @property
+    def proposed_guests(self) -> set[bytes]:
+        """The keys of the guests' updates that a proposal counts, ours or another's, unless it counts too many. Judges,
+        and auditors after them, need these whoever else comes."""
+        drafted = [self._building[1]] if self._building is not None else []
+        proposed = [
+            {each.key for each in release.used if each.guest}
+            for release in (*drafted, *self._proposed.values())
+        ]
+        return set[bytes]().union(*(keys for keys in proposed if len(keys) <= self.round.guests))
+
     def begin(self) -> None:
         """The round has what it needs."""
         self.perform(self.agreement.start())
@@ -161,9 +172,13 @@ class Closing:
         return next((draft for draft in drafts if fits(draft, self._charter)), self._draft_of(32))
 
     def _draft_of(self, most: int) -> Release:
-        """The release from at most ``most`` contributions: those of the roster go before those of newcomers."""
+        """The release from at most ``most`` contributions: those of the roster go before those of newcomers.
+
+        After a view that came to nothing guests are counted only where the quorum lacks them: none of them may hold up
+        a round for longer.
+        """
         base, policy, expected = self.round.base, self._charter.round, self.round.expected()
-        here = self.round.contributions(self._host.quarantined)
+        here = self.round.contributions(self._host.quarantined, spare_guests=self.agreement.view > 0)
         chosen = sorted(here, key=lambda each: each.source not in expected)[:most]
         used = tuple(sorted(chosen, key=lambda each: each.key))
         left_out = self.round.left_out(used, self._host.quarantined)[:192]

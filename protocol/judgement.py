@@ -109,6 +109,11 @@ def judge(
         return Problem("double-vote", "The proposal counts a source twice or not in order")
     if len(keys) < round_.need:
         return Problem("no-quorum", f"The proposal counts {len(keys)} updates where {round_.need} are needed")
+    guests = sum(each.guest for each in release.used)
+    if guests > round_.guests:
+        return Problem(
+            "too-many-guests", f"The proposal counts {guests} guests where {round_.guests} are allowed"
+        )
     counted = _judge_used(release, round_, quarantined, child_of)
     if not isinstance(counted, list):
         return counted
@@ -142,10 +147,11 @@ def _judge_used(
             child = child_of(each.key)
             if child is None:
                 undecided = True
-            elif (each.source, each.blob, each.size) != (
+            elif (each.source, each.blob, each.size, each.guest) != (
                 child.head.branch,
                 child.head.adapter,
                 child.head.size,
+                False,
             ):
                 return Problem("wrong-child", f"The proposal misquotes the release of {each.source}")
             elif child.head.height <= _height_before(round_.base, each.source):
@@ -168,8 +174,10 @@ def _judge_used(
             return Problem("inadmissible", f"The proposal uses an update of {each.source} that we refuse")
         elif candidate.status is not Status.ADMITTED:
             undecided = True
+        elif each.guest != candidate.guest:
+            return Problem("hidden-guest", f"The proposal is wrong about whether {each.source} is a guest")
         elif (each.source, each.blob, each.size, each.minus, each.minus_size) != (
-            candidate.record.envelope.author,
+            candidate.author,
             candidate.update.blob,
             candidate.update.size,
             b"",
@@ -193,7 +201,8 @@ def _judge_left_out(
     release: Release, round_: Round, quarantined: Mapping[str, Reason], tolerance: int
 ) -> Problem | Open | None:
     """Nobody is missing from both lists, nobody is expelled without proof, and at most ``tolerance`` members whose
-    updates we admitted are left out: networks lose messages, but a leader may not pick its electorate."""
+    updates we admitted are left out: networks lose messages, but a leader may not pick its electorate. Guests are no
+    part of it."""
     used = {each.source for each in release.used}
     left_out = {item.source: item.reason for item in release.left_out}
     if used & left_out.keys() or len(left_out) != len(release.left_out):
@@ -208,7 +217,11 @@ def _judge_left_out(
     ]
     if unproved:
         return Open()
-    admitted = {author for author, each in round_.candidates.items() if each.status is Status.ADMITTED}
+    admitted = {
+        author
+        for author, each in round_.candidates.items()
+        if each.status is Status.ADMITTED and not each.guest
+    }
     censored = (admitted & left_out.keys() & round_.expected()) - quarantined.keys()
     if len(censored) > tolerance:
         return Problem(

@@ -4,26 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import Final
 
 from banyan.protocol.messages import Presence
 from banyan.protocol.records import Record
 from banyan.security.admission import Reason
 from banyan.security.charter import Charter
-from banyan.security.credential import Credential, CredentialRefused, check, conflict
+from banyan.security.credential import Credential, CredentialRefused, check, conflict, is_guest
+from banyan.security.errors import Refused
 from banyan.security.identity import Verifier
 from banyan.security.scope import covers
 
 __all__ = ["Member", "Members"]
 
 
+GUESTS: Final = 64
+"""Guests that a node remembers on one branch. Anybody can make keys for more; members it remembers all."""
+
+
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A member as its newest presence shows it; ``seen`` is its last sign of life (ms)."""
+    """A member or ``guest`` as its newest presence shows it; ``seen`` is its last sign of life (ms)."""
 
     node: str
     branch: str
     addresses: tuple[str, ...]
     seen: int
+    guest: bool = False
 
 
 class Members:
@@ -41,10 +48,11 @@ class Members:
         self._grants: dict[str, dict[tuple[str, int], Credential]] = {}
         self._met: set[str] = set()
         self._worked: dict[str, int] = {}
+        self._guests: dict[str, tuple[str, int]] = {}
         self.version = 0
         """Rises whenever somebody comes or goes."""
         self.shown: set[str] = set()
-        """Who has ever shown a valid credential."""
+        """Who has ever shown a credential that a root vouches for."""
         self.revoked: set[str] = set()
         self.quarantined: dict[str, Reason] = {}
 
@@ -62,7 +70,29 @@ class Members:
             if len(self._checked) >= 4096:
                 self._checked.clear()
             self._checked[credential] = credential.expires
-            self.shown.add(node)
+            if not is_guest(credential, self._charter):
+                self.shown.add(node)
+
+    def welcome(self, node: str, branch: str, now: int) -> None:
+        """Take in a guest of ``branch``, or note that it is still there.
+
+        Raises:
+            Refused: ``guest-limit``: the house is full, until guests have been silent for two lifetimes.
+        """
+        if branch not in self._charter.branches:
+            raise Refused("unknown-branch", f"This network has no branch {branch}")
+        if node not in self._guests and sum(at == branch for at, _ in self._guests.values()) >= GUESTS:
+            raise Refused(Reason.GUEST_LIMIT.value, f"{GUESTS} guests of {branch} are here already")
+        self._guests[node] = (branch, now)
+
+    def is_guest(self, node: str) -> bool:
+        """Whether ``node`` is here as a guest and nothing more."""
+        return node in self._guests and node not in self.shown
+
+    def stays(self, node: str, now: int) -> None:
+        """A guest that is here has said something."""
+        if node in self._guests:
+            self._guests[node] = (self._guests[node][0], now)
 
     def check_past(self, node: str, branch: str, credential: Credential, time: int) -> None:
         """Check that ``credential`` was good at ``time`` (ms), whatever has become of its holder since.
@@ -92,12 +122,14 @@ class Members:
         if presence.left:
             self._forget(node)
             return False
-        new = node not in self._met
-        self._met.add(node)
+        guest = is_guest(presence.credential, self._charter)
+        new = node not in (self._members if guest else self._met)
+        if not guest:
+            self._met.add(node)
         if node not in self._members:
             self.version += 1
         seen = self.last_sign(node, record.envelope.time)
-        self._members[node] = Member(node, presence.branch, presence.addresses, seen)
+        self._members[node] = Member(node, presence.branch, presence.addresses, seen, guest)
         return new
 
     def worked(self, nodes: Iterable[str], time: int) -> None:
@@ -119,6 +151,9 @@ class Members:
             self._forget(node)
         for node in [node for node, time in self._worked.items() if time < oldest]:
             del self._worked[node]
+        for node in [node for node, (_, time) in self._guests.items() if time < oldest]:
+            del self._guests[node]
+            self._forget(node)
 
     def _forget(self, node: str) -> None:
         if self._members.pop(node, None) is not None:

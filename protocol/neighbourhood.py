@@ -2,7 +2,8 @@
 
 Two nodes that know the same members choose the same pairs, with no word between them: pairs are ranked by a hash that
 is the same from both ends. Who wants to stand beside a victim has to make keys, and have them admitted, until one is
-drawn there; how many liars a neighbourhood survives is the ``f`` of the charter's mixing policy.
+drawn there; how many liars a neighbourhood survives is the ``f`` of the charter's mixing policy, and at most so many of
+a node's neighbours are guests.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from banyan.protocol.records import Record, Records
 from banyan.protocol.round import Status
 from banyan.security.admission import Reason, check_size
 from banyan.security.charter import Charter
-from banyan.security.credential import Credential
+from banyan.security.credential import Credential, is_guest
 from banyan.security.errors import Refused
 
 __all__ = ["Host", "Neighbourhood", "Offer", "closest", "kin_of"]
@@ -113,6 +114,7 @@ class Neighbourhood:
             author
             for author, offer in self._offers.items()
             if offer.status is not Status.REFUSED
+            and not is_guest(offer.state.credential, self._host.charter)  # no step waits for a guest
             and (offer.status is not Status.ADMITTED or offer.state.step < step)
         )
 
@@ -139,6 +141,8 @@ class Neighbourhood:
         self._host.check_member(author, state.branch, state.credential)
         if author in self._host.members.quarantined:
             raise Refused("quarantined", "The node is shut out")
+        if is_guest(state.credential, self._host.charter):
+            self._host.members.welcome(author, state.branch, self._host.now)
         check_size(state.size, blob_bytes(self._host.charter.adapter, self._host.charter.round.codec))
 
     def meet(self, height: int) -> None:
@@ -189,7 +193,7 @@ class Neighbourhood:
         """The newest states of neighbours at ``height`` that are alive and have not been silent for too long."""
         patience = (1 + self._policy.staleness) * self._host.charter.round.deadline
         states: dict[str, tuple[Record, State]] = {}
-        siblings, cousins = list[str](), list[str]()
+        siblings, cousins, guests = list[str](), list[str](), list[str]()
         for member in self._host.members.live(self._host.now):
             record = self._host.records.at("state", member.branch, member.node)
             state = record.body if record is not None else None
@@ -201,9 +205,15 @@ class Neighbourhood:
                 continue
             states[member.node] = (record, state)
             (siblings if member.branch == self._path else cousins).append(member.node)
+            if is_guest(state.credential, self._host.charter):
+                guests.append(member.node)
         if self._allowed is not None:
             return [states[node] for node in sorted(states.keys() & self._allowed)]
         me, policy = self._host.me, self._policy
+        if guests:
+            away = set(guests) - set(closest(me, guests, policy.f))
+            siblings = [node for node in siblings if node not in away]
+            cousins = [node for node in cousins if node not in away]
         chosen = [*closest(me, siblings, policy.siblings), *closest(me, cousins, policy.cousins)]
         return [states[node] for node in chosen]
 

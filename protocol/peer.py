@@ -86,9 +86,9 @@ from banyan.protocol.release import ChildHead, Release, Seat, committee_of, open
 from banyan.protocol.replay import ReplayGuard
 from banyan.protocol.sync import NO_RELEASES, Sync
 from banyan.security import canonical
-from banyan.security.admission import Reason
+from banyan.security.admission import Reason, UpdateRefused
 from banyan.security.charter import Charter
-from banyan.security.credential import Credential
+from banyan.security.credential import Credential, is_guest
 from banyan.security.envelope import Envelope, seal
 from banyan.security.errors import Refused
 from banyan.security.evidence import Evidence, EvidenceRefused
@@ -104,6 +104,9 @@ SEQUENCE_STEP: Final = 1024
 
 SIGNS_OF_LIFE: Final = 4
 """Presences, and states, of one author that are passed on in one presence interval."""
+
+GUEST_MESSAGES: Final = 32
+"""Messages of one guest that are answered between two syncs of our own: enough to catch up, too few to keep us busy."""
 
 STATE_LIFETIME: Final = 8
 """Deadlines that a state of a member that says nothing more is kept, at least a day in all."""
@@ -190,6 +193,7 @@ class Peer:
         self._auditor = Auditor(self)
         self._newcomer: dict[str, int] = {}
         self._lively: dict[tuple[NodeId, type[object]], tuple[int, int]] = {}
+        self._talkative: Counter[NodeId] = Counter()
         self._restoring = False
         self._own = frozenset(self._followed_branches())
         """The branches that we follow whatever seats we have."""
@@ -391,7 +395,7 @@ class Peer:
         if self.has_blob(head.adapter):
             sources: list[NodeId] = []
         else:
-            sources = self._sources(path, again)
+            sources = sorted(self._sources(path, again), key=self.members.is_guest)
         self.do(FetchBlob(head.adapter, head.adapter_size, tuple(sources)))
 
     def _sources(self, path: str, again: bool) -> list[NodeId]:
@@ -439,6 +443,8 @@ class Peer:
         self.tell(MessageRefused(sender, refusal.reason, refusal.what))
 
     def _control(self, sender: NodeId, envelope: Envelope) -> None:
+        if self.members.is_guest(sender):
+            self._hear_guest(sender)
         if not self._is_known(sender):
             raise Refused("stranger", "The node has not shown a credential yet")
         match body := self._reader.control(envelope):
@@ -451,8 +457,19 @@ class Peer:
             case Want():
                 self._say_all(self._sync.on_want(body), sender)
 
+    def _hear_guest(self, node: NodeId) -> None:
+        """A guest says something to this node alone. Raises ``Refused`` if it does so all the time."""
+        self.members.stays(node, self.now)
+        self._talkative[node] += 1
+        if self._talkative[node] > GUEST_MESSAGES:
+            raise Refused(Reason.GUEST_LIMIT.value, "A guest asks more often than this node answers guests")
+
     def _is_known(self, node: NodeId) -> bool:
-        """Whether ``node`` has shown itself to be a member, or a certified roster says so."""
+        """Whether ``node`` has shown itself to be a member or a guest, or a certified roster says so."""
+        return self.members.is_guest(node) or self._is_member(node)
+
+    def _is_member(self, node: NodeId) -> bool:
+        """Whether somebody has vouched for ``node``, as far as this node knows."""
         heads = (branch.chain.head for branch in self.branches.values())
         return node in self.members.shown or any(node in head.members for head in heads if head is not None)
 
@@ -492,7 +509,7 @@ class Peer:
             return  # of a branch that is no concern of ours
         if isinstance(record.body, State) and record.body.branch not in self.mixer.branches:
             return
-        if isinstance(record.body, Accusation) and not self._is_known(record.body.culprit):
+        if isinstance(record.body, Accusation) and not self._is_member(record.body.culprit):
             return  # anybody can make keys and have them cheat; sync brings it again once it matters
         if self.records.marked(record.topic, record.mark) is not None:
             return  # the same in other words: a release under another quorum's signatures
@@ -547,8 +564,16 @@ class Peer:
         return count >= SIGNS_OF_LIFE
 
     def _is_forgotten(self, record: Record) -> bool:
+        author = record.envelope.author
+        if self._is_guests(record) and author != self.me and not self.members.is_guest(author):
+            return True  # its place is another's now
         lifetime = self._lifetime(record)
         return lifetime is not None and self._age(record) > 2 * lifetime
+
+    def _is_guests(self, record: Record) -> bool:
+        """Whether a guest shows with this that it is there."""
+        body = record.body
+        return isinstance(body, Presence | State) and is_guest(body.credential, self.charter)
 
     def _check(self, record: Record) -> None:
         body, author = record.body, record.envelope.author
@@ -557,6 +582,8 @@ class Peer:
                 self.check_member(author, body.branch, body.credential)
                 if author in self.quarantined:
                     raise Refused("quarantined", "The node is shut out")
+                if self._is_guests(record):
+                    self.members.welcome(author, body.branch, self.now)
             case State():
                 self.mixer.neighbourhood.check(record, body)
             case Accusation():
@@ -564,6 +591,8 @@ class Peer:
             case Revocation():
                 check_revocation(body, self.charter, verify=self._verify)
             case Update() | Proposal() | Vote():
+                if isinstance(body, Update):
+                    self.branches[body.branch].make_way(record)
                 standing = self.records.at(*record.slot)
                 if standing is None or standing.body == body:
                     self.branches[body.branch].check(record)
@@ -575,7 +604,8 @@ class Peer:
         match body:
             case Presence():
                 if self.members.seen(record):
-                    self._newcomer[body.branch] = self.now
+                    if not self._is_guests(record):  # or a crowd could put off the opening for good
+                        self._newcomer[body.branch] = self.now
                     self.tell(MemberJoined(body.branch, author))
             case State():
                 self.mixer.take(record, body)
@@ -620,6 +650,10 @@ class Peer:
         culprit = record.envelope.author
         if standing.envelope.author != culprit or self.records.at("accusation", culprit) is not None:
             return
+        if not self._is_member(
+            culprit
+        ):  # keys are free: a quarantine costs a guest nothing, and us its memory
+            raise UpdateRefused(Reason.EQUIVOCATION)
         accusation = Accusation(culprit, Evidence.of(standing.envelope, record.envelope))
         try:
             self._prove(accusation)
@@ -710,10 +744,19 @@ class Peer:
         return any(path in self.branches and self.branches[path].chain.head is None for path in paths)
 
     def _neighbours(self, topic: str, but: tuple[NodeId, ...] = ()) -> list[NodeId]:
-        """Up to ``fanout`` nodes that follow ``topic``, drawn at random."""
+        """Up to ``fanout`` nodes that follow ``topic``, drawn at random. In an open network nobody vouches for at most
+        half of them, however many there are."""
         near, fanout = self._near(topic), self.charter.gossip.fanout
         near = self._rng.sample(near, min(len(near), fanout + len(but)))
-        return [node for node in near if node not in but][:fanout]
+        drawn = [node for node in near if node not in but][:fanout]
+        if self.charter.admission != "open":
+            return drawn
+        others = [node for node in drawn if not self._is_member(node)]
+        if len(others) <= fanout // 2:
+            return drawn
+        members = [node for node in self._near(topic) if node not in but and self._is_member(node)]
+        most = fanout - fanout // 2
+        return self._rng.sample(members, min(len(members), most)) + others[: fanout // 2]
 
     def _near(self, topic: str) -> Sequence[NodeId]:
         """Who follows ``topic``, as far as this node knows, sorted."""
@@ -800,6 +843,7 @@ class Peer:
         gossip = self.charter.gossip
         everyone = sorted({*self._neighbours(NETWORK_TOPIC), *self._neighbours(self._settings.branch)})
         self.members.tidy(self.now)
+        self._talkative.clear()
         if everyone:
             self.compare_with(self._rng.choice(everyone))
         own = self._learner.update
@@ -827,14 +871,15 @@ class Peer:
             return
         here: dict[str, list[Seat]] = {}
         for member in self.members.live(self.now):
-            here.setdefault(member.branch, []).append(Seat(member.node, 0, member.branch))
+            if not member.guest:
+                here.setdefault(member.branch, []).append(Seat(member.node, 0, member.branch))
         for path in closed:
             if self.now - self._newcomer.get(path, 0) < self.charter.gossip.sync_interval:
                 continue
             branch, members = self.branches[path], here.get(path, [])
             children = [self.branches[c].chain.head for c in self._children_of(path) if c in self.branches]
             ready = [head for head in children if head is not None and head.height > 0]
-            if len(members) + len(ready) >= branch.need:
+            if self._gathered(path) + len(ready) >= branch.need and (members or ready):
                 delegates = [
                     Seat(member, 0, head.branch)
                     for head in ready
@@ -843,6 +888,12 @@ class Peer:
                 seats = {seat.member: seat for seat in (*delegates, *members)}  # one each, though it be both
                 first = sorted(seats.values(), key=lambda seat: seat.speaks_for == path)[:192]
                 self._take(self.publish(Opening(opening(path, first, self.now))))
+
+    def _gathered(self, path: str) -> int:
+        """How many of those who are live on a branch could take part in one round."""
+        here = self.members.live(self.now, path)
+        guests = sum(member.guest for member in here)
+        return len(here) - guests + min(guests, self.charter.round.f)
 
     # ============================================================================= jobs and wishes
 
@@ -948,7 +999,13 @@ class Peer:
             "training": self._learner.busy or self.mixer.is_training,
             "model": [digest.hex() for digest in self.model],
             "members": [
-                {"node": m.node, "branch": m.branch, "seen": m.seen, "addresses": list(m.addresses)}
+                {
+                    "node": m.node,
+                    "branch": m.branch,
+                    "seen": m.seen,
+                    "addresses": list(m.addresses),
+                    "guest": m.guest,
+                }
                 for m in self.members.live(now)
             ],
             "connected": sorted(self._connected),
@@ -964,7 +1021,7 @@ class Peer:
             return {"height": mixer.steps if mixing else -1, "waits_for": "", **mixing}
         if branch.chain.head is not None:
             return branch.status() | mixing
-        here = len(self.members.live(self.now, path))
+        here = self._gathered(path)
         missing = f"members: {here} of the {branch.need} it needs are here"
         return {
             "height": -1,

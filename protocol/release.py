@@ -26,6 +26,7 @@ __all__ = [
     "Release",
     "Seat",
     "committee_of",
+    "guest_rank",
     "next_children",
     "next_roster",
     "opening",
@@ -49,7 +50,8 @@ class Contribution:
 
     A member's: ``source`` is its node id, ``key`` its update record, ``blob`` the delta. A child branch's:
     ``source`` is the path, ``key`` its certified release, and its delta is ``blob - minus``, the change of
-    the child's adapter since the parent last counted it.
+    the child's adapter since the parent last counted it. ``guest``: nobody vouches for the member
+    (:func:`~banyan.security.credential.is_guest`), so its vote gives it no seat.
     """
 
     source: Name
@@ -58,6 +60,7 @@ class Contribution:
     size: OptionalSize
     minus: OptionalDigest
     minus_size: OptionalSize
+    guest: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +167,12 @@ def committee_of(release: Release, policy: CommitteePolicy) -> tuple[str, ...]:
     return committee
 
 
+def guest_rank(base: Release, guest: str) -> bytes:
+    """Orders the guests who want a turn in the round after ``base``, the smallest first: rendezvous hashing (Thaler and
+    Ravishankar, 1998) by a digest that nobody could know when the round before was still open."""
+    return hashlib.sha256(base.digest + guest.encode()).digest()
+
+
 def next_roster(
     parent: Release,
     used: Sequence[Contribution],
@@ -171,7 +180,8 @@ def next_roster(
     delegates: Mapping[str, str],
     policy: CommitteePolicy,
 ) -> tuple[Seat, ...]:
-    """The roster after a round: contributors and their delegates in, the expelled and the long silent out.
+    """The roster after a round: contributors and their delegates in, the expelled and the long silent out. Guests who
+    contributed take no seat.
 
     ``delegates`` maps the committee members of the child branches that contributed to the path for which they
     speak. At most 192 seats: the most recently seen, then in the order of their names.
@@ -181,7 +191,7 @@ def next_roster(
     for member, child in delegates.items():
         seats[member] = Seat(member, height, child)
     for item in used:
-        if not item.source.startswith("/"):
+        if not item.guest and not item.source.startswith("/"):
             seats[item.source] = Seat(item.source, height, parent.branch)
     for gone in left_out:
         if gone.reason in EXPELLING:

@@ -47,6 +47,7 @@ class Reason(StrEnum):
     ROUND_CLOSED = "round-closed"
     UNAVAILABLE = "unavailable"
     MISSING = "missing"
+    GUEST_LIMIT = "guest-limit"
 
     @property
     def sentence(self) -> str:
@@ -74,6 +75,7 @@ _SENTENCES: Final = {
     Reason.ROUND_CLOSED: "It came after its round had closed.",
     Reason.UNAVAILABLE: "It was announced, but nobody could deliver it in time.",
     Reason.MISSING: "None was seen before the round closed.",
+    Reason.GUEST_LIMIT: "Its author is a guest, and as many guests as are allowed are here already.",
 }
 
 

@@ -73,7 +73,8 @@ class Charter:
     them can admit anybody."""
 
     admission: Admission
-    """``invite``: only members with a chain to a root. ``open``: anyone, but one person may be many."""
+    """``invite``: only members with a chain to a root. ``open``: anyone may come as a guest, who
+    contributes and never decides."""
 
     base: BaseModel
     adapter: AdapterSpec

@@ -51,6 +51,7 @@ __all__ = [
     "check_invite",
     "conflict",
     "delegate",
+    "is_guest",
     "issue",
     "root_credential",
     "self_credential",
@@ -92,7 +93,7 @@ class Credential:
 
     @property
     def self_signed(self) -> bool:
-        """Whether nobody but the member vouches for it (a root's own, or a newcomer's in an open network)."""
+        """Whether nobody but the member vouches for it: a root's own, or a guest's (:func:`is_guest`)."""
         return not self.chain and self.author == self.member
 
     @cached_property
@@ -126,8 +127,14 @@ def root_credential(signer: Signer, charter: Charter, now: int, member: str | No
 
 
 def self_credential(signer: Signer, charter: Charter, now: int) -> Credential:
-    """A newcomer's own credential, which only an open network accepts."""
+    """A guest's own credential, which only an open network accepts."""
     return root_credential(signer, charter, now)
+
+
+def is_guest(credential: Credential, charter: Charter) -> bool:
+    """Whether nobody but its holder vouches for a membership, as open networks allow. Guests may learn, follow, serve
+    blobs and contribute; members, for whom a root has vouched, decide."""
+    return credential.self_signed and credential.member not in charter.roots
 
 
 def check(

@@ -23,12 +23,14 @@ from banyan.protocol.events import (
     ReleaseCertified,
     RoundClosing,
     UpdateAdmitted,
+    UpdateLeftOut,
 )
 from banyan.protocol.members import Members
 from banyan.protocol.messages import CertifiedRelease, Update, read_body
 from banyan.protocol.records import record_of
 from banyan.protocol.release import Contribution, Release
 from banyan.security.admission import Reason
+from banyan.security.credential import is_guest
 from banyan.security.envelope import open_envelope
 from banyan.security.errors import Refused
 from banyan.simulations.device import Device
@@ -229,6 +231,30 @@ class OnlyAdmissibleInputs(_EachRelease):
         )
 
 
+class GuestsDecideNothing(_EachRelease):
+    """No release counts more guests than its rule survives, or gives one a seat."""
+
+    name = "guests-decide-nothing"
+
+    def happened(self, device: Device, event: Event) -> None:
+        if isinstance(event, BranchOpened):
+            self._look_for_seats(device, f"{event.branch} 0", event.roster)
+        super().happened(device, event)
+
+    def check(self, device: Device, release: Release, base: Release) -> None:
+        where = f"{release.branch} {release.height}"
+        guests = [each.source for each in release.used if each.guest]
+        if len(guests) > self.scene.world.charter.round.f:
+            self.violated(device, f"{where} counts the guests {', '.join(guests)}")
+        self._look_for_seats(device, where, release.members)
+
+    def _look_for_seats(self, device: Device, where: str, seats: Iterable[str]) -> None:
+        devices, charter = self.scene.world.devices, self.scene.world.charter
+        for seat in seats:
+            if seat not in devices or is_guest(devices[seat].settings.credential, charter):
+                self.violated(device, f"{where} gives a seat to the guest {seat}")
+
+
 class ReleasesRecompute(_EachRelease):
     """Every release is what the charter's rule makes of its signed inputs."""
 
@@ -363,7 +389,7 @@ class HealedHeadsAgree(Invariant):
 
 class EveryUpdateAnswered(_EachRelease):
     """Every update that reached the release's leader in time, and every seat of the roster, is used or left out with a
-    reason, and never both."""
+    reason, and never both. A guest for whom there was no room is told of by an event instead."""
 
     name = "every-update-answered"
 
@@ -375,6 +401,10 @@ class EveryUpdateAnswered(_EachRelease):
     def happened(self, device: Device, event: Event) -> None:
         if isinstance(event, UpdateAdmitted):
             self._admitted.setdefault((device.name, event.branch, event.height), set()).add(event.author)
+        elif isinstance(event, UpdateLeftOut) and event.reason == Reason.GUEST_LIMIT.value:
+            key = (device.name, event.branch, event.height)
+            self._admitted.get(key, set()).discard(event.author)
+            self._closing[key] = self._closing.get(key, frozenset()) - {event.author}
         elif isinstance(event, RoundClosing):
             key = (device.name, event.branch, event.height)
             self._closing[key] = frozenset(self._admitted.pop(key, ()))
@@ -473,6 +503,7 @@ _REASONS: Final = frozenset(reason.value for reason in Reason)
 INVARIANTS: Final[tuple[type[Invariant], ...]] = (
     OneReleaseAHeight,
     OnlyAdmissibleInputs,
+    GuestsDecideNothing,
     ReleasesRecompute,
     AcknowledgedSurvives,
     HonestNeverGuilty,

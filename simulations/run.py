@@ -85,6 +85,7 @@ class Run:
             _conditions(scenario),
             make_task(scenario.task.name, seed, scenario.task.options),
             admission=scenario.admission,
+            guests=scenario.guests,
             pinned=scenario.pinned,
             fast_signatures={"auto": None, "ed25519": False, "fast": True}[scenario.signatures],
         )
@@ -206,7 +207,11 @@ class Run:
             return []
         seats = {path for path, branch in device.peer.branches.items() if branch.on_committee}
         above = path_to(device.settings.branch)
-        return [path for path in device.peer.branches if path in above or path in seats or parent_of(path) in seats]
+        return [
+            path
+            for path in device.peer.branches
+            if path in above or path in seats or parent_of(path) in seats
+        ]
 
     def _since_start(self) -> int:
         return self.world.clock.now - self.world.charter.created

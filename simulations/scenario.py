@@ -104,6 +104,8 @@ class Scenario(Section):
     pinned: tuple[str, ...] = ()
     """Devices that always sit on the committee, such as ``/#0``."""
     admission: Literal["invite", "open"] = "invite"
+    guests: Annotated[int, Field(ge=0, le=100_000)] = 0
+    """Of each branch's devices the last so many come uninvited, which takes an open network."""
     graph: Literal["everyone", "dumbbell"] = "everyone"
     """Who may mix with whom without a committee: everyone, or two cliques of equal size and one bridge, from the last
     device of the first to the first of the second."""
@@ -140,6 +142,8 @@ class Scenario(Section):
             if branch is not None and branch not in self.tree:
                 raise ValueError(f"there is no branch {branch!r} in the tree: {', '.join(sorted(self.tree))}")
         attackers = sum(len(each.devices) or each.count for each in self.attackers)
+        if self.guests and self.admission != "open":
+            raise ValueError('guests need admission = "open": by invitation they are refused')
         if attackers >= self.devices:
             raise ValueError(f"{attackers} attackers among {self.devices} devices leave nobody honest")
         return self

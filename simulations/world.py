@@ -13,7 +13,7 @@ from banyan.protocol.effects import Effect, InputEvent, PeerConnected, Train
 from banyan.protocol.events import Event
 from banyan.protocol.peer import PeerSettings
 from banyan.security.charter import Admission, BaseModel, Charter, FileEntry, Preset, found, preset
-from banyan.security.credential import root_credential
+from banyan.security.credential import root_credential, self_credential
 from banyan.security.identity import Identity, Signer, Verifier, verify
 from banyan.simulations.attacks import Attack, Coalition, attack
 from banyan.simulations.clock import Clock
@@ -56,7 +56,8 @@ class World:
         policies: the charter's dials.
         conditions: how the network behaves.
         task: what devices learn.
-        admission: ``invite`` (every device has a credential of the root's) or ``open`` (strangers may come, too).
+        admission: ``invite`` (every device has a credential of the root's) or ``open`` (guests may come, too).
+        guests: how many of each branch's devices, the last ones, nobody vouches for: honest guests of an open network.
         pinned: names of devices, such as ``/#0``, that always sit on the committee.
         fast_signatures: sign with :mod:`~banyan.simulations.signatures` instead of Ed25519; None: above 1,000 devices.
     """
@@ -70,6 +71,7 @@ class World:
         task: Task | None = None,
         *,
         admission: Admission = "invite",
+        guests: int = 0,
         pinned: Sequence[str] = (),
         fast_signatures: bool | None = None,
     ) -> None:
@@ -113,8 +115,11 @@ class World:
         self._trace = Trace(self.reader.id_of)
         self.devices: dict[str, Device] = {}
         self._branches: dict[str, list[str]] = {path: [] for path in devices}
-        for (path, _), signer in zip(names, signers, strict=True):
-            credential = root_credential(signers[0], self.charter, self.clock.now, signer.node_id)
+        for (path, number), signer in zip(names, signers, strict=True):
+            if signer is not signers[0] and number >= devices[path] - guests:
+                credential = self_credential(signer, self.charter, self.clock.now)
+            else:
+                credential = root_credential(signers[0], self.charter, self.clock.now, signer.node_id)
             settings = PeerSettings(path, credential, trains=True)
             self.devices[signer.node_id] = Device(self, signer, settings)
             self.task.place(signer.node_id, path)

@@ -42,7 +42,10 @@ def found(
         typer.Option(help="A branch of the tree, such as /health/first_aid; repeat it.", show_default="/"),
     ] = None,
     admission: Annotated[
-        str, typer.Option(help="`invite`: members need an invite. `open`: anybody may join.")
+        str,
+        typer.Option(
+            help="`invite`: members need an invite. `open`: anybody may come as a guest and contribute; members decide."
+        ),
     ] = "invite",
     preset: Annotated[
         str,
@@ -149,7 +152,10 @@ def found(
         how = f"mixing rule {mixing.rule}, f = {mixing.f}, at least {mixing.min_neighbours} neighbours"
     print(f"  {charter.adapter.dimension:,} trained parameters; {how}")
     if charter.admission == "open":
-        print("  open: anybody may join, so one person may be many members")
+        print(
+            "  open: whoever comes without an invite is a guest: none has a seat, and at most "
+            f"f = {rounds.f} of a round's updates come from guests; invite those who are to decide"
+        )
     where = "" if home is None else f" --home {place.root}"
     print(f"Next: banyan up{where}, then banyan invite{where}")
 

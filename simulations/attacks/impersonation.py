@@ -61,8 +61,8 @@ class Revoked(SignFlip):
 
 class Sybil(SignFlip):
     """Be many: for every message of one's own, ``crowd`` more in the names of keys made for it, with credentials that
-    they give themselves (Douceur, IPTPS 2002). An open network takes them for members: their updates outvote
-    everybody's, and their seats on the committee, which never vote, may stop it. One by invitation refuses them.
+    they give themselves (Douceur, IPTPS 2002). To an open network they are guests: at most ``f`` of their updates are
+    counted, and none has a seat. One by invitation refuses them.
     """
 
     crowd: int = 8

@@ -10,7 +10,7 @@ import pytest
 from banyan.protocol.effects import MessageReceived
 from banyan.protocol.messages import CertifiedRelease, Update, Vote, body_of
 from banyan.protocol.records import Record
-from banyan.protocol.release import Contribution, Release, committee_of
+from banyan.protocol.release import Contribution, Release, Seat, committee_of
 from banyan.security.envelope import seal
 from banyan.simulations.device import Device
 from banyan.simulations.invariants import INVARIANTS
@@ -86,6 +86,17 @@ def test_an_update_that_nobody_signed_is_found() -> None:
         return replace(release, used=(made_up, *release.used[1:]))
 
     assert "only-admissible-inputs" in broken(with_a_false_release(invented))
+
+
+def test_more_guests_than_the_rule_survives_and_a_seat_for_one_are_found() -> None:
+    def overrun(release: Release) -> Release:
+        used = tuple(replace(each, guest=True) for each in release.used)
+        return replace(release, used=used, roster=(*release.roster, Seat("guest", release.height, "/")))
+
+    run = with_a_false_release(overrun)
+    found = [each.what for each in run.violations if each.invariant == "guests-decide-nothing"]
+    assert ["counts the guests" in what for what in found] == [True, False]
+    assert "only-admissible-inputs" in broken(run)
 
 
 def test_sums_that_the_updates_do_not_give_are_found() -> None:

@@ -39,6 +39,13 @@ def founded(banyan, tmp_path):
     return home
 
 
+def test_found_says_what_an_open_network_means(banyan, tmp_path):
+    code, out, _ = banyan("found", "lab", "--home", tmp_path / "home", "--admission", "open", "--rank", 4)
+    assert code == 0
+    assert "guest" in out
+    assert "at most f = 1 of a round's updates come from guests" in out
+
+
 @pytest.mark.parametrize(
     "command",
     [
