@@ -111,4 +111,4 @@ class Accelerator:
 
 def accelerator(points: Sequence[Any], d: int) -> Accelerator | None:
     """Where the rows are to be worked on, if any of them lives on a device."""
-    return Accelerator(points, d) if any(isinstance(row, DeviceRow) for row in points) else None
+    return Accelerator(points, d) if DeviceRow in map(type, points) else None
