@@ -111,4 +111,5 @@ class Accelerator:
 
 def accelerator(points: Sequence[Any], d: int) -> Accelerator | None:
     """Where the rows are to be worked on, if any of them lives on a device."""
-    return Accelerator(points, d) if DeviceRow in map(type, points) else None
+    here = any(issubclass(kind, DeviceRow) for kind in set(map(type, points)))
+    return Accelerator(points, d) if here else None
