@@ -309,6 +309,7 @@ class Branch:
                 self._host.do(Inspect(blob))
             else:  # whoever served something else is at fault, not the author: its hash is what it signed
                 candidate.reason = Reason.UNAVAILABLE
+                candidate.failures += 1
         if self.closing is not None:
             self.closing.blob_fetched(blob, error)
         self._progress()

@@ -18,6 +18,10 @@ from banyan.security.admission import Reason
 
 __all__ = ["Candidate", "Child", "Round", "Status"]
 
+PATIENCE: Final = 3
+"""Attempts, a sync interval apart, to bring an announced blob before a round no longer waits for it: a member that
+announces updates and serves none would make each last until its deadline. What arrives later still counts."""
+
 
 ROOM: Final = 4
 """Guests whose updates are held for each one that a round may count: so many of the first may turn out bad."""
@@ -48,10 +52,18 @@ class Candidate:
     reason: Reason | None = None
     norm: float = 0.0
     guest: bool = False
+    failures: int = 0
+    """How often its blob could not be brought from anybody."""
 
     @property
     def author(self) -> str:
         return self.record.envelope.author
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether the round should wait for it: it is on its way, and not withheld."""
+        on_the_way = self.status in (Status.FETCHING, Status.INSPECTING)
+        return on_the_way and not self.guest and self.failures < PATIENCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +221,7 @@ class Round:
     def missing(self, quarantined: Mapping[str, Reason]) -> tuple[str, ...]:
         """The expected sources from which nothing has been decided yet."""
         settled = {child.head.branch for child in self.fresh_children()} | quarantined.keys()
-        settled |= {a for a, c in self.candidates.items() if c.status in (Status.ADMITTED, Status.REFUSED)}
+        settled |= {author for author, each in self.candidates.items() if not each.is_awaited}
         return tuple(sorted(self.expected() - settled))
 
     def ready(self, now: int, quarantined: Mapping[str, Reason]) -> bool:
@@ -219,6 +231,5 @@ class Round:
             return False
         if now >= self.opened + self.deadline:
             return True
-        on_the_way = (Status.FETCHING, Status.INSPECTING)
-        undecided = any(c.status in on_the_way and not c.guest for c in self.candidates.values())
-        return not undecided and not self.missing(quarantined)
+        awaited = any(each.is_awaited for each in self.candidates.values())
+        return not awaited and not self.missing(quarantined)

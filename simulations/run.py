@@ -142,12 +142,19 @@ class Run:
                 ]
                 if len(able) < wanted.count:
                     raise ScenarioError(
-                        f"{scenario.name} wants {wanted.count} devices that {wanted.attack} and has {len(able)}",
+                        f"{scenario.name} wants {wanted.count} attackers and has {len(able)}",
                         "Lower the count, or add devices to the branch",
                     )
                 chosen = self.rng.sample(able, wanted.count)
             for device in chosen:
-                world.corrupt(device, wanted.attack, **wanted.options)
+                kind = wanted.attack if isinstance(wanted.attack, str) else self.rng.choice(wanted.attack)
+                self._corrupt(device, kind, wanted.options)
+
+    def _corrupt(self, device: Device, attack: str, options: dict[str, object]) -> None:
+        try:
+            self.world.corrupt(device, attack, **options)
+        except ValueError as error:
+            raise ScenarioError(str(error), "docs/attacks.md lists the attacks") from None
 
     def _device(self, name: str) -> Device:
         try:

@@ -70,7 +70,8 @@ class Attackers(BaseModel):
     """``[[attackers]]``: ``count`` devices, of ``branch`` or drawn from all, do this. Other keys go to the attack."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
-    attack: str
+    attack: str | Annotated[tuple[str, ...], Field(min_length=1)]
+    """One attack for all of them, or several from which each draws its own."""
     count: Annotated[int, Field(ge=1, le=100_000)] = 1
     branch: str | None = None
     devices: tuple[str, ...] = ()

@@ -109,8 +109,16 @@ def test_what_hides_among_the_honest_is_used_and_moves_little(name: str) -> None
     ],
 )
 def test_an_update_that_cannot_be_counted_is_left_out_with_its_reason(name: str, reason: Reason) -> None:
-    world = besieged(name, height=1 if name == "withhold" else 2)
+    world = besieged(name)
     assert world.reasons() == {reason.value}
+
+
+def test_a_round_waits_for_a_withheld_update_far_shorter_than_its_deadline() -> None:
+    world = besieged("withhold", height=1)
+    begun = world.clock.now
+    assert world.reach(3)
+    assert world.clock.now - begun < world.charter.round.deadline
+    assert [why for event in world.releases.values() for _, why in event.left_out] == ["unavailable"] * 3
 
 
 def test_a_mimic_sends_an_honest_update_of_the_same_round() -> None:
