@@ -190,7 +190,10 @@ class Scenario(Section):
             return self.model_copy(update={"attackers": ()})
         if arm == "plain-mean":
             undefended = {**self.policies.get("round", {}), "rule": "mean", "clip": 1e6}
-            return self.model_copy(update={"policies": {**self.policies, "round": undefended}})
+            mixing = {**self.policies.get("mixing", {}), "rule": "mean"}
+            return self.model_copy(
+                update={"policies": {**self.policies, "round": undefended, "mixing": mixing}}
+            )
         return self
 
 

@@ -132,6 +132,8 @@ class Digits:
         hidden: units of the perceptron's hidden layer; None: multinomial regression.
         rows: training rows a device has.
         steps, batch, rate: of a device's SGD in one round.
+        by_branch: whether the devices of one branch share one mixture of classes, so that branches differ and devices
+            of one do not.
         seed: of the start, the split and the shares.
     """
 
@@ -144,6 +146,7 @@ class Digits:
         steps: int = 5,
         batch: int = 32,
         rate: float = 0.2,
+        by_branch: bool = False,
         seed: int = 0,
     ) -> None:
         self.classifier: Final = Classifier(FEATURES, CLASSES, hidden)
@@ -155,11 +158,14 @@ class Digits:
         x, y = _images()
         train, test = _divided(np.random.default_rng(seed))
         self._train, self._test = (x[train], y[train]), (x[test], y[test])
+        self._by_branch = by_branch
+        self._branches: dict[str, str] = {}
         self._owned: dict[str, tuple[Rows, Rows]] = {}
         self._poison: Poison | None = None
 
     def place(self, device: str, branch: str) -> None:
-        """All branches read the same digits."""
+        """All branches read the same digits, unless ``by_branch``."""
+        self._branches[device] = branch
 
     def poisoned(self, poison: Poison) -> Self:
         """Labels 9 - y, or every other row with the trigger and the label zero."""
@@ -196,7 +202,10 @@ class Digits:
         """The device's training rows, and held-out rows in the same mixture of classes."""
         if device not in self._owned:
             rng = np.random.default_rng(seed_of("share", self._seed, device))
-            mixture = rng.dirichlet(np.full(CLASSES, self._alpha))
+            draw = rng
+            if self._by_branch:
+                draw = np.random.default_rng(seed_of("share", self._seed, self._branches.get(device, "/")))
+            mixture = draw.dirichlet(np.full(CLASSES, self._alpha))
             drawn = (
                 self._draw(self._train, mixture, self._rows, rng),
                 self._draw(self._test, mixture, 100, rng),

@@ -235,3 +235,11 @@ def test_the_simulator_needs_no_torch_until_a_language_model_learns() -> None:
         "assert not {'torch', 'transformers', 'sklearn'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], env=os.environ.copy(), check=True)
+
+
+def test_devices_of_one_branch_can_read_the_same_digits_and_other_branches_others() -> None:
+    digits = Digits(alpha=0.3, by_branch=True, rows=400)
+    for device, branch in (("a", "/left"), ("b", "/left"), ("c", "/right")):
+        digits.place(device, branch)
+    shares = {device: np.bincount(digits._of(device)[0][1], minlength=10) / 400 for device in "abc"}
+    assert np.abs(shares["a"] - shares["b"]).sum() < 0.3 < np.abs(shares["a"] - shares["c"]).sum()

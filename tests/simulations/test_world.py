@@ -367,3 +367,13 @@ def test_what_leaves_a_device_is_counted() -> None:
     assert sum(device.bytes_sent for device in devices) == world.bytes
     assert all(device.blob_bytes_sent > 0 for device in devices)
     assert world.handled > world.messages
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_branch_whose_members_have_never_met_the_root_hears_that_it_is_open(seed: int) -> None:
+    """Its members took the root, who works on another branch, for a stranger, and never got its opening."""
+    world, _ = watched(
+        seed, {"/": 0, "/law": 4, "/medical": 4}, policies=fast_preset(rule="median", min_updates=3)
+    )
+    world.start()
+    assert world.run(until=lambda: world.agreed("/law", 1) and world.agreed("/medical", 1), limit=60_000)
