@@ -34,20 +34,23 @@ async def confirm(stream: BufferedStream, protocol: str) -> None:
 
 
 async def answer(stream: BufferedStream, supported: Container[str]) -> str:
-    """Agree to the first protocol proposed that we support. Raises PeerRefused if there is none."""
+    """Agree to the first protocol proposed that we support. Raises PeerRefused if there is none, ConnectionLost where
+    the caller has gone meanwhile."""
     await _read_version(stream)
     await stream.send_all(_message(_VERSION))  # some callers wait for it before they propose
     protocol = await _read_text(stream)
     try:
         for _ in range(_PROPOSAL_LIMIT):
             if protocol in supported:
-                await stream.send_all(_message(protocol))
-                return protocol
+                break
             await stream.send_all(_message(_NOT_AVAILABLE))
             protocol = await _read_text(stream)
     except (PeerRefused, ConnectionLost):
         pass  # it sent its request together with the proposal, or hung up
-    raise PeerRefused("unknown-protocol", "A peer proposed only protocols that we do not speak")
+    if protocol not in supported:
+        raise PeerRefused("unknown-protocol", "A peer proposed only protocols that we do not speak")
+    await stream.send_all(_message(protocol))
+    return protocol
 
 
 def _message(text: str) -> bytes:

@@ -49,6 +49,22 @@ async def test_a_caller_that_keeps_proposing_nonsense_is_let_go():
         await multistream.answer(BufferedStream(there), {"/noise"})
 
 
+class Gone(BufferedStream):
+    """A caller that hangs up once it has proposed: the version still reaches it, the agreement does not."""
+
+    async def send_all(self, data: bytes) -> None:
+        if b"multistream" not in data:
+            raise ConnectionLost("the stream was reset")
+        await super().send_all(data)
+
+
+async def test_a_caller_that_gives_up_after_proposing_a_known_protocol_has_done_nothing_wrong():
+    here, there = memory_stream_pair()
+    await here.send_all(multistream.proposal("/noise"))
+    with pytest.raises(ConnectionLost):
+        await multistream.answer(Gone(there), {"/noise"})
+
+
 @given(st.binary(min_size=1, max_size=400))
 def test_garbage_is_refused_and_never_raises_anything_else(garbage):
     async def main():
