@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from banyan.protocol.messages import Presence
@@ -22,9 +22,9 @@ GUESTS: Final = 64
 """Guests that a node remembers on one branch. Anybody can make keys for more; members it remembers all."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Member:
-    """A member or ``guest`` as its newest presence shows it; ``seen`` is its last sign of life (ms)."""
+    """A member or ``guest`` as its newest presence shows it; ``seen`` is its last sign of life (ms), which goes on."""
 
     node: str
     branch: str
@@ -48,6 +48,8 @@ class Members:
         self._grants: dict[str, dict[tuple[str, int], Credential]] = {}
         self._met: set[str] = set()
         self._worked: dict[str, int] = {}
+        self._near: dict[str, frozenset[str]] = {}
+        self._near_state: tuple[int, int] | None = None
         self._guests: dict[str, tuple[str, int]] = {}
         self.version = 0
         """Rises whenever somebody comes or goes."""
@@ -138,7 +140,7 @@ class Members:
             self._worked[node] = max(time, self._worked.get(node, 0))
             member = self._members.get(node)
             if member is not None and member.seen < time:
-                self._members[node] = replace(member, seen=time)
+                member.seen = time
 
     def last_sign(self, node: str, shown: int) -> int:
         """When ``node`` last gave a sign of life, if its newest presence is of ``shown`` (ms)."""
@@ -175,11 +177,23 @@ class Members:
     def __iter__(self) -> Iterator[Member]:
         return iter(self._members.values())
 
-    def near(self, now: int, above: str) -> set[str]:
-        """Members at ``above`` or below it with a fresh sign of life."""
-        oldest = now - self._charter.gossip.presence_lifetime
-        within = {branch for branch in {m.branch for m in self._members.values()} if covers(above, branch)}
-        return {m.node for m in self._members.values() if m.seen >= oldest and m.branch in within}
+    def near(self, now: int, above: str) -> frozenset[str]:
+        """Members at ``above`` or below it with a fresh sign of life, looked up anew once a presence interval, and
+        whenever somebody comes or goes."""
+        state = (self.version, now // self._charter.gossip.presence_interval)
+        if state != self._near_state:
+            self._near_state = state
+            self._near.clear()
+        known = self._near.get(above)
+        if known is None:
+            oldest = now - self._charter.gossip.presence_lifetime
+            within = {
+                branch for branch in {m.branch for m in self._members.values()} if covers(above, branch)
+            }
+            known = self._near[above] = frozenset(
+                m.node for m in self._members.values() if m.seen >= oldest and m.branch in within
+            )
+        return known
 
     def live(self, now: int, branch: str | None = None) -> list[Member]:
         """Members with a fresh sign of life, sorted by id; of one branch if given. Quarantined ones never count."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from banyan.security.errors import Refused
 from banyan.security.scope import is_path
 
-__all__ = ["ROOT", "PathRefused", "check_path", "parent_of", "path_to"]
+__all__ = ["ROOT", "PathRefused", "check_path", "children_in", "parent_of", "path_to"]
 
 ROOT = "/"
 
@@ -29,6 +31,7 @@ def check_path(path: str) -> str:
     return path
 
 
+@lru_cache(maxsize=4096)
 def parent_of(path: str) -> str | None:
     """``/en/medical`` -> ``/en``; the root has none."""
     if path == ROOT:
@@ -36,6 +39,17 @@ def parent_of(path: str) -> str | None:
     return path.rsplit("/", 1)[0] or ROOT
 
 
+@lru_cache(maxsize=16)
+def children_in(branches: tuple[str, ...]) -> dict[str | None, tuple[str, ...]]:
+    """The children of each of ``branches`` that has any, in their order; not to be changed: it is made once a tree."""
+    children: dict[str | None, tuple[str, ...]] = {}
+    for path in branches:
+        above = parent_of(path)
+        children[above] = (*children.get(above, ()), path)
+    return children
+
+
+@lru_cache(maxsize=4096)
 def path_to(path: str) -> tuple[str, ...]:
     """Every branch from the root down to ``path``: ``/a/b`` -> ``("/", "/a", "/a/b")``."""
     above = parent_of(path)

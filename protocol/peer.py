@@ -69,7 +69,7 @@ from banyan.protocol.messages import (
 )
 from banyan.protocol.mixing import Mixer
 from banyan.protocol.neighbourhood import kin_of
-from banyan.protocol.paths import check_path, parent_of, path_to
+from banyan.protocol.paths import check_path, children_in, parent_of, path_to
 from banyan.protocol.reader import Reader
 from banyan.protocol.records import (
     MARK_BYTES,
@@ -107,6 +107,9 @@ SIGNS_OF_LIFE: Final = 4
 
 GUEST_MESSAGES: Final = 32
 """Messages of one guest that are answered between two syncs of our own: enough to catch up, too few to keep us busy."""
+
+AGEING: Final = (Presence, State)
+"""Records that say how things stand, and are forgotten once that is long ago."""
 
 STATE_LIFETIME: Final = 8
 """Deadlines that a state of a member that says nothing more is kept, at least a day in all."""
@@ -195,6 +198,7 @@ class Peer:
         self._lively: dict[tuple[NodeId, type[object]], tuple[int, int]] = {}
         self._talkative: Counter[NodeId] = Counter()
         self._restoring = False
+        self._children = children_in(charter.branches)
         self._own = frozenset(self._followed_branches())
         """The branches that we follow whatever seats we have."""
         self._left: list[str] = []
@@ -540,6 +544,8 @@ class Peer:
         return None
 
     def _is_old(self, record: Record) -> bool:
+        if type(record.body) not in AGEING:
+            return False
         lifetime = self._lifetime(record)
         return lifetime is not None and self._age(record) > lifetime
 
@@ -552,7 +558,7 @@ class Peer:
 
     def _is_too_lively(self, record: Record) -> bool:
         """Whether its author says something new so often that passing it all on would flood the network."""
-        if self._lifetime(record) is None:
+        if type(record.body) not in AGEING:
             return False
         key, interval = (record.envelope.author, type(record.body)), self.charter.gossip.presence_interval
         since, count = self._lively.get(key, (self.now, 0))
@@ -564,6 +570,8 @@ class Peer:
         return count >= SIGNS_OF_LIFE
 
     def _is_forgotten(self, record: Record) -> bool:
+        if type(record.body) not in AGEING:
+            return False
         author = record.envelope.author
         if self._is_guests(record) and author != self.me and not self.members.is_guest(author):
             return True  # its place is another's now
@@ -573,7 +581,9 @@ class Peer:
     def _is_guests(self, record: Record) -> bool:
         """Whether a guest shows with this that it is there."""
         body = record.body
-        return isinstance(body, Presence | State) and is_guest(body.credential, self.charter)
+        if self.charter.admission != "open" or not isinstance(body, Presence | State):
+            return False
+        return is_guest(body.credential, self.charter)
 
     def _check(self, record: Record) -> None:
         body, author = record.body, record.envelope.author
@@ -726,7 +736,9 @@ class Peer:
                 return
             to = self._neighbours(record.topic, but)
             if isinstance(record.body, Presence) and not mine:
-                to = to[: max(1, len(to) // 2)]  # a sign of life is not urgent: sync brings it to the rest
+                to = to[:1]  # a sign of life is not urgent: sync brings it to the rest
+            elif isinstance(record.body, CertifiedRelease) and not mine and self._is_from_above(record.topic):
+                to = to[: max(1, len(to) // 2)]
             root = self.charter.roots[0]
             if mine and root not in (self.me, *to) and self._is_opening(record.topic):
                 to.append(root)
@@ -737,6 +749,12 @@ class Peer:
         """Whether we follow a branch only because the first root follows all: passing on what happens in every branch
         would cost it more the more branches there are."""
         return path in self._own and not covers(path, self._settings.branch)
+
+    def _is_from_above(self, path: str) -> bool:
+        """Whether we only follow a branch that we work below: its news changes what our next training starts from, and
+        no round waits for that."""
+        followed = self.branches.get(path)
+        return followed is not None and path != self._settings.branch and not followed.on_committee
 
     def _is_opening(self, topic: str) -> bool:
         """Whether the first root waits for what ``topic`` brings, to open the branch or the one above it."""
@@ -777,7 +795,7 @@ class Peer:
         if topic.endswith("~"):
             return self._mixing(topic[:-1])
         below = topic if topic.startswith("/") else "/"
-        near = self.members.near(self.now, below)
+        near = set(self.members.near(self.now, below))
         for path, branch in self.branches.items():
             if covers(below, path) or path == parent_of(below):
                 near.update(branch.chain.committee)
@@ -846,9 +864,7 @@ class Peer:
         self._talkative.clear()
         if everyone:
             self.compare_with(self._rng.choice(everyone))
-        own = self._learner.update
-        if own is not None and not self.branches[self._settings.branch].on_committee:
-            self._push(own, but=())
+        self._say_again()
         for path, branch in [*self.branches.items()]:
             self.records.drop_where(path, self._is_forgotten)
             branch.retry()
@@ -864,14 +880,25 @@ class Peer:
         jitter = self._rng.randrange(1 + gossip.sync_interval // 4)
         self.do(SetTimer("sync", self.now + gossip.sync_interval - jitter))
 
+    def _say_again(self) -> None:
+        """Our update has waited for its release for a sync interval: it may have got lost on its way."""
+        own = self._learner.update
+        if own is None or self.branches[self._settings.branch].on_committee:
+            return
+        if self.now - own.envelope.time >= self.charter.gossip.sync_interval:
+            self._push(own, but=())
+
     def _open_branches(self) -> None:
         """The charter's first root opens a branch once enough members are there and nobody new came lately."""
         closed = sorted(path for path, branch in self.branches.items() if branch.chain.head is None)
         if self.me != self.charter.roots[0] or self.mixer.is_rule or not closed:
             return
         here: dict[str, list[Seat]] = {}
+        guests: Counter[str] = Counter()
         for member in self.members.live(self.now):
-            if not member.guest:
+            if member.guest:
+                guests[member.branch] += 1
+            else:
                 here.setdefault(member.branch, []).append(Seat(member.node, 0, member.branch))
         for path in closed:
             if self.now - self._newcomer.get(path, 0) < self.charter.gossip.sync_interval:
@@ -879,7 +906,8 @@ class Peer:
             branch, members = self.branches[path], here.get(path, [])
             children = [self.branches[c].chain.head for c in self._children_of(path) if c in self.branches]
             ready = [head for head in children if head is not None and head.height > 0]
-            if self._gathered(path) + len(ready) >= branch.need and (members or ready):
+            gathered = len(members) + min(guests[path], self.charter.round.f)
+            if gathered + len(ready) >= branch.need and (members or ready):
                 delegates = [
                     Seat(member, 0, head.branch)
                     for head in ready
@@ -958,8 +986,8 @@ class Peer:
             return set(self.charter.branches)
         return {*path_to(check_path(self._settings.branch)), *self.mixer.branches}
 
-    def _children_of(self, path: str) -> list[str]:
-        return [each for each in self.charter.branches if parent_of(each) == path]
+    def _children_of(self, path: str) -> tuple[str, ...]:
+        return self._children.get(path, ())
 
     def _topics(self) -> list[str]:
         running = [committee_topic(path) for path, branch in self.branches.items() if branch.on_committee]

@@ -235,8 +235,8 @@ class Records:
         return known
 
     def drop_where(self, topic: str, obsolete: Callable[[Record], bool]) -> list[Record]:
-        """Forget the records of ``topic`` that are ``obsolete``; returns them."""
-        gone = [record for record in self.of(topic) if obsolete(record)]
+        """Forget the records of ``topic`` that are ``obsolete``; returns them in the order in which they came."""
+        gone = [record for record in self._topics.get(topic, {}).values() if obsolete(record)]
         for record in gone:
             self.remove(record)
         return gone

@@ -94,6 +94,7 @@ class Round:
     candidates: dict[str, Candidate] = field(default_factory=dict)
     children: dict[str, Child] = field(default_factory=dict)
     turns: int = 0
+    _expected: frozenset[str] | None = None
 
     @property
     def height(self) -> int:
@@ -195,10 +196,12 @@ class Round:
             here = [each for each in here if not each.guest]
         return here, guests
 
-    def expected(self) -> set[str]:
+    def expected(self) -> frozenset[str]:
         """Who should have a say: the direct members on the roster and the children that ever had one."""
-        direct = {seat.member for seat in self.base.roster if seat.speaks_for == self.base.branch}
-        return direct | {child.branch for child in self.base.children}
+        if self._expected is None:
+            direct = {seat.member for seat in self.base.roster if seat.speaks_for == self.base.branch}
+            self._expected = frozenset(direct | {child.branch for child in self.base.children})
+        return self._expected
 
     def left_out(
         self, used: Iterable[Contribution], quarantined: Mapping[str, Reason]
@@ -227,9 +230,15 @@ class Round:
     def ready(self, now: int, quarantined: Mapping[str, Reason]) -> bool:
         """Whether to close: the quorum is there, and everybody has reported or the deadline has passed. No round
         waits for a guest: a crowd could make every one last until its deadline."""
-        if self.opened is None or self.count(quarantined) < self.need:
+        if self.opened is None:
             return False
-        if now >= self.opened + self.deadline:
+        due = now >= self.opened + self.deadline
+        heard = len(self.candidates) + len(self.children) + len(quarantined)
+        if not due and heard < len(self.expected()):
+            return False  # somebody is missing, whoever it is: this is asked at every update of a round
+        if self.count(quarantined) < self.need:
+            return False
+        if due:
             return True
         awaited = any(each.is_awaited for each in self.candidates.values())
         return not awaited and not self.missing(quarantined)

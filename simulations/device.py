@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from banyan.simulations.world import World
 
 __all__ = ["Device"]
+
+DURABLE: Final = (PutRecord, DropRecords, PutState)
 
 
 class Device:
@@ -114,7 +116,8 @@ class Device:
         if self.attack is not None:
             effects = self.attack.lie(effects)
         for effect in effects:  # the rule of order: first what must be durable
-            self._persist(effect)
+            if type(effect) in DURABLE:
+                self._persist(effect)
         for effect in effects:
             self._perform(effect)
 

@@ -72,13 +72,14 @@ class Network:
         """When (ms from ``now``) a message of ``size`` bytes from ``a`` reaches ``b``: usually once, sometimes never
         or twice."""
         conditions, rng = self.conditions, self._rng
-        if not self.reaches(a, b) or rng.random() < conditions.loss:
+        if not self.reaches(a, b) or (conditions.loss and rng.random() < conditions.loss):
             return []
         if self.burst and rng.random() < self.burst:
             return []
-        copies = 2 if rng.random() < conditions.duplication else 1
         sent = self._uplink(a, size, now)
-        return [sent + self._travel(a, b) for _ in range(copies)]
+        if conditions.duplication and rng.random() < conditions.duplication:
+            return [sent + self._travel(a, b), sent + self._travel(a, b)]
+        return [sent + self._travel(a, b)]
 
     def transfer(self, size: int, source: str = "", receiver: str = "", now: int = 0) -> int:
         """How long a blob of ``size`` bytes takes."""
@@ -86,13 +87,14 @@ class Network:
 
     def _uplink(self, node: str, size: int, now: int) -> int:
         """ms until the last byte has left ``node``, behind all that it is sending already."""
-        free = max(self._free.get(node, 0.0), now) + size / self.conditions.rate
-        self._free[node] = free
+        free = self._free.get(node, 0.0)
+        free = self._free[node] = (free if free > now else now) + size / self.conditions.rate
         return int(free) - now
 
     def _travel(self, a: str, b: str) -> int:
         conditions, rng = self.conditions, self._rng
-        delay = rng.randint(*conditions.latency)
+        least, most = conditions.latency
+        delay = least + int(rng.random() * (most + 1 - least))
         if conditions.distance:
             delay += self._away(a) + self._away(b)
         if conditions.jitter:

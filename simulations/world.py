@@ -6,6 +6,7 @@ import hashlib
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from banyan.aggregation.encoding import EncodedVector
@@ -210,9 +211,10 @@ class World:
     def deliver(self, sender: str, receiver: str, data: bytes) -> None:
         self.messages += 1
         self.bytes += len(data)
-        if receiver in self.devices:
+        device = self.devices.get(receiver)
+        if device is not None:
             for delay in self.network.delays(sender, receiver, len(data), self.clock.now):
-                self.clock.after(delay, lambda: self.devices[receiver].receive(sender, data))
+                self.clock.after(delay, partial(device.receive, sender, data))
 
     def serve(self, source: str, receiver: str, digest: bytes) -> bytes | None:
         """The blob, if ``source`` is up, in reach, has it and gives it."""

@@ -46,10 +46,12 @@ class Quadratic:
         self._rate = np.float32(rate)
         self._root = np.random.default_rng(seed).standard_normal(dimension, dtype=np.float32)
         self._branches: dict[str, str] = {}
+        self._wishes: dict[str, Vector] = {}  # drawn once: they are asked for three times a device and round
         self._side = np.float32(1)
 
     def place(self, device: str, branch: str) -> None:
         self._branches[device] = branch
+        self._wishes.pop(device, None)
 
     def poisoned(self, poison: Poison) -> Self:
         """Flipped labels become the opposite wish; a quadratic has no rows for a trigger."""
@@ -68,8 +70,11 @@ class Quadratic:
 
     def wish(self, device: str) -> Vector:
         """The model that would serve ``device`` best."""
-        own = self._spread * self._gaussian(device)
-        return self._side * (self.centre(self._branches.get(device, "/")) + own)
+        known = self._wishes.get(device)
+        if known is None:
+            centre = self.centre(self._branches.get(device, "/"))
+            known = self._wishes[device] = centre + self._spread * self._gaussian(device)
+        return self._side * known
 
     def optimum(self, branch: str, *, below: bool = False, devices: Iterable[str] | None = None) -> Vector:
         """The model with the least mean loss over the devices of ``branch`` (or of all below it, too; or of those

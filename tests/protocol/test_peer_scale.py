@@ -227,3 +227,45 @@ def test_the_first_root_does_not_pass_on_what_happens_in_branches_that_are_not_i
     peer._push(certified(tree, "/a"), but=())
     assert [effect for effect in peer._out if isinstance(effect, Send)]
     peer._out.clear()
+
+
+def test_a_release_from_above_goes_to_half_as_many_as_one_of_the_own_branch(tree: World) -> None:
+    fanout = tree.charter.gossip.fanout
+    device = next(d for d in ordinary(tree) if not any(b.on_committee for b in peer_of(d).branches.values()))
+    peer, sent = peer_of(device), []
+    for path in ("/", device.settings.branch):
+        record = peer.records.at("release", path, peer.branches[path].chain.height)
+        assert record is not None and len(peer._near(path)) >= fanout
+        peer._push(record, but=())
+        sent.append(sum(len(effect.to) for effect in peer._out if isinstance(effect, Send)))
+        peer._out.clear()
+    assert sent == [fanout // 2, fanout]
+
+
+def test_a_presence_of_another_is_passed_on_to_one(tree: World) -> None:
+    device = ordinary(tree)[0]
+    peer, path = peer_of(device), device.settings.branch
+    record = next(
+        r for r in peer.records.of(path) if isinstance(r.body, Presence) and r.envelope.author != peer.me
+    )
+    peer._push(record, but=(record.envelope.author,))
+    assert [len(effect.to) for effect in peer._out if isinstance(effect, Send)] == [1]
+    peer._out.clear()
+
+
+def test_an_update_is_pushed_again_once_its_round_has_lasted_a_sync_interval(tree: World) -> None:
+    def announced(device: Device) -> bool:
+        peer = peer_of(device)
+        return not peer.branches[device.settings.branch].on_committee and peer._learner.update is not None
+
+    assert tree.run(until=lambda: any(map(announced, ordinary(tree))))
+    peer = peer_of(next(filter(announced, ordinary(tree))))
+    update = peer._learner.update
+    assert update is not None
+    peer.now = update.envelope.time + tree.charter.gossip.sync_interval - 1
+    peer._say_again()
+    assert not peer._out
+    peer.now += 1
+    peer._say_again()
+    assert [effect.data for effect in peer._out if isinstance(effect, Send)] == [update.envelope.data]
+    peer._out.clear()
