@@ -67,6 +67,10 @@ class Chain:
     def proof(self, height: int) -> CertifiedRelease | None:
         return self._proofs.get(height)
 
+    def __len__(self) -> int:
+        """How many releases are here."""
+        return len(self._releases)
+
     def releases(self) -> Iterator[Release]:
         return iter(self._releases)
 

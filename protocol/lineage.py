@@ -6,7 +6,7 @@ release of the branch above that counted it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from statistics import median
@@ -105,38 +105,44 @@ class Lineage:
 
     # ------------------------------------------------------------------------------------ the graph
 
-    def pages(self, path: str) -> list[dict[str, object]]:
-        """The releases of ``path``, oldest first, JSON-ready, with their edges to other branches."""
+    def pages(
+        self, path: str, newest: int | None = None, only: Collection[bytes] | None = None
+    ) -> list[dict[str, object]]:
+        """The ``newest`` releases of ``path`` (None: all), oldest first, JSON-ready, with edges to other branches;
+        ``only`` those of these digests, since each page costs as much as a certificate's signatures."""
         branch = self._host.branches.get(path)
         if branch is None:
             return []
-        counted_in = {
+        above = {
             child.release: release
             for child, release in self._counted(parent_of(path))
             if child.branch == path
         }
+        releases = [each for each in branch.chain.releases() if only is None or each.digest in only]
         return [
-            page
+            branch.page(release)
             | {
                 "counted": [_name(child) for child in _children(release)],
-                "counted_in": _name(above) if (above := counted_in.get(release.digest)) is not None else None,
+                "counted_in": _name(above[release.digest]) if release.digest in above else None,
                 "reported": self._reported(release),
             }
-            for release, page in zip(branch.chain.releases(), branch.history(), strict=True)
+            for release in (releases if newest is None else releases[-newest:])
         ]
 
-    def neighbours(self, path: str) -> list[dict[str, object]]:
-        """The releases of other branches that an edge joins to one of ``path``, as :meth:`pages`."""
-        joined: set[object] = {
-            each["release"]
-            for page in self.pages(path)
-            for each in (*page["counted"], *filter(None, [page["counted_in"]]))  # type: ignore[misc]
-        }
-        return [page for page in self.elsewhere(path) if page["release"] in joined]
+    def neighbours(self, path: str, newest: int | None = None) -> list[dict[str, object]]:
+        """The releases of other branches that an edge joins to one of the ``newest`` of ``path``, as :meth:`pages`."""
+        branch = self._host.branches.get(path)
+        shown = [*branch.chain.releases()] if branch is not None else []
+        shown = shown[-newest:] if newest is not None else shown
+        names = {release.digest for release in shown}
+        joined = {child.release for release in shown for child in _children(release)}
+        joined |= {above.digest for child, above in self._counted(parent_of(path)) if child.release in names}
+        return self.elsewhere(path, joined)
 
-    def elsewhere(self, path: str) -> list[dict[str, object]]:
-        """Every release of every other branch that this node follows, as :meth:`pages`."""
-        return [page for other in sorted(self._host.branches) if other != path for page in self.pages(other)]
+    def elsewhere(self, path: str, only: Collection[bytes] | None = None) -> list[dict[str, object]]:
+        """Every release of every other branch that this node follows, or ``only`` these, as :meth:`pages`."""
+        others = (other for other in sorted(self._host.branches) if other != path)
+        return [page for other in others for page in self.pages(other, only=only)]
 
     def _counted(self, path: str | None) -> Iterator[tuple[ChildHead, Release]]:
         branch = self._host.branches.get(path) if path is not None else None

@@ -30,6 +30,7 @@ from banyan.protocol.effects import (
     MessageReceived,
     Mixed,
     NodeId,
+    Path,
     PeerConnected,
     PeerLost,
     PutRecord,
@@ -903,15 +904,8 @@ class Peer:
         """Pin this device to a release of its branch, or (None) let it use the head again."""
         if revision is None:
             self.pin.let_go()
-            return
-        release = self.lineage.find(str(revision))
-        if release.branch != self._settings.branch:
-            raise Refused(
-                "other-branch",
-                f"{name_of(release)} is a release of another branch than {self._settings.branch}",
-                f"Work on that branch first: `banyan train --branch {release.branch}`",
-            )
-        self.pin.hold(parts_of(self.lineage.path_of(release)))
+        else:
+            self.pin.hold(parts_of(self.lineage.path_of(self.pinnable(str(revision)))))
 
     def _aim(self, trains: bool, target: int | None) -> None:
         self._learner.aim(trains, target)
@@ -1010,9 +1004,30 @@ class Peer:
         """The releases that :attr:`model` is the sum of where it does not come from mixing, from the root down."""
         return self.pin.parts or parts_of(self.lineage.heads(self._settings.branch))
 
-    def history(self, path: str) -> list[dict[str, object]]:
-        """The certified releases of a branch, oldest first, JSON-ready."""
-        return self.lineage.pages(path)
+    @property
+    def branch(self) -> Path:
+        """The branch that this node works on."""
+        return self._settings.branch
+
+    def pinnable(self, revision: str) -> Release:
+        """The release that ``revision`` names, if this node can be pinned to it.
+
+        Raises:
+            RevisionRefused: it names none, or several.
+            Refused: ``other-branch``: it is not of the branch that this node works on.
+        """
+        release = self.lineage.find(revision)
+        if release.branch != self.branch:
+            raise Refused(
+                "other-branch",
+                f"{name_of(release)} is a release of another branch than {self.branch}, on which this node works",
+                f"Choose one from `banyan log {self.branch}`",
+            )
+        return release
+
+    def history(self, path: str, newest: int | None = None) -> list[dict[str, object]]:
+        """The ``newest`` certified releases of a branch (None: all), oldest first, JSON-ready."""
+        return self.lineage.pages(path, newest)
 
     def keep(self) -> set[Digest]:
         """Blobs that must stay in the store: heads, the running round's and archived updates, what we carry."""

@@ -104,7 +104,7 @@ class Pin:
     def hold(self, parts: tuple[Part, ...]) -> None:
         """Pin the device to the model of ``parts`` as soon as its blobs are here."""
         self._wanted = parts
-        self._missing = self.keep().intersection(part.adapter for part in parts)
+        self._missing = {part.adapter for part in parts} - {b""}
         for part in parts:
             self._fetch(part)  # even those that seem to be here: a collection may just have taken one
         self._settle()

@@ -1,6 +1,6 @@
 """How people name a release, as in git: ``/en@12``, ``/en`` (its head), ``/en~2`` (two before it), ``9ab3f1c2``.
 
-Without a path ``@12`` and ``~2`` are of the node's own branch.
+Without a path ``@12``, ``@`` and ``@~2`` are of the node's own branch. (A shell takes a bare ``~2`` for itself.)
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SHOWN: Final = 5
 """Candidates that a refusal names at most."""
 
 _SHAPE: Final = re.compile(
-    rf"(?:(?P<id>[0-9a-f]{{{LEAST_DIGITS},64}})|(?P<path>/[^@~]*)?(?:@(?P<height>\d{{1,12}}))?)(?:~(?P<back>\d{{0,12}}))?"
+    rf"(?:(?P<id>[0-9a-f]{{{LEAST_DIGITS},64}})|(?P<path>/[^@~]*)?(?:@(?P<height>\d{{0,12}}))?)(?:~(?P<back>\d{{0,12}}))?"
 )
 
 
@@ -60,7 +60,7 @@ def resolve(text: str, own: str, branches: Mapping[str, Followed]) -> Release:
     if found["id"]:
         release = _by_id(found["id"], branches)
     else:
-        release = _by_place(found["path"] or own, found["height"], branches)
+        release = _by_place(found["path"] or own, found["height"] or None, branches)
     back = found["back"]
     return release if back is None else _before(release, int(back or 1), branches[release.branch].chain)
 
@@ -98,7 +98,9 @@ def _by_place(path: str, height: str | None, branches: Mapping[str, Followed]) -
     head = chain.head
     release = head if height is None else chain.at(int(height))
     if head is None:
-        raise RevisionRefused("unknown-release", f"{path} has no release yet")
+        raise RevisionRefused(
+            "unknown-release", f"{path} has no release yet", "See `banyan status` for what it waits for"
+        )
     if release is None:
         raise RevisionRefused(
             "unknown-release",

@@ -49,6 +49,8 @@ def named(text: str, branches: dict[str, Followed]) -> tuple[str, int]:
         ("/@0", ("/", 0)),
         ("/", ("/", 3)),
         ("@2", ("/en", 2)),
+        ("@", ("/en", 5)),
+        ("@~2", ("/en", 3)),
         ("~1", ("/en", 4)),
         (" /EN@2 ", ("/en", 2)),
     ],
