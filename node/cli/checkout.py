@@ -65,7 +65,7 @@ def checkout(
         print(json.dumps(asked))
     elif release is not None:
         print(
-            f"Pinned to {named(asked)}: this node serves and exports that release, and takes part as before.\n"
+            f"Pinned to {named(asked)}.\nThis node serves and exports that release, and takes part as before.\n"
             "Back to the newest: banyan checkout --latest"
         )
     elif was := asked["was"]:
