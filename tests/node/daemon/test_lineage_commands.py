@@ -14,11 +14,11 @@ from banyan.node.learning.layout import Layout
 
 
 @pytest.fixture
-def banyan(grove, capsys):
+def banyan(tmp_path, capsys):
     """Run a command line against a node by its number, as its owner would; gives exit code, output and errors."""
 
     async def call(number, *arguments):
-        line = [*map(str, arguments), "--home", str(grove.home(number).root)]
+        line = [*map(str, arguments), "--home", str(tmp_path / f"node{number}")]
         code = await trio.to_thread.run_sync(run, line)
         captured = capsys.readouterr()
         return code, captured.out, captured.err
@@ -139,3 +139,21 @@ async def test_an_adapter_that_nobody_has_any_more_is_neither_pinned_nor_exporte
             assert "newest" in errors
         assert daemons[1].member.driver.peer.pin.status() is None
         assert not (tmp_path / "x").exists()
+
+
+async def test_a_node_that_mixes_exports_its_own_model_and_has_nothing_to_go_back_to(
+    village, banyan, wait_until, fast_clock, tmp_path
+):
+    village.join(1)
+    async with village.running(0, 1, training__data=str(village.data)) as daemons:
+        await wait_until(lambda: all(daemon.events.after(0, 999, "model-mixed") for daemon in daemons))
+        code, out, errors = await banyan(1, "export", "--to", tmp_path / "own")
+        assert code == 0, errors
+        assert "this node's own model, which it mixes" in out
+        away = np.linalg.norm(exported(tmp_path / "own", village.charter.adapter) - village.goal)
+        assert away < 0.8 * np.linalg.norm(village.goal)
+        for arguments in (("checkout", "@"), ("export", "--branch", "/", "--to", tmp_path / "x")):
+            code, _, errors = await banyan(1, *arguments)
+            assert code == 1
+            assert "/ has no release" in errors
+        assert "its members mix their models" in (await banyan(1, "log"))[1]
