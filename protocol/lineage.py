@@ -6,6 +6,7 @@ release of the branch above that counted it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -98,8 +99,10 @@ class Lineage:
         )
         known = [(u.loss_before, u.loss_after) for u in updates]
         pairs = [(one, other) for one, other in known if one is not None and other is not None]
-        if pairs:
-            before, after = (float(median(losses)) for losses in zip(*pairs, strict=True))
+        if not pairs:
+            return
+        before, after = (median(losses) for losses in zip(*pairs, strict=True))
+        if math.isfinite(before) and math.isfinite(after):  # half the sum of two very large lies is not
             losses = self._losses[head.digest] = Losses(before, after, len(pairs))
             self._host.do(PutState(PREFIX + head.digest.hex(), canonical.encode(to_plain(losses))))
 

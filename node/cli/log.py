@@ -83,17 +83,8 @@ def _chosen(answer: Mapping[str, Any], limit: int | None, everything: bool) -> l
     """The releases to show, oldest first: the branch's own and those joined to them, or the newest of all."""
     from banyan.node.cli.graph import newest_first
 
-    own = answer["releases"]
-    if everything:
-        return newest_first([*own, *answer["others"]])[:limit][::-1]
-    names = {page["release"] for page in own}
-    names |= {each["release"] for page in own for each in page["counted"]}
-    joined = [
-        page
-        for page in answer["others"]
-        if page["release"] in names or any(each["release"] in names for each in page["counted"])
-    ]
-    return [*own, *joined]
+    pages = [*answer["releases"], *answer["others"]]
+    return newest_first(pages)[:limit][::-1] if everything else pages
 
 
 def _norms(home: Home, pages: list[Page]) -> dict[str, float]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from statistics import median
 
+import numpy as np
 import pytest
 
 from banyan.protocol.events import UpdatePublished
 from banyan.simulations.device import Device
+from banyan.simulations.tasks import Quadratic
 from banyan.simulations.world import World, fast_preset
 
 
@@ -85,3 +87,19 @@ def test_losses_on_disk_that_cannot_be_read_are_let_go(world: World, device: Dev
     device.state["reported|" + "00" * 32] = b"\xff" * 500
     device.start()
     assert any(page["reported"] for page in pages(device, "/en"))
+
+
+class Boastful(Quadratic):
+    """Its losses are numbers, but half the sum of two of them is none."""
+
+    def loss(self, device: str, model: np.ndarray) -> float:
+        return 1.7e308
+
+
+def test_losses_too_large_for_a_median_end_no_round_and_are_not_kept() -> None:
+    world = World(7, {"/": 4}, fast_preset(f=0, rule="mean", min_updates=4), task=Boastful())
+    world.start()
+    assert world.run(until=lambda: world.agreed("/", 3))
+    used = [(len(page["used"]), page["reported"]) for device in world.live() for page in pages(device, "/")]
+    assert any(count % 2 == 0 for count, _ in used if count)
+    assert not any(reported for count, reported in used if count % 2 == 0)
