@@ -98,11 +98,8 @@ class Branch:
             }
         return status
 
-    def history(self) -> list[dict[str, object]]:
-        """The releases, oldest first, JSON-ready."""
-        return [self._page(release) for release in self.chain.releases()]
-
-    def _page(self, release: Release) -> dict[str, object]:
+    def page(self, release: Release) -> dict[str, object]:
+        """One release of the history, JSON-ready."""
         proof = self.chain.proof(release.height)
         return {
             "branch": self.path,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 
 from banyan.protocol.agreement import quorum_of
@@ -49,12 +50,26 @@ class Chain:
         place = height - self._releases[0].height if self._releases else -1
         return self._releases[place] if 0 <= place < len(self._releases) else None
 
+    @property
+    def first(self) -> int:
+        """The height of the oldest release here; -1 before the opening."""
+        return self._releases[0].height if self._releases else -1
+
+    def at_time(self, time: int) -> Release | None:
+        """The newest release that is no newer than ``time`` (ms): times never fall along a branch."""
+        place = bisect_right(self._releases, time, key=lambda release: release.time)
+        return self._releases[place - 1] if place else None
+
     def lineage(self, most: int) -> list[bytes]:
         """The digests of the newest ``most`` releases, from the head backwards."""
         return [release.digest for release in self._releases[: -most - 1 : -1]]
 
     def proof(self, height: int) -> CertifiedRelease | None:
         return self._proofs.get(height)
+
+    def __len__(self) -> int:
+        """How many releases are here."""
+        return len(self._releases)
 
     def releases(self) -> Iterator[Release]:
         return iter(self._releases)

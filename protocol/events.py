@@ -23,9 +23,12 @@ __all__ = [
     "MixingWaiting",
     "ModelMixed",
     "NodeQuarantined",
+    "PinFailed",
     "ProposalRefused",
     "ReleaseAudited",
     "ReleaseCertified",
+    "ReleasePinned",
+    "ReleaseUnpinned",
     "RoundClosing",
     "RoundWaiting",
     "ServiceRestarted",
@@ -160,6 +163,34 @@ class ReleaseAudited(Event):
     release: str
     problem: str
     weights: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReleasePinned(Event):
+    """This node now serves and exports this release, whatever the branch's head is."""
+
+    branch: str
+    height: int
+    release: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseUnpinned(Event):
+    """This node was pinned to this release and uses the branch's head again."""
+
+    branch: str
+    height: int
+    release: str
+
+
+@dataclass(frozen=True, slots=True)
+class PinFailed(Event):
+    """This node could not be pinned to this release and goes on as it was; ``why`` says what is missing."""
+
+    branch: str
+    height: int
+    release: str
+    why: str
 
 
 @dataclass(frozen=True, slots=True)

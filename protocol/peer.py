@@ -30,6 +30,7 @@ from banyan.protocol.effects import (
     MessageReceived,
     Mixed,
     NodeId,
+    Path,
     PeerConnected,
     PeerLost,
     PutRecord,
@@ -49,6 +50,7 @@ from banyan.protocol.events import (
     NodeQuarantined,
 )
 from banyan.protocol.learner import Learner
+from banyan.protocol.lineage import Lineage
 from banyan.protocol.members import Members
 from banyan.protocol.messages import (
     CONTROL,
@@ -70,6 +72,7 @@ from banyan.protocol.messages import (
 from banyan.protocol.mixing import Mixer
 from banyan.protocol.neighbourhood import kin_of
 from banyan.protocol.paths import check_path, children_in, parent_of, path_to
+from banyan.protocol.pin import Part, Pin, parts_of
 from banyan.protocol.reader import Reader
 from banyan.protocol.records import (
     MARK_BYTES,
@@ -84,6 +87,7 @@ from banyan.protocol.records import (
 )
 from banyan.protocol.release import ChildHead, Release, Seat, committee_of, opening
 from banyan.protocol.replay import ReplayGuard
+from banyan.protocol.revision import name_of
 from banyan.protocol.sync import NO_RELEASES, Sync
 from banyan.security import canonical
 from banyan.security.admission import Reason, UpdateRefused
@@ -193,6 +197,8 @@ class Peer:
             self, settings.branch, settings.credential, settings.trains, settings.target_height
         )
         self.mixer = Mixer(self, settings.branch, settings.credential, self._learner, settings.neighbours)
+        self.lineage = Lineage(self, settings.branch)
+        self.pin = Pin(self, settings.branch)
         self._auditor = Auditor(self)
         self._newcomer: dict[str, int] = {}
         self._lively: dict[tuple[NodeId, type[object]], tuple[int, int]] = {}
@@ -216,6 +222,8 @@ class Peer:
         self._restoring = True
         self._learner.restore(state)
         self.mixer.restore(state)
+        self.lineage.restore(state)
+        self.pin.restore(state)
         kept: list[Record] = []
         for data in records:
             try:
@@ -254,6 +262,7 @@ class Peer:
                 for branch in [*self.branches.values()]:
                     branch.blob_fetched(event.digest, event.error)
                 self.mixer.blob_fetched(event.digest, event.error)
+                self.pin.blob_fetched(event.digest, event.error)
                 self._learner.train_if_due()
             case Inspected():
                 for branch in [*self.branches.values()]:
@@ -353,6 +362,7 @@ class Peer:
         self._follow_children(path)
         if self._restoring:
             return
+        self.lineage.note(head)
         self._archive(path, head.height)
         self._fetch_adapter(path)
         if path == self._settings.branch:
@@ -416,6 +426,10 @@ class Peer:
         asked = rings if again or path == self._settings.branch else rings[:1]
         drawn = [node for ring in asked for node in self._shuffled(ring)]
         return [node for node in dict.fromkeys(drawn) if node != self.me]
+
+    def holders(self, path: str) -> tuple[NodeId, ...]:
+        """Whom to ask for an old adapter of ``path``: whoever may have closed a round since, or serves it still."""
+        return tuple(self._sources(path, again=True))
 
     def _shuffled(self, nodes: Sequence[NodeId]) -> list[NodeId]:
         return self._rng.sample(nodes, len(nodes))
@@ -819,6 +833,7 @@ class Peer:
         for path in sorted(self.branches):
             self.branches[path].resume()
             self._fetch_adapter(path)
+        self.pin.fetch()
         self._show_presence()
         self._sync_once()
         self._learner.train_if_due()
@@ -875,6 +890,7 @@ class Peer:
             head = self.branches[path].chain.head
             if head is not None and head.adapter not in self._blobs:
                 self._fetch_adapter(path, again=True)
+        self.pin.fetch()
         self._blobs &= self.keep()
         self._open_branches()
         jitter = self._rng.randrange(1 + gossip.sync_interval // 4)
@@ -938,7 +954,8 @@ class Peer:
 
     def _command(self, command: Command) -> None:
         """Carry out a wish of the owner: ``train`` (rounds), ``target`` (height), ``pause``, ``addresses``
-        (comma-separated), ``revoke`` (subject, why), ``audit`` (branch, height), ``leave``.
+        (comma-separated), ``revoke`` (subject, why), ``audit`` (branch, height),
+        ``checkout`` (release, or None for the head), ``leave``.
 
         Raises:
             Refused, ValueError: it cannot be granted.
@@ -962,10 +979,19 @@ class Peer:
             self._take(self.publish(signed))
         elif command.name == "audit":
             self._auditor.begin(str(arguments["branch"]), int(arguments["height"] or 0))
+        elif command.name == "checkout":
+            self._check_out(arguments["release"])
         elif command.name == "leave":
             self.publish(replace(self._presence(), left=True))
         else:
             raise ValueError(f"unknown command {command.name!r}")
+
+    def _check_out(self, revision: object) -> None:
+        """Pin this device to a release of its branch, or (None) let it use the head again."""
+        if revision is None:
+            self.pin.let_go()
+        else:
+            self.pin.hold(parts_of(self.lineage.path_of(self.pinnable(str(revision)))))
 
     def _aim(self, trains: bool, target: int | None) -> None:
         self._learner.aim(trains, target)
@@ -1026,6 +1052,7 @@ class Peer:
             "target_height": self._learner.target,
             "training": self._learner.busy or self.mixer.is_training,
             "model": [digest.hex() for digest in self.model],
+            "pin": self.pin.status(),
             "members": [
                 {
                     "node": m.node,
@@ -1058,21 +1085,45 @@ class Peer:
 
     @property
     def model(self) -> tuple[Digest, ...]:
-        """The blobs whose sum is the model that this node serves and exports: its own where it mixes, else the
-        adapters of the heads along its path. Those of heads may still be on their way."""
-        if self.mixer.is_active:
+        """The blobs whose sum is the model that this node serves and exports: the one it is pinned to, its own where it
+        mixes, else the adapters of the heads along its path. Those of heads may still be on their way."""
+        if self.mixer.is_active and not self.pin.parts:
             return self.mixer.model
-        heads = (self.branches[path].chain.head for path in path_to(self._settings.branch))
-        return tuple(head.adapter for head in heads if head is not None and head.adapter)
+        return tuple(part.adapter for part in self.parts if part.adapter)
 
-    def history(self, path: str) -> list[dict[str, object]]:
-        """The certified releases of a branch, oldest first, JSON-ready."""
-        branch = self.branches.get(path)
-        return branch.history() if branch else []
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The releases that :attr:`model` is the sum of where it does not come from mixing, from the root down."""
+        return self.pin.parts or parts_of(self.lineage.heads(self._settings.branch))
+
+    @property
+    def branch(self) -> Path:
+        """The branch that this node works on."""
+        return self._settings.branch
+
+    def pinnable(self, revision: str) -> Release:
+        """The release that ``revision`` names, if this node can be pinned to it.
+
+        Raises:
+            RevisionRefused: it names none, or several.
+            Refused: ``other-branch``: it is not of the branch that this node works on.
+        """
+        release = self.lineage.find(revision)
+        if release.branch != self.branch:
+            raise Refused(
+                "other-branch",
+                f"{name_of(release)} is a release of another branch than {self.branch}, on which this node works",
+                f"Choose one from `banyan log {self.branch}`",
+            )
+        return release
+
+    def history(self, path: str, newest: int | None = None) -> list[dict[str, object]]:
+        """The ``newest`` certified releases of a branch (None: all), oldest first, JSON-ready."""
+        return self.lineage.pages(path, newest)
 
     def keep(self) -> set[Digest]:
         """Blobs that must stay in the store: heads, the running round's and archived updates, what we carry."""
-        kept = self._learner.keep() | self.mixer.keep() | self._auditor.keep()
+        kept = self._learner.keep() | self.mixer.keep() | self._auditor.keep() | self.pin.keep()
         for branch in self.branches.values():
             kept |= branch.keep()
         for record in self.records.all():

@@ -6,7 +6,23 @@ from typing import Annotated
 
 import typer
 
-from banyan.node.cli import audit, demo, doctor, found, invite, join, log, revoke, settings, status, train, up
+from banyan.node.cli import (
+    audit,
+    checkout,
+    demo,
+    diff,
+    doctor,
+    export,
+    found,
+    invite,
+    join,
+    log,
+    revoke,
+    settings,
+    status,
+    train,
+    up,
+)
 
 app = typer.Typer(
     name="banyan",
@@ -40,5 +56,21 @@ def _banyan(
     pass
 
 
-for module in (found, invite, join, up, train, status, log, audit, revoke, doctor, settings, demo):
+for module in (
+    found,
+    invite,
+    join,
+    up,
+    train,
+    status,
+    log,
+    diff,
+    checkout,
+    export,
+    audit,
+    revoke,
+    doctor,
+    settings,
+    demo,
+):
     module.register(app)

@@ -46,11 +46,11 @@ class Client:
 
     def get(self, path: str, **query: object) -> dict[str, Any]:
         """The JSON answer to ``GET path``."""
-        return self._ask("GET", path, query, None)
+        return self._ask("GET", path, query, None, TIMEOUT)
 
-    def post(self, path: str, body: Mapping[str, object]) -> dict[str, Any]:
-        """The JSON answer to ``POST path``."""
-        return self._ask("POST", path, {}, {key: value for key, value in body.items() if value is not None})
+    def post(self, path: str, body: Mapping[str, object], timeout: float = TIMEOUT) -> dict[str, Any]:
+        """The JSON answer to ``POST path``, waited for ``timeout`` seconds."""
+        return self._ask("POST", path, {}, body, timeout)
 
     def running(self) -> bool:
         """Whether a node answers."""
@@ -71,9 +71,14 @@ class Client:
             connection.close()
 
     def _ask(
-        self, method: str, path: str, query: Mapping[str, object], body: Mapping[str, object] | None
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, object],
+        body: Mapping[str, object] | None,
+        timeout: float,
     ) -> dict[str, Any]:
-        connection, answer = self._open(method, path, query, body, TIMEOUT)
+        connection, answer = self._open(method, path, query, body, timeout)
         try:
             plain = json.loads(answer.read())
         except (ValueError, OSError, http.client.HTTPException) as error:
@@ -104,7 +109,7 @@ class Client:
         except TimeoutError:
             connection.close()
             raise NodeRefused(
-                f"The node on {self._home.root} did not answer within {TIMEOUT:.0f} s", "Look at its log"
+                f"The node on {self._home.root} did not answer within {timeout:.0f} s", "Look at its log"
             ) from None
         except (OSError, http.client.HTTPException) as error:
             connection.close()

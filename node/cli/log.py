@@ -1,21 +1,32 @@
-"""``banyan log``: the history of a branch."""
+"""``banyan log``: the history of a branch, and how it hangs together with those above and below it."""
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import Annotated
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from banyan.node.cli.options import HomeOption, JsonOption
+
+if TYPE_CHECKING:
+    from banyan.node.cli.graph import Page
+    from banyan.node.home import Home
 
 EXAMPLES = """
 Examples:
 
     banyan log
 
-    banyan log /health/first_aid --json
+    banyan log /health/first_aid -n 5
+
+    banyan log --all      every branch that this node follows
+
+    banyan log --json | jq '.releases[-1].left_out'
 """
+
+#: Releases shown where nothing else is asked for.
+SHOWN = 20
 
 
 def register(app: typer.Typer) -> None:
@@ -25,45 +36,136 @@ def register(app: typer.Typer) -> None:
 
 def log(
     branch: Annotated[str | None, typer.Argument(show_default="the one this node works on")] = None,
+    number: Annotated[
+        int | None,
+        typer.Option("--number", "-n", min=1, help="The newest so many.", show_default="20; with --json all"),
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="The releases of every branch that this node follows.")
+    ] = False,
     home: HomeOption = None,
     json_: JsonOption = False,
 ) -> None:
-    """Show a branch's certified releases: who led and co-signed, what was used, what was left out and why."""
+    """Show a branch's certified releases as a graph, newest first: who led and co-signed, whose updates were used,
+    which were left out and why, the losses they reported (of rounds that this node helped to close), and which
+    releases of other branches a release counts or is counted in."""
     from banyan.node.cli.client import Client
     from banyan.node.home import Home
 
-    answer = Client(Home.find(home)).get("/log", branch=branch)
+    place = Home.find(home)
+    limit = number if json_ else number or SHOWN
+    answer = Client(place).get(
+        "/log", branch=branch, number=None if everything else limit, others="all" if everything else "joined"
+    )
+    pages = _chosen(answer, limit, everything)
+    norms = _norms(place, pages)
     if json_:
         import json
 
-        print(json.dumps(answer, indent=2))
+        own = [
+            page | {"change_norm": norms.get(page["release"])}
+            for page in pages
+            if page["branch"] == answer["branch"]
+        ]
+        others = [page for page in pages if page["branch"] != answer["branch"]]
+        print(json.dumps(answer | {"releases": own, "others": others}, indent=2))
         return
-    import time
-
-    from rich.console import Console
-    from rich.table import Table
-
-    from banyan.node.cli.wording import short
-
-    releases = answer["releases"]
-    if not releases:
+    if not pages:
         if answer["coordination"] == "gossip":
             print(f"{answer['branch']} has no releases: its members mix their models. See `banyan status`.")
         else:
             print(f"{answer['branch']} has no release yet.")
         return
-    table = Table("release", "when", "id", "leader", "co-signed", "used", "left out", title=answer["branch"])
-    for each in reversed(releases):
-        why = Counter(str(item["reason"]) for item in each["left_out"])
-        names = ", ".join(short(item["author"]) for item in each["left_out"][:3])
-        table.add_row(
-            str(each["height"]),
-            time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(each["time"] / 1000)),
-            each["release"][:12],
-            short(each["leader"]) if each["leader"] else "–",
-            str(len(each["cosigners"])),
-            str(len(each["used"])),
-            ", ".join(f"{count} {reason}" for reason, count in why.items())
-            + (f" ({names})" if names else ""),
+    _show(answer, pages, norms, everything)
+
+
+def _chosen(answer: Mapping[str, Any], limit: int | None, everything: bool) -> list[Page]:
+    """The releases to show, oldest first: the branch's own and those joined to them, or the newest of all."""
+    from banyan.node.cli.graph import newest_first
+
+    pages = [*answer["releases"], *answer["others"]]
+    return newest_first(pages)[:limit][::-1] if everything else pages
+
+
+def _norms(home: Home, pages: list[Page]) -> dict[str, float]:
+    """The norm of each release's change, by its id, where the blob is still on this node."""
+    from banyan.node.learning.blobs import read_blob
+    from banyan.node.membership import load_charter
+    from banyan.node.store import BlobMissing, BlobStore
+    from banyan.security.admission import norm
+
+    charter, blobs, norms = load_charter(home), BlobStore(home.blobs), {}
+    for page in pages:
+        digest = bytes.fromhex(page["change"])
+        if charter is not None and digest and digest in blobs:
+            try:
+                norms[page["release"]] = norm(read_blob(blobs, digest, charter.adapter).vector)
+            except BlobMissing:
+                continue  # collected this moment
+    return norms
+
+
+def _show(answer: Mapping[str, Any], pages: list[Page], norms: Mapping[str, float], everything: bool) -> None:
+    import textwrap
+
+    from rich.console import Console
+    from rich.text import Text
+
+    from banyan.node.cli.graph import draw
+    from banyan.node.cli.wording import age
+
+    console = Console(highlight=False)
+    known = [*answer["releases"], *(answer["others"] if everything else [])]
+    heads = {page["branch"]: page["release"] for page in sorted(known, key=lambda page: page["height"])}
+    marks = dict.fromkeys(heads.values(), "head")
+    if answer["pinned"]:
+        name = answer["pinned"]["release"]
+        marks[name] = f"{marks[name]}, pinned" if name in marks else "pinned"
+    for row in draw(pages):
+        page = row.page
+        line = Text(f"{row.first}  ", "yellow")
+        line.append(f"{page['branch']}@{page['height']}", "bold")
+        line.append(f"  {page['release'][:8]}", "cyan")
+        line.append(f"  {age(page['time'])}", "dim")
+        if mark := marks.get(page["release"]):
+            line.append(f"  ({mark})", "green")
+        console.print(line, soft_wrap=True)
+        if everything or page["branch"] == answer["branch"]:
+            for style, text in _details(page, norms.get(page["release"])):
+                for part in textwrap.wrap(
+                    text, max(40, console.width - len(row.rest) - 5), break_long_words=False
+                ):
+                    console.print(Text.assemble((f"{row.rest}    ", "yellow"), (part, style)), soft_wrap=True)
+    total = len(known) if everything else answer["total"]
+    if older := total - (len(pages) if everything else len(answer["releases"])):
+        print(f"{older} older: see more with -n {total}.")
+
+
+def _details(page: Page, change: float | None) -> Iterator[tuple[str, str]]:
+    """The lines below a release's first, each with its style."""
+    from banyan.node.cli.wording import named, short
+
+    if page["leader"] is None:
+        yield "dim", "the opening, by the charter's first root"
+        return
+    yield "", f"led by {short(page['leader'])}, co-signed by {', '.join(map(short, page['cosigners']))}"
+    members = [source for source in page["used"] if not source.startswith("/")]
+    if members:
+        yield "", f"used {len(members)}: {', '.join(map(short, members))}"
+    for item in page["left_out"]:
+        yield "red", f"left out {short(item['author'])}: {item['reason']}"
+    figures = []
+    if reported := page["reported"]:
+        count = reported["updates"]
+        figures.append(
+            f"loss {reported['loss_before']:.4g} → {reported['loss_after']:.4g} "
+            + (f"(median of {count} updates)" if count > 1 else "(one update)")
         )
-    Console().print(table)
+    if change is not None:
+        figures.append(f"change {change:.4g}")
+    if figures:
+        yield "", " · ".join(figures)
+    for each in page["counted"]:
+        yield "", f"counts {named(each)}"
+    if page["counted_in"]:
+        yield "", f"counted in {named(page['counted_in'])}"

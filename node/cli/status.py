@@ -82,6 +82,8 @@ def page(status: Mapping[str, Any], events: list[Mapping[str, Any]]) -> Renderab
         parts.append(_branches(branches, status))
     if training := status.get("training"):
         parts.append(f"[bold]training[/] {training_line(training)}")
+    if pin := status.get("core", {}).get("pin"):
+        parts.append(f"[bold]pinned[/] {pin_line(pin)}")
     parts += [f"[yellow]{line}[/]" for line in troubles(status)]
     parts += [event_line(event) for event in events]
     return Group(*parts)
@@ -156,6 +158,16 @@ def _names(nodes: list[str]) -> str:
 
     more = len(nodes) - 4
     return ", ".join(map(short, nodes[:4])) + (f" and {more} more" if more > 0 else "")
+
+
+def pin_line(pin: Mapping[str, Any]) -> str:
+    """Which release this node uses instead of the newest, and how it uses that again."""
+    from banyan.node.cli.wording import named
+
+    name = named(pin)
+    if missing := pin["missing"]:
+        return f"to {name}, but the adapter of {', '.join(missing)} is lost and not fetched again yet"
+    return f"to {name}: served and exported instead of the newest, until `banyan checkout --latest`"
 
 
 def training_line(training: Mapping[str, Any]) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import time
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -23,6 +25,16 @@ def short(node: object) -> str:
     if text.startswith("12D3Koo") and len(text) > 16:
         return f"…{text[-8:]}"
     return f"{text[:12]}…" if len(text) > 14 else text
+
+
+def named(release: Mapping[str, Any]) -> str:
+    """A release: ``/en@12 (9ab3f1c2)``."""
+    return f"{release['branch']}@{release['height']} ({release['release'][:8]})"
+
+
+def age(moment: int) -> str:
+    """How long ago ``moment`` (ms since the epoch) was: ``3 min 05 s ago``."""
+    return f"{duration(max(0.0, time.time() - moment / 1000))} ago"
 
 
 def size(count: object) -> str:

@@ -5,9 +5,11 @@
 | ``GET /status`` | everything about this node and its branches |
 | ``GET /events?after=&limit=&kind=&follow=`` | the event log; ``follow=1``: a JSON line for each, endless |
 | ``GET /peers`` | who is connected, with bytes in and out |
-| ``GET /log?branch=`` | a branch's certified releases |
+| ``GET /log?branch=&number=&others=`` | a branch's certified releases, and those of others that edges join to them |
 | ``POST /train`` | train: ``data``, ``branch``, ``rounds``, ``steps`` … are all optional |
 | ``POST /target`` | take part until the branch has reached ``height``; null: for ever |
+| ``POST /compose`` | bring the adapters of the model of ``branch`` or at ``release`` here, and name them |
+| ``POST /checkout`` | pin this node to ``release`` of its branch; null: use the head again |
 | ``POST /audit`` | do the release ``height`` of ``branch`` over; ends in a release-audited event |
 | ``POST /revoke`` | end the membership or invite of the key ``subject``, for everybody; for root keys |
 | ``POST /stop`` | end cleanly |
@@ -71,6 +73,21 @@ class AuditRequest(_Body):
     height: int | None = Field(None, ge=1, le=2**40)
 
 
+class ComposeRequest(_Body):
+    """``POST /compose``. Nothing: the model that this node uses; ``branch``: the newest there; ``release``: its whole
+    path as it stood then, or with ``alone`` that branch's own adapter."""
+
+    branch: str | None = Field(None, min_length=1, max_length=300)
+    release: str | None = Field(None, min_length=1, max_length=400)
+    alone: bool = False
+
+
+class CheckoutRequest(_Body):
+    """``POST /checkout``."""
+
+    release: str | None = Field(..., min_length=1, max_length=400)
+
+
 class RevokeRequest(_Body):
     """``POST /revoke``."""
 
@@ -90,11 +107,14 @@ class EventsRequest(BaseModel):
 
 
 class LogRequest(BaseModel):
-    """The query of ``GET /log``."""
+    """The query of ``GET /log``: the newest ``number`` releases (None: all), and of ``others`` those that are joined to
+    one of the branch by an edge, or all that this node knows."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     branch: str | None = Field(None, min_length=1, max_length=300)
+    number: int | None = Field(None, ge=1, le=2**40)
+    others: Literal["none", "joined", "all"] = "none"
 
 
 class NothingRequest(BaseModel):
@@ -114,11 +134,15 @@ class Controlled(Protocol):
 
     async def peers(self) -> list[dict[str, object]]: ...
 
-    async def history(self, branch: str | None) -> Mapping[str, object]: ...
+    async def history(self, request: LogRequest) -> Mapping[str, object]: ...
 
     async def train(self, request: TrainRequest) -> Mapping[str, object]: ...
 
     async def target(self, height: int | None) -> Mapping[str, object]: ...
+
+    async def compose(self, request: ComposeRequest) -> Mapping[str, object]: ...
+
+    async def checkout(self, release: str | None) -> Mapping[str, object]: ...
 
     async def audit(self, branch: str | None, height: int | None) -> Mapping[str, object]: ...
 
@@ -150,13 +174,19 @@ def application(node: Controlled) -> Starlette:
         return JSONResponse({"peers": await node.peers()})
 
     async def log(request: Request) -> Response:
-        return JSONResponse(dict(await node.history(_query(request, LogRequest).branch)))
+        return JSONResponse(dict(await node.history(_query(request, LogRequest))))
 
     async def train(request: Request) -> Response:
         return JSONResponse(dict(await node.train(await _body(request, TrainRequest))))
 
     async def target(request: Request) -> Response:
         return JSONResponse(dict(await node.target((await _body(request, TargetRequest)).height)))
+
+    async def compose(request: Request) -> Response:
+        return JSONResponse(dict(await node.compose(await _body(request, ComposeRequest))))
+
+    async def checkout(request: Request) -> Response:
+        return JSONResponse(dict(await node.checkout((await _body(request, CheckoutRequest)).release)))
 
     async def audit(request: Request) -> Response:
         wish = await _body(request, AuditRequest)
@@ -180,6 +210,8 @@ def application(node: Controlled) -> Starlette:
             Route("/log", log, methods=get),
             Route("/train", train, methods=["POST"]),
             Route("/target", target, methods=["POST"]),
+            Route("/compose", compose, methods=["POST"]),
+            Route("/checkout", checkout, methods=["POST"]),
             Route("/audit", audit, methods=["POST"]),
             Route("/revoke", revoke, methods=["POST"]),
             Route("/stop", stop, methods=["POST"]),

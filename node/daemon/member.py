@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from banyan.node import membership
-from banyan.node.daemon.control import BadRequest, TrainRequest
+from banyan.node.daemon.composing import compose
+from banyan.node.daemon.control import BadRequest, ComposeRequest, LogRequest, TrainRequest
 from banyan.node.daemon.driver import Driver
 from banyan.node.daemon.events import BlobsCollected, NodeStarted, PeerConnectedEvent, PeerLostEvent
 from banyan.node.daemon.hands import NodeHands
@@ -287,22 +288,55 @@ class Member:
         height = found.get("height") if isinstance(found, Mapping) else None
         return max(0, height) if isinstance(height, int) else 0
 
-    def history(self, branch: str | None) -> dict[str, object]:
-        """The certified releases of ``branch``."""
-        path = branch or self.branch()
+    def history(self, request: LogRequest) -> dict[str, object]:
+        """The certified releases of a branch, and those of others that are asked for."""
+        path = request.branch or self.branch()
         if path not in self.charter.branches:
             raise BadRequest(
                 f"The network {self.charter.name} has no branch {path}",
                 f"Choose one of {', '.join(self.charter.branches)}",
             )
+        peer, newest = self._core(), request.number
+        others = {
+            "none": list,
+            "joined": lambda: peer.lineage.neighbours(path, newest),
+            "all": lambda: peer.lineage.elsewhere(path),
+        }
+        branch = peer.branches.get(path)
+        return {
+            "branch": path,
+            "coordination": self.charter.round.coordination,
+            "pinned": peer.pin.status(),
+            "total": len(branch.chain) if branch is not None else 0,
+            "releases": peer.history(path, newest),
+            "others": others[request.others](),
+        }
+
+    async def compose(self, request: ComposeRequest) -> dict[str, object]:
+        """Bring the adapters of a model into the store, and name them."""
+        return await compose(request, self._core(), self._daemon.fetcher)
+
+    async def checkout(self, release: str | None) -> dict[str, object]:
+        """Have the core pin this node to a release of its branch, or (None) let it use the head again. The end is a
+        release-pinned, pin-failed or release-unpinned event."""
+        peer = self._core()
+        if release is None:
+            pinned = peer.pin.status()
+            await self.driver.give(Command("checkout", {"release": None}))
+            return {"branch": self.branch(), "release": None, "was": pinned}
+        found = peer.pinnable(release)
+        name = found.digest.hex()
+        await self.driver.give(Command("checkout", {"release": name}))
+        return {"branch": found.branch, "height": found.height, "release": name}
+
+    def _core(self) -> Peer:
         if self.driver.peer is None:
             raise BadRequest("The node is just starting", "Ask again in a moment")
-        releases = self.driver.peer.history(path)
-        return {"branch": path, "coordination": self.charter.round.coordination, "releases": releases}
+        return self.driver.peer
 
     async def audit(self, branch: str | None, height: int | None) -> dict[str, object]:
         """Have the core do a release over; what it finds is a release-audited event."""
-        history = self.history(branch)
+        history = self.history(LogRequest(branch=branch))
         releases = {each["height"]: each for each in history["releases"]}  # type: ignore[attr-defined]
         newest = max(releases, default=0)
         wanted = newest if height is None else height

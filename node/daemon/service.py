@@ -11,7 +11,7 @@ import trio
 from banyan.node import membership
 from banyan.node.daemon import listener
 from banyan.node.daemon.book import AddressBook
-from banyan.node.daemon.control import BadRequest, TrainRequest, application
+from banyan.node.daemon.control import BadRequest, ComposeRequest, LogRequest, TrainRequest, application
 from banyan.node.daemon.eventlog import EventLog
 from banyan.node.daemon.events import NodeStopping
 from banyan.node.daemon.fetcher import Fetcher
@@ -283,9 +283,9 @@ class Daemon:
             for peer in sorted(connected | set(book))
         ]
 
-    async def history(self, branch: str | None) -> Mapping[str, object]:
-        """The certified releases of ``branch`` (default: this node's own)."""
-        return self._running().history(branch)
+    async def history(self, request: LogRequest) -> Mapping[str, object]:
+        """The certified releases of a branch (default: this node's own)."""
+        return self._running().history(request)
 
     async def train(self, request: TrainRequest) -> Mapping[str, object]:
         """Set what is given and train on."""
@@ -300,6 +300,14 @@ class Daemon:
     async def target(self, height: int | None) -> Mapping[str, object]:
         """Train until the branch has reached ``height``; None: for ever."""
         return await self._running().aim_at(height)
+
+    async def compose(self, request: ComposeRequest) -> Mapping[str, object]:
+        """Bring the adapters of a model into the store, and name them."""
+        return await self._running().compose(request)
+
+    async def checkout(self, release: str | None) -> Mapping[str, object]:
+        """Pin this node to a release of its branch; None: use the head again."""
+        return await self._running().checkout(release)
 
     async def audit(self, branch: str | None, height: int | None) -> Mapping[str, object]:
         """Do a certified release over from its signed updates."""

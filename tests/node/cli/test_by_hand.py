@@ -1,4 +1,4 @@
-"""Two terminals, by hand: found, up, invite, join, up, train, status, log, down. Real processes, real training."""
+"""Two terminals, by hand: found, up, invite, join, up, train, log, checkout, down. Real processes, real training."""
 
 import json
 import subprocess
@@ -34,7 +34,13 @@ def banyan(tmp_path):
         call(who, "down")
 
 
-def test_two_people_found_join_and_learn_together(banyan):
+def export(banyan, folder):
+    """The names of the files that ben's export consists of."""
+    assert "/@1" in banyan("ben", "export", "--to", folder)
+    return {file.name for file in folder.iterdir()}
+
+
+def test_two_people_found_join_and_learn_together(banyan, tmp_path):
     banyan("ada", "found", "garden", "--preset", "local", "--rank", 2, "--rule", "mean", "--f", 0)
     assert "is up" in banyan("ada", "up")
     assert "already runs" in banyan("ada", "up")
@@ -56,9 +62,15 @@ def test_two_people_found_join_and_learn_together(banyan):
     assert len(log[1]["used"]) == 2
     assert log[1]["left_out"] == []
     assert "garden" in banyan("ada", "status")
+    assert "loss" in banyan("ben", "log")
+    assert "came 2" in banyan("ben", "diff", "@0", "@1")
+    assert "adapter_model.safetensors" in export(banyan, tmp_path / "first")
+    assert "Pinned to /@1" in banyan("ben", "checkout", "@")
     assert "✓ peers: 1 connected" in banyan("ada", "doctor")
     assert "Stopped." in banyan("ben", "down")
     assert "No node is running" in banyan("ben", "down")
     assert "is up" in banyan("ben", "up")
     again = json.loads(banyan("ben", "log", "--json"))["releases"]
     assert [each["release"] for each in again] == [each["release"] for each in log]
+    assert "pinned to /@1" in banyan("ben", "status")
+    assert "No longer pinned to /@1" in banyan("ben", "checkout", "--latest")

@@ -204,7 +204,27 @@ def test_a_directory_does_not_join_a_second_network(banyan, founded, tmp_path):
     assert "belongs to the network other already" in errors
 
 
-@pytest.mark.parametrize("command", ["status", "log", "train", "status --json"])
+def test_status_shows_what_the_node_is_pinned_to_and_what_it_lacks():
+    from banyan.node.cli.status import pin_line
+
+    pin = {"branch": "/en", "height": 3, "release": "9ab3f1c2" * 8, "missing": []}
+    assert pin_line(pin).startswith("to /en@3 (9ab3f1c2): served and exported")
+    assert "the adapter of /@2 is lost" in pin_line(pin | {"missing": ["/@2"]})
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "status",
+        "log",
+        "train",
+        "status --json",
+        "diff @1 @",
+        "checkout @1",
+        "checkout --latest",
+        "export --to /nowhere/x",
+    ],
+)
 def test_commands_that_need_a_running_node_say_how_to_start_it(banyan, founded, command):
     code, _, errors = banyan(*command.split(), "--home", founded)
     assert code == 1

@@ -43,6 +43,8 @@ def run(*arguments):
         "import banyan.node.daemon.standard; import banyan.node.network.libp2p_host",
         run("found", "--help"),
         run("log"),
+        "import banyan.node.learning.comparison, banyan.node.learning.export, banyan.node.learning.shared_a",
+        "import banyan.node.learning.blobs, banyan.node.membership, banyan.node.store, banyan.node.base_folder",
     ],
 )
 def test_nothing_heavy_is_imported(statement, tmp_path):

@@ -96,6 +96,12 @@ def garden(tmp_path):
 
 
 @pytest.fixture
+def grove(tmp_path):
+    """A garden with a branch below its root."""
+    return Garden(tmp_path, branches=("/", "/en"))
+
+
+@pytest.fixture
 def village(tmp_path):
     """A garden without a committee."""
     return Garden(tmp_path, coordination="gossip", mixing_rule="nna", min_neighbours=1)

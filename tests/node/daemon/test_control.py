@@ -27,10 +27,17 @@ class Node:
     async def peers(self):
         return []
 
-    async def history(self, branch):
-        if branch == "/nowhere":
+    async def history(self, request):
+        if request.branch == "/nowhere":
             raise BadRequest("There is no branch /nowhere", "Choose /")
-        return {"branch": branch or "/", "releases": []}
+        return {"branch": request.branch or "/", "releases": [], "others": request.others}
+
+    async def compose(self, request):
+        self.asked.append(request)
+        return {"adapters": []}
+
+    async def checkout(self, release):
+        return {"release": release}
 
     async def train(self, request):
         self.asked.append(request)
@@ -64,6 +71,11 @@ async def test_each_question_has_a_json_answer(client, node):
     assert node.asked == [(2, 5, "round-waiting")]
     assert (await client.post("/train", json={"rounds": 2})).json()["target"] == 2
     assert (await client.post("/target", json={"height": None})).json() == {"target": None}
+    answer = await client.get("/log", params={"number": 3, "others": "joined"})
+    assert answer.json()["others"] == "joined"
+    assert (await client.post("/compose", json={"release": "/en~1"})).json() == {"adapters": []}
+    assert node.asked[-1].release == "/en~1"
+    assert (await client.post("/checkout", json={"release": None})).json() == {"release": None}
     assert (await client.post("/stop", json={})).json() == {"stopping": True}
     assert node.asked[-1] == "stop"
 
@@ -92,6 +104,12 @@ async def test_events_are_followed_line_by_line(client):
         ("GET", "/events", {"params": {"kind": "'; drop"}}, "kind"),
         ("GET", "/events?after=1&after=2", {}, "twice"),
         ("GET", "/log", {"params": {"branch": "/nowhere"}}, "no branch /nowhere"),
+        ("GET", "/log", {"params": {"others": "some"}}, "others"),
+        ("GET", "/log", {"params": {"number": 0}}, "number"),
+        ("POST", "/compose", {"json": {"release": ""}}, "release"),
+        ("POST", "/compose", {"json": {"alone": 1}}, "alone"),
+        ("POST", "/checkout", {"json": {}}, "release"),
+        ("POST", "/checkout", {"json": {"release": "x" * 401}}, "release"),
     ],
 )
 async def test_what_is_unknown_or_out_of_bounds_is_refused_by_name(

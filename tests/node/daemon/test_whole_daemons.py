@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import trio
 
-from banyan.node.daemon.control import BadRequest, TrainRequest
+from banyan.node.daemon.control import BadRequest, LogRequest, TrainRequest
 from banyan.node.learning.blobs import read_sum
 from banyan.node.store import HomeInUse
 from banyan.security.credential import CredentialRefused
@@ -28,7 +28,7 @@ async def test_invited_nodes_fetch_charter_and_a_and_learn_together(garden, wait
     garden.join(2, invite)
     async with garden.running(0, 1, 2, training__data=str(garden.data)) as daemons:
         await wait_until(lambda: all(height(daemon) >= 2 for daemon in daemons))
-        pages = [(await daemon.history("/"))["releases"][:3] for daemon in daemons]
+        pages = [(await daemon.history(LogRequest(branch="/")))["releases"][:3] for daemon in daemons]
         assert names(pages[0]) == names(pages[1]) == names(pages[2])
         assert all(len(page["used"]) >= 2 for page in pages[0][1:])
         for daemon in daemons:
@@ -43,11 +43,11 @@ async def test_a_restarted_node_keeps_its_history_and_catches_up(garden, wait_un
     async with garden.running(0, 1, training__data=str(garden.data)) as others:
         async with garden.running(2, training__data=str(garden.data)) as (third,):
             await wait_until(lambda: height(third) >= 1)
-            known = (await third.history("/"))["releases"]
+            known = (await third.history(LogRequest(branch="/")))["releases"]
         await wait_until(lambda: height(others[0]) >= known[-1]["height"] + 2)
         async with garden.running(2) as (third,):
             await wait_until(lambda: third.member is not None and third.member.driver.peer is not None)
-            again = (await third.history("/"))["releases"]
+            again = (await third.history(LogRequest(branch="/")))["releases"]
             assert names(again)[: len(known)] == names(known)
             await wait_until(lambda: height(third) >= height(others[0]))
 
@@ -82,7 +82,7 @@ async def test_a_joiner_whose_founder_is_away_waits_and_says_so(garden, wait_unt
         await wait_until(lambda: any(e.body.get("step") == "waiting" for e in newcomer.events.after(0, 99)))
         assert (await newcomer.status())["phase"] == "joining"
         with pytest.raises(BadRequest, match="joining"):
-            await newcomer.history("/")
+            await newcomer.history(LogRequest(branch="/"))
         async with garden.running(0):
             await wait_until(lambda: newcomer.member is not None)
 
@@ -138,7 +138,7 @@ async def test_a_cut_node_goes_on_alone_and_ends_with_the_same_history(garden, w
             garden.wires.heal(nodes[2], other)
         await wait_until(lambda: height(daemons[2]) >= before + 2)
         goal = before + 2
-        pages = [(await daemon.history("/"))["releases"][: goal + 1] for daemon in daemons]
+        pages = [(await daemon.history(LogRequest(branch="/")))["releases"][: goal + 1] for daemon in daemons]
         assert names(pages[0]) == names(pages[1]) == names(pages[2])
 
 
@@ -188,7 +188,7 @@ async def test_nodes_without_a_committee_mix_their_models_stop_and_go_on(village
         village.join(number)
     async with village.running(0, 1, 2, training__data=str(village.data)) as daemons:
         await wait_until(lambda: all(daemon.events.after(0, 999, "model-mixed") for daemon in daemons))
-        page = await daemons[0].history("/")
+        page = await daemons[0].history(LogRequest(branch="/"))
         assert (page["coordination"], page["releases"]) == ("gossip", [])
         mixing = daemons[0].member.driver.status()["branches"]["/"]["mixing"]
         assert mixing["step"] >= 1

@@ -1,0 +1,66 @@
+"""Brings together what a model is the sum of, for the owner: to export it, to compare it with another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from banyan.node.daemon.control import BadRequest, ComposeRequest
+from banyan.node.daemon.fetcher import Fetcher
+from banyan.protocol.branch import KEPT_RELEASES
+from banyan.protocol.peer import Peer
+from banyan.protocol.pin import Part, parts_of
+from banyan.security.scope import is_path
+
+__all__ = ["compose"]
+
+
+async def compose(request: ComposeRequest, peer: Peer, fetcher: Fetcher) -> dict[str, object]:
+    """The model that ``request`` asks for, its adapters here in the store.
+
+    ``adapters`` are the blobs whose sum it is, ``parts`` the releases that they are of (none where this node mixes),
+    ``page`` the last of these as in the log. Raises :class:`BadRequest`, and ``RevisionRefused``.
+    """
+    if request.release is not None:
+        release = peer.lineage.find(request.release)
+        parts = parts_of([release] if request.alone else peer.lineage.path_of(release))
+    elif request.branch is not None:
+        parts = _newest(request.branch, peer)
+    elif peer.mixer.is_active and not peer.pin.parts:
+        own = [digest.hex() for digest in peer.model]
+        return {"branch": peer.branch, "adapters": own, "parts": [], "page": None, "pinned": False}
+    else:
+        parts = peer.parts
+    await _bring(parts, peer, fetcher)
+    last = parts[-1] if parts else None
+    pages = peer.lineage.pages(last.branch, only={last.release}) if last is not None else []
+    return {
+        "branch": last.branch if last is not None else peer.branch,
+        "adapters": [part.adapter.hex() for part in parts if part.adapter],
+        "parts": [
+            {"branch": part.branch, "height": part.height, "release": part.release.hex()} for part in parts
+        ],
+        "page": pages[0] if pages else None,
+        "pinned": bool(peer.pin.parts) and parts == peer.pin.parts,
+    }
+
+
+def _newest(path: str, peer: Peer) -> tuple[Part, ...]:
+    """What the heads from the root down to ``path`` add up to."""
+    if not is_path(path):
+        raise BadRequest(
+            f"{path!r} is not a branch", "Write it like /en/medical, or name a release with --release"
+        )
+    head = peer.lineage.find(path)  # says so where there is no such branch, or nothing released yet
+    return parts_of(peer.lineage.heads(head.branch))
+
+
+async def _bring(parts: Iterable[Part], peer: Peer, fetcher: Fetcher) -> None:
+    for part in parts:
+        if part.adapter:
+            failure = await fetcher.fetch(part.adapter, part.size, peer.holders(part.branch))
+            if failure is not None:
+                raise BadRequest(
+                    f"The adapter of {part.branch}@{part.height} is not here and cannot be fetched: {failure}",
+                    f"Members keep the adapters of a branch's newest {KEPT_RELEASES} releases, and those that they are "
+                    "pinned to: try again when others are connected, or choose a newer release",
+                )
