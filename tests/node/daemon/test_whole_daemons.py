@@ -188,6 +188,7 @@ async def test_nodes_without_a_committee_mix_their_models_stop_and_go_on(village
         village.join(number)
     async with village.running(0, 1, 2, training__data=str(village.data)) as daemons:
         await wait_until(lambda: all(daemon.events.after(0, 999, "model-mixed") for daemon in daemons))
+        await wait_until(lambda: height(daemons[2]) >= 4)
         page = await daemons[0].history(LogRequest(branch="/"))
         assert (page["coordination"], page["releases"]) == ("gossip", [])
         mixing = daemons[0].member.driver.status()["branches"]["/"]["mixing"]
