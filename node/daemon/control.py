@@ -6,7 +6,7 @@
 | ``GET /events?after=&limit=&kind=&follow=`` | the event log; ``follow=1``: a JSON line for each, endless |
 | ``GET /peers`` | who is connected, with bytes in and out |
 | ``GET /log?branch=`` | a branch's certified releases |
-| ``POST /train`` | train: ``data``, ``branch``, ``rounds``, ``steps`` … are all optional |
+| ``POST /train`` | train: ``data``, ``watch``, ``rounds``, ``steps`` … are all optional |
 | ``POST /target`` | take part until the branch has reached ``height``; null: for ever |
 | ``POST /audit`` | do the release ``height`` of ``branch`` over; ends in a release-audited event |
 | ``POST /revoke`` | end the membership or invite of the key ``subject``, for everybody; for root keys |
@@ -51,11 +51,13 @@ class TrainRequest(_Body):
     """``POST /train``. What is None stays as it is set."""
 
     data: str | None = Field(None, min_length=1, max_length=4_096)
+    watch: str | None = Field(None, min_length=1, max_length=4_096)
     branch: str | None = Field(None, min_length=1, max_length=300)
     rounds: int | None = Field(None, ge=1, le=1_000_000)
     steps: int | None = Field(None, ge=1, le=1_000_000)
     batch: int | None = Field(None, ge=1, le=4_096)
     learning_rate: float | None = Field(None, gt=0, le=10)
+    continual: Literal["replay", "ewc", "orthogonal", "none"] | None = None
 
 
 class TargetRequest(_Body):
