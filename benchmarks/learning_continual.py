@@ -248,7 +248,7 @@ def main() -> None:
     )
     parser.add_argument("--base", type=Path, default=SHARED / "models/stories-260k")
     parser.add_argument("--corpora", type=Path, default=SHARED / "corpora")
-    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--fresh", action="store_true", help="forget what an earlier run had finished")
     options = parser.parse_args()

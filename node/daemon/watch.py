@@ -9,7 +9,7 @@ import trio
 
 from banyan.node.daemon.events import FileRefused, FilesArrived
 from banyan.node.learning.errors import DataError
-from banyan.node.learning.watched_folder import Watched, WatchedFolder, look_at, read_file
+from banyan.node.learning.watched_folder import Sight, Watched, WatchedFolder, look_at, read_file
 from banyan.node.store import Database
 from banyan.protocol.events import Event
 from banyan.security.errors import BanyanError
@@ -63,6 +63,14 @@ class Watch:
     async def look(self) -> None:
         """Take in what has come to rest since the look before."""
         found = await trio.to_thread.run_sync(look_at, self.folder)
+        before = self._watched.state()
+        try:
+            await self._take_in(found)
+        except BaseException:  # what is not durable has not been seen: the next look takes it in
+            self._watched = WatchedFolder(before)
+            raise
+
+    async def _take_in(self, found: dict[str, Sight]) -> None:
         new = []
         worth_reading = self._watched.look(found)
         for path in worth_reading:

@@ -44,13 +44,13 @@ class TrainingSettings:
     continual: Literal["replay", "ewc", "orthogonal", "none"] = "replay"
     #: How far the held-out loss of an earlier source may be above what its own training reached, in nats a token, for a
     #: version to pass the gate. Lower: less is forgotten, and more of a new lesson is held back.
-    continual_epsilon: Annotated[float, Between(0.0, 100.0)] = 0.05
+    continual_epsilon: Annotated[float, Between(0.0, 100.0)] = 0.1
     #: Shares of a step that the gate tries where the whole does not pass, each at the cost of measuring every earlier
     #: source once. More: a larger share passes, later. 0: no gate.
     gate_tries: Annotated[int, Between(0, 20)] = 5
     #: Rows of all sources that are kept on this device for replay, about 1 KB each. More: a truer picture of the past.
     replay_rows: Annotated[int, Between(1, 100_000)] = 512
     #: Rows of earlier sources for each new one in a step, with ``replay``. More: less is forgotten, slower steps.
-    replay_ratio: Annotated[float, Between(0.0, 16.0)] = 1.0
+    replay_ratio: Annotated[float, Between(0.0, 16.0)] = 2.0
     #: How stiff the springs of ``ewc`` are; 1 weighs the earlier sources' estimated rise like the new one's loss.
     ewc_strength: Annotated[float, Between(0.0, 1e9)] = 10.0

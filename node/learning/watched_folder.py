@@ -17,6 +17,9 @@ from banyan.node.learning.errors import DataError
 from banyan.security import canonical
 from banyan.security.schema import Between, Digest, Length, from_plain, to_plain
 
+#: Contents that are known again, the newest; a file from before them would be learnt a second time.
+MOST_CONTENTS: Final = 100_000
+
 #: Files of a folder that are looked at; the rest, in the order of their names, wait until there are fewer.
 MOST_FILES: Final = 10_000
 
@@ -44,7 +47,7 @@ class Watched:
     way."""
 
     judged: Annotated[tuple[Judged, ...], Length(0, MOST_FILES)] = ()
-    learnt: tuple[Digest, ...] = ()
+    learnt: Annotated[tuple[Digest, ...], Length(0, MOST_CONTENTS)] = ()
     lesson: tuple[str, ...] = ()
 
     def encode(self) -> bytes:
@@ -62,7 +65,7 @@ class WatchedFolder:
 
     def __init__(self, state: Watched) -> None:
         self._judged = {each.path: each for each in state.judged}
-        self._learnt = set(state.learnt)
+        self._learnt = dict.fromkeys(state.learnt)
         self._last: Mapping[str, Sight] = {}
         self.lesson = state.lesson
 
@@ -86,7 +89,7 @@ class WatchedFolder:
         self._judged[path] = Judged(path, self._last[path], digest)
         is_new = bool(digest) and digest not in self._learnt
         if is_new:
-            self._learnt.add(digest)
+            self._learnt[digest] = None
         return is_new
 
     def begin(self, files: list[str], *, add: bool) -> None:
@@ -96,7 +99,7 @@ class WatchedFolder:
     def state(self) -> Watched:
         """What to keep."""
         judged = tuple(self._judged[path] for path in sorted(self._judged))
-        return Watched(judged, tuple(sorted(self._learnt)), self.lesson)
+        return Watched(judged, tuple(self._learnt)[-MOST_CONTENTS:], self.lesson)
 
 
 def look_at(folder: Path) -> dict[str, Sight]:
@@ -108,8 +111,9 @@ def look_at(folder: Path) -> dict[str, Sight]:
             continue
         try:
             stat = path.stat()
-        except OSError:
-            continue  # gone again
+            str(path).encode()
+        except (OSError, UnicodeEncodeError):
+            continue  # gone again, or with a name that is no text and that no message could carry
         if path.is_file() and len(found) < MOST_FILES:
             found[str(path)] = Sight(stat.st_size, stat.st_mtime_ns)
     return found

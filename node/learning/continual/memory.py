@@ -38,6 +38,10 @@ SKETCH: Final = 64
 ROWS_BYTES: Final = 256 << 20
 
 
+#: Longer names of sources are cut.
+NAME_BYTES: Final = 4096
+
+
 class MemoryDamaged(LearningError):
     """A memory's file is not what was written."""
 
@@ -153,7 +157,7 @@ class _Row:
 
 @dataclass(frozen=True, slots=True)
 class _Task:
-    name: Annotated[str, Length(0, 4096)]
+    name: Annotated[str, Length(0, NAME_BYTES)]
     began: Annotated[int, Between(0, 1 << 40)]
     sketch: Annotated[tuple[bytes, ...], Length(1, SKETCH)]
     held_out: tuple[_Row, ...]
@@ -173,7 +177,7 @@ class _Memory:
 def _encode(memory: Memory) -> bytes:
     tasks = tuple(
         _Task(
-            task.name[:4096],
+            task.name.encode("utf-8", "replace")[:NAME_BYTES].decode("utf-8", "ignore"),
             task.began,
             task.sketch,
             tuple(map(_row, task.held_out)),

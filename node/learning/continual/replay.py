@@ -15,15 +15,16 @@ class Replay(Protection):
     """Adds ``ratio`` rows of the reservoirs of ``earlier`` for each new row, the tasks taking turns.
 
     The loss stays the mean over all tokens of the step. Where a step has too few rows for every task, the tasks that
-    were left out come first in the next step. Rows come in an order that ``seed`` and ``step`` fix, from ``step`` on.
-    """
+    were left out come first in the next step. Rows come in an order that ``seed`` fixes, from the step numbered
+    ``step`` on."""
 
     def __init__(self, earlier: Sequence[Task], ratio: float, *, seed: int, step: int, batch: int) -> None:
         kept = [task.reservoir.kept for task in earlier if task.reservoir.kept]
         self._ratio = ratio
-        self._turn = count = round(step * batch * ratio)
+        self._turn = step * round(batch * ratio)
         self._samples = [
-            (rows, row_order(len(rows), seed + at, count // len(kept))) for at, rows in enumerate(kept)
+            (rows, row_order(len(rows), seed + at, len(range(at, self._turn, len(kept)))))
+            for at, rows in enumerate(kept)
         ]
 
     def rows(self, new: int) -> Sequence[Example]:

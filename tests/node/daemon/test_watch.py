@@ -8,7 +8,7 @@ import trio
 from banyan.node.daemon.control import BadRequest, TrainRequest
 from banyan.node.daemon.events import FileRefused, FilesArrived
 from banyan.node.daemon.watch import INTERVAL, Watch
-from banyan.node.store import Batch, Database
+from banyan.node.store import Batch, Database, DiskFull
 
 
 class Desk:
@@ -18,7 +18,7 @@ class Desk:
         self.folder = folder / "inbox"
         self.folder.mkdir()
         self.database = Database(folder / "node.sqlite", 100)
-        self.events, self.lessons, self.is_busy = [], [], False
+        self.events, self.lessons, self.is_busy, self.is_full = [], [], False, False
         self.begun = trio.Event()
         self.watch = self.open()
 
@@ -26,6 +26,8 @@ class Desk:
         return Watch(self.folder, self.database, self.events.append, lambda: self.is_busy, self.keep)
 
     async def keep(self, state, is_new):
+        if self.is_full:
+            raise DiskFull("There is no room")
         self.database.apply(Batch(state=state))
         if is_new:
             self.lessons.append([path.name for path in self.watch.lesson()])
@@ -84,6 +86,17 @@ async def test_after_a_restart_nothing_is_learnt_twice_and_the_lesson_goes_on(de
     assert [path.name for path in desk.watch.lesson()] == ["one.jsonl"]
     os.unlink(desk.folder / "one.jsonl")
     assert desk.watch.lesson() == ()
+
+
+async def test_what_could_not_be_kept_is_taken_in_later(desk):
+    desk.write("one.jsonl", '{"text": "one"}\n')
+    await desk.looks(1)
+    desk.is_full = True
+    with pytest.raises(DiskFull):
+        await desk.looks()
+    desk.is_full = False
+    await desk.looks()
+    assert desk.lessons == [["one.jsonl"]]
 
 
 async def test_what_arrives_while_a_lesson_lasts_joins_it(desk):

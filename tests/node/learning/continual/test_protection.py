@@ -64,10 +64,11 @@ def test_replay_takes_turns_among_tasks_and_gives_every_row_its_turn() -> None:
 
 def test_replay_goes_on_in_a_later_round_where_it_stopped() -> None:
     tasks = [kept(0, 5), kept(100, 9)]
-    whole = Replay(tasks, 1.0, seed=1, step=0, batch=4)
-    later = Replay(tasks, 1.0, seed=1, step=6, batch=4)
+    whole = Replay(tasks, 0.7, seed=1, step=0, batch=4)
+    later = Replay(tasks, 0.7, seed=1, step=5, batch=4)
     steps = [whole.rows(4) for _ in range(12)]
-    assert [later.rows(4) for _ in range(6)] == steps[6:]
+    assert [len(step) for step in steps] == [3] * 12
+    assert [later.rows(4) for _ in range(7)] == steps[5:]
     assert Replay([], 1.0, seed=1, step=0, batch=4).rows(4) == []
 
 
