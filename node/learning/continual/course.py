@@ -103,25 +103,28 @@ def begin(
     seed: int,
     pad: int = 0,
 ) -> Memory:
-    """``memory`` with the task of ``source`` last. Where another was under way, EWC and orthogonal steps first take
-    into account what it leaves behind: its Fisher information at ``start``, the change of B since it began."""
+    """``memory`` with the task of ``source`` last, for a model at ``start``.
+
+    Where another task was under way, EWC and orthogonal steps take into account what it leaves behind: its Fisher
+    information here, the change of B since it began. EWC that was chosen only now weighs every earlier task.
+    """
     known = memory.find(source.contents)
     current = sketch_of(source.contents)
     if known is None:
         task = Task(source.name, source.met, current, (), None, Reservoir(seed))
     else:
         task = replace(known, name=source.name, sketch=current)
-    if memory.tasks and known is memory.tasks[-1]:
-        return replace(memory, tasks=(*memory.tasks[:-1], task))
-    importance, span = memory.fisher, memory.span
-    if memory.tasks and settings.continual == "ewc":
-        model.set_vector(start)
-        latest = fisher(model, memory.tasks[-1].reservoir.kept[:FISHER_ROWS], seed=seed, pad=pad)
-        importance = latest if importance is None else importance + latest
-    if memory.anchor is not None and settings.continual == "orthogonal":
-        span = join_spans(model.layout, span, start - memory.anchor)
     earlier = tuple(each for each in memory.tasks if each is not known)
-    return Memory((*earlier, task), start, importance, span)
+    goes_on = len(earlier) < len(memory.tasks) and known is memory.tasks[-1]
+    anchor, importance, span = memory.anchor if goes_on else start, memory.fisher, memory.span
+    if settings.continual == "ewc" and earlier and (importance is None or not goes_on):
+        for each in earlier if importance is None else memory.tasks[-1:]:
+            latest = fisher(model, each.reservoir.kept[:FISHER_ROWS], seed=seed, pad=pad)
+            importance = latest if importance is None else importance + latest
+        anchor = start
+    if settings.continual == "orthogonal" and not goes_on and memory.anchor is not None:
+        span = join_spans(model.layout, span, start - memory.anchor)
+    return Memory((*earlier, task), anchor, importance, span)
 
 
 def protect(

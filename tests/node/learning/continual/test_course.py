@@ -85,6 +85,21 @@ def test_springs_of_the_first_lesson_hold_b_back_in_the_second(
     assert kept[1e6] < kept[0.0] - 0.02
 
 
+def test_springs_chosen_late_weigh_what_came_before(
+    learner: Learner, lessons: tuple[Path, Path], tmp_path: Path
+) -> None:
+    brief = replace(NAIVE, steps=2)
+    two_lessons(learner, lessons, tmp_path / "m", brief)
+    size = learner.model.layout.dimension
+    assert load_memory(tmp_path / "m", size).fisher is None
+    start = np.zeros(size, np.float32)
+    learner.train(start, lessons[1:], replace(brief, continual="ewc"), seed=1, memory=tmp_path / "m")
+    memory = load_memory(tmp_path / "m", size)
+    assert memory.fisher is not None
+    assert memory.fisher.max() > 0
+    np.testing.assert_array_equal(memory.anchor, start)
+
+
 def test_the_second_lesson_writes_where_the_first_has_not(
     learner: Learner, lessons: tuple[Path, Path], tmp_path: Path
 ) -> None:
