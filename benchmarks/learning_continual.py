@@ -204,7 +204,7 @@ def page(result: dict[str, Any]) -> str:
         f"Processor seconds a domain, on one core of a busy machine. Target: rise at most "
         f"{RISE_SHARE:.0%} of naive's, gain at least {GAIN_SHARE:.0%}.",
         "",
-        "| arm | rise | of naive's | gain | of naive's | target | seconds | gate's | let through | kept |",
+        "| arm | rise | of naive's | gain | of naive's | target | seconds | gate's, wall | let through | kept |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, row in result["arms"].items():

@@ -160,7 +160,7 @@ class Training(Section):
     continual: Literal["replay", "ewc", "orthogonal", "none"] = Field(
         _LEARNING.continual,
         description="What keeps earlier data sources from being forgotten. replay (default): rows of them join every "
-        "step, for up to twice the time; ewc: B is held where they need it; orthogonal: what they changed is left "
+        "step, for about twice the time; ewc: B is held where they need it; orthogonal: what they changed is left "
         "alone; none: the gate only.",
     )
     continual_epsilon: float = Field(

@@ -38,7 +38,7 @@ class TrainingSettings:
     #: Whether rows whose ``split`` is ``pretrain`` are trained on. False: only what the base model never saw.
     use_pretrain_rows: bool = True
     #: What keeps earlier data sources from being forgotten while a new one is learnt. ``replay``: rows of them join
-    #: every step, the surest, for up to twice the time a step. ``ewc``: B is held where they need it; no rows are
+    #: every step, the surest, for about twice the time a step. ``ewc``: B is held where they need it; no rows are
     #: trained on again. ``orthogonal``: what they changed of a layer's outputs is left alone. ``none``: nothing but
     #: the gate.
     continual: Literal["replay", "ewc", "orthogonal", "none"] = "replay"
