@@ -12,6 +12,10 @@ BENCHMARKS = {
         "memory, idle processor time and start of a daemon, against its limits",
     ),
     "training": ("benchmarks.training_overhead", "local training against a bare PEFT + PyTorch loop"),
+    "continual": (
+        "benchmarks.learning_continual",
+        "three domains one after another: what each method forgets, and what it still learns",
+    ),
     "aggregation": ("benchmarks.aggregation", "every rule against ByzFL and Flower: time and memory"),
     "simulation-proof": (
         "benchmarks.simulation_proof",

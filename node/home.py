@@ -83,6 +83,11 @@ class Home:
         return self.root / "work"
 
     @property
+    def memory(self) -> Path:
+        """What this node has learnt before and rejected versions; its owner's data in other words."""
+        return self.root / "memory"
+
+    @property
     def log(self) -> Path:
         """The daemon's log in lines."""
         return self.root / "daemon.log"

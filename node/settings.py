@@ -91,6 +91,18 @@ class Training(Section):
         description="A JSONL file or a folder of them. It never leaves this device. None (default): this "
         "node relays, verifies and keeps history, but does not train.",
     )
+    watch: Path | None = Field(
+        None,
+        description="A folder to learn from as JSONL files arrive in it, each once, instead of data. None (default): "
+        "train on data.",
+    )
+    watch_rounds: int = Field(
+        1,
+        ge=0,
+        le=1_000_000,
+        description="Rounds that what has arrived is trained on; 0: every round until more arrives. More learn it "
+        "better and take longer.",
+    )
     branch: str | None = Field(
         None,
         description="The branch this node works on, such as /health/first_aid. Default: the one it joined "
@@ -144,6 +156,45 @@ class Training(Section):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         _LEARNING.precision,
         description="auto: bfloat16 where a GPU has it (twice as fast, slightly rougher), else float32.",
+    )
+    continual: Literal["replay", "ewc", "orthogonal", "none"] = Field(
+        _LEARNING.continual,
+        description="What keeps earlier data sources from being forgotten. replay (default): rows of them join every "
+        "step, for about twice the time; ewc: B is held where they need it; orthogonal: what they changed is left "
+        "alone; none: the gate only.",
+    )
+    continual_epsilon: float = Field(
+        _LEARNING.continual_epsilon,
+        ge=0,
+        le=100,
+        description="How far an earlier source's held-out loss may be above what its own training reached, nats a "
+        "token. Lower forgets less and holds back more of what is new.",
+    )
+    gate_tries: int = Field(
+        _LEARNING.gate_tries,
+        ge=0,
+        le=20,
+        description="Shares of a step that the gate tries where the whole does not pass, each measures every earlier "
+        "source once. More lets a larger share through, later. 0: no gate.",
+    )
+    replay_rows: int = Field(
+        _LEARNING.replay_rows,
+        ge=1,
+        le=100_000,
+        description="Rows of all sources kept on this device for replay, about 1 KB each. More: a truer picture of the "
+        "past.",
+    )
+    replay_ratio: float = Field(
+        _LEARNING.replay_ratio,
+        ge=0,
+        le=16,
+        description="Rows of earlier sources for each new one in a step, with replay. More forgets less, slower.",
+    )
+    ewc_strength: float = Field(
+        _LEARNING.ewc_strength,
+        ge=0,
+        le=1e9,
+        description="How stiff the springs of ewc are. More forgets less and learns less.",
     )
 
 

@@ -193,6 +193,15 @@ def troubles(status: Mapping[str, Any]) -> list[str]:
     found = []
     if status.get("disk_trouble"):
         found.append(f"disk: {status['disk_trouble']}")
+    if aside := status.get("set_aside"):
+        last = aside[-1]
+        found.append(
+            f"{len(aside)} versions were kept aside, the last of {last['branch']} round {last['height']}: an "
+            f"earlier source's loss would have risen by {last['rise']:.3f} nats a token, {last['allowed']:g} is "
+            f"allowed ({last['file']})"
+        )
+    if refused := (status.get("watch") or {}).get("refused"):
+        found.append(f"not learnt from until they change: {', '.join(refused)}")
     for service in status.get("services", []):
         if not service["running"] and service["last_error"] and service["name"] != "joining":
             found.append(f"{service['name']} is starting again: {service['last_error']}")

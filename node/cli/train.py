@@ -21,6 +21,8 @@ Examples:
     banyan train --rounds 3                          with the data and settings of last time
 
     banyan train --forever --no-wait
+
+    banyan train --watch ~/notes --rounds 2          two rounds on each file that arrives, none forgotten
 """
 
 #: Seconds between two looks.
@@ -44,6 +46,8 @@ TOLD = {
     "node-quarantined",
     "job-failed",
     "worker-restarted",
+    "version-rejected",
+    "memory-lost",
     "disk-trouble",
     "joining",
 }
@@ -58,6 +62,15 @@ def train(
     data: Annotated[
         Path | None, typer.Option(exists=True, help="JSONL file or folder.", show_default="that of last time")
     ] = None,
+    watch: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            file_okay=False,
+            help="Folder to learn from as JSONL files arrive.",
+            show_default="none",
+        ),
+    ] = None,
     branch: Annotated[str | None, typer.Option(help="The branch to work on.", show_default="as set")] = None,
     rounds: Annotated[int, typer.Option(min=1, max=1_000_000, help="Releases to take part in.")] = 1,
     forever: Annotated[bool, typer.Option("--forever", help="Take part in every round from now on.")] = False,
@@ -70,11 +83,22 @@ def train(
     learning_rate: Annotated[
         float | None, typer.Option(help="Peak learning rate.", show_default="as set")
     ] = None,
+    continual: Annotated[
+        str | None,
+        typer.Option(
+            help="What protects earlier data: replay, ewc, orthogonal, none.", show_default="as set"
+        ),
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Watch until the rounds are closed.")] = True,
     home: HomeOption = None,
     json_: JsonOption = False,
 ) -> None:
-    """Train on this device's data in the coming rounds of a branch. The data never leaves the device."""
+    """Train on this device's data in the coming rounds of a branch. The data never leaves the device.
+
+    New data is learnt without forgetting the old: a version that would is kept aside and not published.
+    """
+    if data is not None and watch is not None:
+        raise typer.BadParameter("Give --data or --watch, not both")
     from banyan.node.cli.client import Client
     from banyan.node.home import Home
 
@@ -84,18 +108,23 @@ def train(
         "/train",
         {
             "data": str(data.resolve()) if data is not None else None,
+            "watch": str(watch.resolve()) if watch is not None else None,
             "branch": branch,
             "rounds": None if forever else rounds,
             "steps": steps,
             "batch": batch,
             "learning_rate": learning_rate,
+            "continual": continual,
         },
     )
     if not json_:
         unit = answer["counts"]
-        until = "for ever" if answer["target"] is None else f"until {unit} {answer['target']}"
-        print(f"Training on {answer['branch']}, now at {unit} {answer['height']}, {until}.")
-    if wait and not forever:
+        if answer["watch"]:
+            print(f"Learning on {answer['branch']} what arrives in {answer['watch']}. See `banyan status`.")
+        else:
+            until = "for ever" if answer["target"] is None else f"until {unit} {answer['target']}"
+            print(f"Training on {answer['branch']}, now at {unit} {answer['height']}, {until}.")
+    if wait and not forever and not answer["watch"]:
         try:
             _watch(client, answer, seen, quiet=json_)
         except KeyboardInterrupt:

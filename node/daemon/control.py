@@ -6,7 +6,7 @@
 | ``GET /events?after=&limit=&kind=&follow=`` | the event log; ``follow=1``: a JSON line for each, endless |
 | ``GET /peers`` | who is connected, with bytes in and out |
 | ``GET /log?branch=&number=&others=`` | a branch's certified releases, and those of others that edges join to them |
-| ``POST /train`` | train: ``data``, ``branch``, ``rounds``, ``steps`` … are all optional |
+| ``POST /train`` | train: ``data``, ``watch``, ``rounds``, ``steps`` … are all optional |
 | ``POST /target`` | take part until the branch has reached ``height``; null: for ever |
 | ``POST /compose`` | bring the adapters of the model of ``branch`` or at ``release`` here, and name them |
 | ``POST /checkout`` | pin this node to ``release`` of its branch; null: use the head again |
@@ -53,11 +53,13 @@ class TrainRequest(_Body):
     """``POST /train``. What is None stays as it is set."""
 
     data: str | None = Field(None, min_length=1, max_length=4_096)
+    watch: str | None = Field(None, min_length=1, max_length=4_096)
     branch: str | None = Field(None, min_length=1, max_length=300)
     rounds: int | None = Field(None, ge=1, le=1_000_000)
     steps: int | None = Field(None, ge=1, le=1_000_000)
     batch: int | None = Field(None, ge=1, le=4_096)
     learning_rate: float | None = Field(None, gt=0, le=10)
+    continual: Literal["replay", "ewc", "orthogonal", "none"] | None = None
 
 
 class TargetRequest(_Body):

@@ -18,14 +18,17 @@ WARNINGS = frozenset(
     {
         "blob-unavailable",
         "disk-trouble",
+        "file-refused",
         "job-failed",
         "leader-changed",
+        "memory-lost",
         "node-quarantined",
         "peer-muted",
         "proposal-refused",
         "round-waiting",
         "service-restarted",
         "update-refused",
+        "version-rejected",
         "worker-restarted",
     }
 )

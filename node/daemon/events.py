@@ -101,6 +101,42 @@ class TrainingFinished(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class VersionRejected(Event):
+    """A version was kept in ``file`` and not published: it would have raised an earlier source's held-out loss by
+    ``rise`` nats a token, more than is ``allowed``. The losses are the new source's own."""
+
+    branch: str
+    height: int
+    rise: float
+    allowed: float
+    loss_before: float | None
+    loss_after: float | None
+    file: str
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryLost(Event):
+    """What was remembered of a branch's earlier sources was damaged; it lies aside, and a new memory has begun."""
+
+    branch: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileRefused(Event):
+    """A file in the watched folder cannot be learnt from; it is left out until it changes. ``why`` names the line."""
+
+    file: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class FilesArrived(Event):
+    """New files in the watched folder are learnt from now on."""
+
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerRestarted(Event):
     """A worker process died or hung and was replaced; its job is tried again or reported."""
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import trio
 
-from banyan.node.daemon.events import TrainingFinished, TrainingStarted
+from banyan.node.daemon.events import MemoryLost, TrainingFinished, TrainingStarted, VersionRejected
 from banyan.node.daemon.provisions import Provisions
 from banyan.node.daemon.supervisor import describe, first_cause
+from banyan.node.learning.continual.rejected import LISTED, Rejected
 from banyan.node.learning.progress import Progress
 from banyan.node.learning.settings import TrainingSettings
 from banyan.protocol.effects import (
@@ -27,7 +29,7 @@ from banyan.protocol.effects import (
     Train,
     Trained,
 )
-from banyan.protocol.events import Event
+from banyan.protocol.events import Event, plain
 from banyan.security.admission import Reason
 
 
@@ -35,7 +37,7 @@ from banyan.security.admission import Reason
 class Lessons:
     """What the owner of this device has chosen for its training."""
 
-    data: Path
+    data: tuple[Path, ...]
     settings: TrainingSettings
     app: str | None = None
 
@@ -52,7 +54,7 @@ class Workers(Protocol):
 
     async def train(
         self, job: Train, base: Path, lessons: Lessons, progress: Callable[[Progress], None]
-    ) -> Trained: ...
+    ) -> Trained | Rejected: ...
 
     async def run(self) -> None:
         """Keep the processes; ends them, whatever they do, when cancelled."""
@@ -71,7 +73,9 @@ class Jobs:
         lessons: Callable[[], Lessons | None],
         deliver: Callable[[InputEvent], Awaitable[None]],
         report: Callable[[Event], None],
+        rejected: Iterable[Rejected] = (),
     ) -> None:
+        """``rejected`` are the versions that the gate kept aside before."""
         self._workers = workers
         self._provisions = provisions
         self._lessons = lessons
@@ -83,6 +87,7 @@ class Jobs:
         self._training = trio.CancelScope()
         self.current: Train | None = None
         self.progress: Progress | None = None
+        self.rejected = deque(rejected, maxlen=LISTED)
 
     def start(self, job: Inspect | Train | Aggregate | Mix) -> None:
         """Queue a job; its answer goes to ``deliver``. Never blocks."""
@@ -147,6 +152,14 @@ class Jobs:
         except Exception as error:  # noqa: BLE001 - see above
             await self._deliver(JobFailed("train", job.branch, job.height, describe(first_cause(error))))
             return
+        if isinstance(trained, Rejected):
+            if not trained.again:
+                self.rejected.append(trained)
+                self._report(_rejected(trained))
+            await self._deliver(JobFailed("train", job.branch, job.height, trained.reason()))
+            return
+        if trained.metrics.get("memory_damaged"):
+            self._report(MemoryLost(job.branch))
         seconds = round(trio.current_time() - began, 2)
         self._report(TrainingFinished(job.branch, job.height, seconds, dict(trained.metrics)))
         await self._deliver(trained)
@@ -158,6 +171,10 @@ class Jobs:
         """Blobs that the training under way or next reads."""
         jobs = (job for job in (self.current, self._next) if job is not None)
         return frozenset(digest for job in jobs for digest in (*job.adapters, *job.carry))
+
+    def set_aside(self) -> list[dict[str, object]]:
+        """The newest versions that the gate rejected, JSON-ready, oldest first."""
+        return [plain(_rejected(version)) for version in self.rejected]
 
     def status(self) -> dict[str, object] | None:
         """What is being trained and how far it is; None when nothing is."""
@@ -182,3 +199,16 @@ class Jobs:
             "tokens_per_second": told.tokens_per_second,
             "seconds_left": told.seconds_left,
         }
+
+
+def _rejected(version: Rejected) -> VersionRejected:
+    metrics = version.metrics
+    return VersionRejected(
+        version.branch,
+        version.height,
+        version.rise,
+        version.allowed,
+        metrics.get("loss_before"),
+        metrics.get("loss_after"),
+        version.file,
+    )

@@ -7,6 +7,7 @@ import random
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -20,7 +21,9 @@ from banyan.node.daemon.hands import NodeHands
 from banyan.node.daemon.jobs import Jobs, Lessons
 from banyan.node.daemon.lobby import MARK, Lobby
 from banyan.node.daemon.provisions import Provisions
+from banyan.node.daemon.watch import Watch
 from banyan.node.home import HomeError
+from banyan.node.learning.continual.rejected import listed
 from banyan.node.learning.settings import TrainingSettings
 from banyan.node.network.transport import MessageArrived, PeerDown, PeerUp
 from banyan.node.store import Batch
@@ -40,6 +43,9 @@ log = logging.getLogger("banyan.daemon")
 
 #: Seconds between two looks at who is known and not connected, and at our own addresses.
 NEIGHBOURS_INTERVAL = 3.0
+
+#: Seconds between two looks at whether there is a folder to watch.
+WATCH_PAUSE = 0.5
 
 #: Where the height is kept at which this node stops training (its absence: never).
 TARGET_KEY = "node/target"
@@ -63,10 +69,14 @@ class Member:
             charter,
             daemon.emit,
             local_base=settings.base,
-            trains=settings.data is not None,
+            trains=settings.data is not None or settings.watch is not None,
         )
         self.workers = daemon.parts.workers(daemon)
-        self.jobs = Jobs(self.workers, self.provisions, self.lessons, self._give, daemon.emit)
+        self.jobs = Jobs(
+            self.workers, self.provisions, self.lessons, self._give, daemon.emit, listed(daemon.home.memory)
+        )
+        self.watch = self._open_watch()
+        self._rewatching = trio.CancelScope()
         self.hands = NodeHands(daemon.outbox, daemon.fetcher, self.jobs, self._give)
         self.driver = Driver(
             self._build,
@@ -101,6 +111,7 @@ class Member:
                 ("provisions", self.provisions.run),
                 ("neighbours", self._stay_connected),
                 ("collection", self._collect),
+                ("watch", self._watch_folder),
             ):
                 nursery.start_soon(keep, name, service)
             daemon.emit(
@@ -124,10 +135,41 @@ class Member:
             branch=self.branch(),
             credential=self._credential,
             addresses=self._daemon.transport.addresses(),
-            trains=self._daemon.settings.training.data is not None,
+            trains=bool(self._sources()),
             target_height=self._target,
         )
         return self._daemon.parts.core(self._daemon, settings, self._rng)
+
+    async def _watch_folder(self) -> None:
+        """Learn what arrives in the owner's folder, whichever that is at the moment."""
+        while True:
+            with trio.CancelScope() as self._rewatching:
+                while self.watch is None or self.driver.peer is None:  # before that no height is known
+                    await trio.sleep(WATCH_PAUSE)
+                await self.watch.run()
+
+    def _open_watch(self) -> Watch | None:
+        daemon = self._daemon
+        folder = daemon.settings.training.watch
+        return (
+            None
+            if folder is None
+            else Watch(folder, daemon.database, daemon.emit, self._in_lesson, self._keep)
+        )
+
+    def _in_lesson(self) -> bool:
+        """Whether rounds of the present lesson are left to do."""
+        return self._target is not None and self.height() < self._target
+
+    async def _keep(self, state: dict[str, bytes], is_new: bool) -> None:
+        """Make a look at the folder durable and, where a lesson has begun, the rounds that it is to have, both at
+        once."""
+        if not is_new:
+            await trio.to_thread.run_sync(self._daemon.database.apply, Batch(state=state))
+            return
+        rounds = self._daemon.settings.training.watch_rounds
+        await self._remember_target(self.height() + rounds if rounds else None, state)
+        self.driver.rebuild()
 
     async def _receive(self) -> None:
         """Hand what arrives to the core; knocks of newcomers to the lobby."""
@@ -224,7 +266,8 @@ class Member:
     def lessons(self) -> Lessons | None:
         """What to train on, and how; None if no data is set."""
         chosen = self._daemon.settings.training
-        if chosen.data is None:
+        sources = self._sources()
+        if not sources:
             return None
         settings = TrainingSettings(
             steps=chosen.steps,
@@ -234,8 +277,21 @@ class Member:
             eval_rows=chosen.eval_rows,
             device=chosen.device,
             precision=chosen.precision,
+            continual=chosen.continual,
+            continual_epsilon=chosen.continual_epsilon,
+            gate_tries=chosen.gate_tries,
+            replay_rows=chosen.replay_rows,
+            replay_ratio=chosen.replay_ratio,
+            ewc_strength=chosen.ewc_strength,
         )
-        return Lessons(chosen.data, settings, chosen.app)
+        return Lessons(sources, settings, chosen.app)
+
+    def _sources(self) -> tuple[Path, ...]:
+        """The files and folders to train on now: the lesson of the watched folder, else the owner's data."""
+        chosen = self._daemon.settings.training
+        if chosen.watch is not None:
+            return self.watch.lesson() if self.watch is not None else ()
+        return () if chosen.data is None else (chosen.data,)
 
     # ------------------------------------------------------------------------------- the control API's side
 
@@ -248,12 +304,17 @@ class Member:
                 raise BadRequest(
                     f"There is no data at {request.data}", "Give a JSONL file or a folder of them"
                 )
-            changes["training.data"] = str(path)
-        elif self._daemon.settings.training.data is None:
+            changes |= {"training.data": str(path), "training.watch": None}
+        elif request.watch is not None:
+            folder = Path(request.watch)
+            if not folder.is_absolute() or not folder.is_dir():
+                raise BadRequest(f"There is no folder at {request.watch}", "Make it first; it may be empty")
+            changes |= {"training.watch": str(folder), "training.watch_rounds": request.rounds or 0}
+        elif (chosen := self._daemon.settings.training).data is None and chosen.watch is None:
             raise BadRequest("This node has no data to train on", "Give some: `banyan train --data PATH`")
         if request.branch is not None:
             changes["training.branch"] = self._check_branch(request.branch)
-        for name in ("steps", "batch", "learning_rate"):
+        for name in ("steps", "batch", "learning_rate", "continual"):
             if (value := getattr(request, name)) is not None:
                 changes[f"training.{name}"] = value
         return changes
@@ -261,12 +322,17 @@ class Member:
     async def train(self, request: TrainRequest) -> dict[str, object]:
         """Train from now on, for ``request.rounds`` rounds or for ever; the settings are saved already."""
         height = self.height()
-        await self._remember_target(None if request.rounds is None else height + request.rounds)
+        watches = self._daemon.settings.training.watch is not None
+        rounds = 0 if watches else request.rounds  # with a watched folder they begin when something arrives
+        await self._remember_target(None if rounds is None else height + rounds)
+        self.watch = await trio.to_thread.run_sync(self._open_watch)
+        self._rewatching.cancel()
         self.driver.rebuild()
         return {
             "branch": self.branch(),
             "height": height,
             "target": self._target,
+            "watch": None if self.watch is None else str(self.watch.folder),
             "counts": "step" if self.charter.round.coordination == "gossip" else "release",
         }
 
@@ -276,9 +342,12 @@ class Member:
         self.driver.rebuild()
         return {"branch": self.branch(), "height": self.height(), "target": height}
 
-    async def _remember_target(self, target: int | None) -> None:
+    async def _remember_target(
+        self, target: int | None, state: Mapping[str, bytes] = MappingProxyType({})
+    ) -> None:
+        """Keep the target, and in the same instant ``state``."""
         self._target = target
-        batch = Batch(state={TARGET_KEY: b"" if target is None else b"%d" % target})
+        batch = Batch(state={**state, TARGET_KEY: b"" if target is None else b"%d" % target})
         await trio.to_thread.run_sync(self._daemon.database.apply, batch)
 
     def height(self) -> int:
@@ -364,6 +433,8 @@ class Member:
             "core": dict(self.driver.status()),
             "training": self.jobs.status() or self.provisions.progress(),
             "data": str(self._daemon.settings.training.data) if self._daemon.settings.training.data else None,
+            "watch": None if self.watch is None else self.watch.status(),
+            "set_aside": self.jobs.set_aside(),
             "workers": self.workers.status(),
             "disk_trouble": self.driver.disk_trouble,
             "messages": dict(self._daemon.outbox.counters),

@@ -12,6 +12,7 @@ import trio
 from banyan.node import base_folder
 from banyan.node.daemon.events import WorkerRestarted
 from banyan.node.daemon.jobs import Lessons
+from banyan.node.learning.continual.rejected import Rejected
 from banyan.node.learning.progress import Progress
 from banyan.node.worker.client import OWN_APP, Worker, WorkerSettings, hello_for
 from banyan.node.worker.messages import Kind
@@ -46,6 +47,7 @@ class ProcessWorkers:
             base_model=base_folder.place(daemon.home, charter.base),
             blobs=daemon.blobs.root,
             app=app or OWN_APP,
+            memory=daemon.home.memory,
         )
         settings = WorkerSettings(
             threads=1 if role == "light" else chosen.threads or max(1, (os.cpu_count() or 2) // 2),
@@ -74,15 +76,13 @@ class ProcessWorkers:
 
     async def train(
         self, job: Train, base: Path, lessons: Lessons, progress: Callable[[Progress], None]
-    ) -> Trained:
+    ) -> Trained | Rejected:
         """See :class:`~banyan.node.daemon.jobs.Workers`. Another ClientApp means another process."""
         if lessons.app != self._app:
             await self._full.close()
             self._full = self._worker("full", lessons.app)
             self._app = lessons.app
-        return await self._full.train(
-            job, data=[lessons.data], settings=lessons.settings, on_progress=progress
-        )
+        return await self._full.train(job, data=lessons.data, settings=lessons.settings, on_progress=progress)
 
     async def run(self) -> None:
         """End both processes when cancelled."""

@@ -89,6 +89,9 @@ class Daemon:
 
     def _open(self) -> None:
         self.settings: Settings = load_settings(self.home.settings, self._flags)
+        if "training.data" in self._flags:  # it is to be trained on now, whatever was watched before
+            training = self.settings.training.model_copy(update={"watch": None})
+            self.settings = self.settings.model_copy(update={"training": training})
         self.identity: Identity = membership.load_identity(self.home, self._passphrase)
         self.database = Database(self.home.database, self.settings.store.events)
         self.blobs = BlobStore(self.home.blobs)

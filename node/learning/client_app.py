@@ -14,6 +14,7 @@ import numpy as np
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
+from banyan.node.learning.continual.memory import place
 from banyan.node.learning.export import PREFIX, peft_key
 from banyan.node.learning.flower import reply_to
 from banyan.node.learning.layout import Vector
@@ -36,6 +37,7 @@ def train(message: Message, context: Context) -> Message:
         _settings(message),
         seed=int(config["seed"]),
         first_row=int(config["first_row"]),
+        memory=_memory(message, context),
     )
     return reply_to(message, learner.model.layout.split(vector), metrics | {"num-examples": metrics["rows"]})
 
@@ -75,6 +77,12 @@ def _settings(message: Message) -> TrainingSettings:
     return from_plain(
         TrainingSettings, {field.name: config[field.name] for field in fields(TrainingSettings)}
     )
+
+
+def _memory(message: Message, context: Context) -> Path | None:
+    """The file of what this node has learnt before for the message's branch."""
+    folder = str(context.node_config["memory"])
+    return place(Path(folder), str(message.content["config"]["branch"])) if folder else None
 
 
 def _data(context: Context) -> list[Path]:

@@ -6,10 +6,12 @@ What an app gets, by the names Flower apps use:
   ``set_peft_model_state_dict(model, arrays.to_torch_state_dict())`` works as it stands;
 - ``message.content["config"]``: the training settings (``lr`` too), ``seed``, ``first_row``, ``rank``, ``scale``,
   ``branch`` and ``height``;
-- ``context.node_config``: ``base_model`` (a folder) and ``data`` (a JSON list of files and folders);
+- ``context.node_config``: ``base_model`` (a folder) and ``data`` (a JSON list of files and folders) and ``memory`` (a
+  folder for what the node has learnt before, or empty);
   ``context.run_config``: the training settings; ``context.state`` lives as long as the worker does.
 
-What it must answer: an ArrayRecord with every B (with A too, if unchanged) and a MetricRecord.
+What it must answer: an ArrayRecord with every B (with A too, if unchanged) and a MetricRecord. Where that has
+``gate_passed`` = 0 the version is kept aside and not published.
 """
 
 from __future__ import annotations
@@ -105,6 +107,7 @@ class LocalClient:
             node_config={
                 "base_model": str(self._place.base_model),
                 "data": json.dumps([str(path) for path in data]),
+                "memory": str(self._place.memory or ""),
             },
             state=self._state,
             run_config=chosen,

@@ -9,19 +9,23 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from banyan.node.learning.adapter import AdaptedModel
 from banyan.node.learning.base_model import LoadedModel, load
+from banyan.node.learning.continual.course import Source, learn
+from banyan.node.learning.continual.memory import Memory, MemoryDamaged, save, set_aside
+from banyan.node.learning.continual.memory import load as load_memory
 from banyan.node.learning.dataset import files_of, load_dataset
 from banyan.node.learning.errors import DataError
 from banyan.node.learning.layout import Tensor, Vector
 from banyan.node.learning.progress import Progress, report
 from banyan.node.learning.settings import TrainingSettings
-from banyan.node.learning.tokens import Example, examples, prompt_ids
-from banyan.node.learning.trainer import held_out_loss, train
+from banyan.node.learning.tokens import examples, prompt_ids
+from banyan.node.learning.trainer import held_out_loss
 
 Metrics = dict[str, float]
 
@@ -46,7 +50,7 @@ class Learner:
             getattr(base.model.config, "max_position_embeddings", 1 << 20)
         )  # more would be noise to it
         self._data_key: object = None
-        self._data: tuple[list[Example], list[Example]] = ([], [])
+        self._source: Source | None = None
 
     def train(
         self,
@@ -56,35 +60,52 @@ class Learner:
         *,
         seed: int,
         first_row: int = 0,
+        memory: Path | None = None,
     ) -> tuple[Vector, Metrics]:
         """B after one round from ``start`` (float32, Layout order), and what was measured.
 
-        ``loss_before`` and ``loss_after`` are held-out losses (absent where no row is held out). The same inputs
-        give the same B on one processor; a GPU may sum in another order each time. Raises :class:`DataError` and
-        what :func:`train` raises.
+        ``memory`` is the file of earlier tasks (see :mod:`banyan.node.learning.continual`), which this round protects
+        and, unless its version is rejected, joins; None: nothing is remembered. A damaged file is set aside.
+
+        ``loss_before`` and ``loss_after`` are held-out losses (absent where no row is held out). ``gate_passed`` is 0
+        where an earlier task would lose more than the owner allows: B is then what was rejected. The same inputs give
+        the same B on one processor; a GPU may sum in another order each time. Raises :class:`DataError` and what
+        :func:`learn` raises.
         """
         begin = time.perf_counter()
-        training, held_out = self._read(data, settings)
-        if not training:
+        source = self._read(data, settings)
+        if not source.training:
             raise DataError(
-                _names(data), None, "no row has anything to predict", "Raise max_length or add rows"
+                source.name, None, "no row has anything to predict", "Raise max_length or add rows"
             )
-        held_out = held_out[: settings.eval_rows]
+        source = replace(source, held_out=source.held_out[: settings.eval_rows])
+        past, metrics = self._recall(memory)
         self.model.set_vector(start)
-        metrics: Metrics = {}
-        if held_out:
-            metrics["loss_before"], _ = held_out_loss(self.model, held_out, settings, pad=self._pad)
-        done = train(self.model, training, settings, seed=seed, first_row=first_row, pad=self._pad)
-        if held_out:
-            metrics["loss_after"], _ = held_out_loss(self.model, held_out, settings, pad=self._pad)
+        if source.held_out:
+            metrics["loss_before"], _ = held_out_loss(self.model, source.held_out, settings, pad=self._pad)
+        outcome = learn(self.model, past, source, settings, seed=seed, first_row=first_row, pad=self._pad)
+        if outcome.loss is not None:
+            metrics["loss_after"] = outcome.loss
+        if memory is not None and outcome.memory is not None:
+            save(memory, outcome.memory)
+            metrics |= {"tasks": len(outcome.memory.tasks), "memory_bytes": memory.stat().st_size}
+        if (verdict := outcome.verdict) is not None:
+            metrics |= {
+                "gate_share": verdict.share,
+                "gate_rise": verdict.rise,
+                "gate_evaluations": verdict.evaluations,
+                "gate_seconds": outcome.gate_seconds,
+            }
+        done = outcome.training
         metrics |= {
+            "gate_passed": outcome.memory is not None,
             "train_loss": done.loss,
             "steps": done.steps,
             "rows": done.rows,
             "tokens": done.tokens,
             "train_seconds": done.seconds,
             "seconds": time.perf_counter() - begin,
-            "held_out_rows": len(held_out),
+            "held_out_rows": len(source.held_out),
         }
         return self.model.vector(), {name: float(value) for name, value in metrics.items()}
 
@@ -94,9 +115,10 @@ class Learner:
         Raises :class:`DataError` where no row is held out.
         """
         begin = time.perf_counter()
-        held_out = self._read(data, settings)[1][: settings.eval_rows]
+        source = self._read(data, settings)
+        held_out = source.held_out[: settings.eval_rows]
         if not held_out:
-            raise DataError(_names(data), None, "no row is held out to measure on", "Add rows")
+            raise DataError(source.name, None, "no row is held out to measure on", "Add rows")
         self.model.set_vector(vector)
         loss, tokens = held_out_loss(self.model, held_out, settings, pad=self._pad)
         spent = time.perf_counter() - begin
@@ -117,22 +139,33 @@ class Learner:
             )
         return str(self.tokenizer.decode(answer[0, ids.shape[1] :], skip_special_tokens=True)).strip()
 
-    def _read(self, data: Sequence[Path], settings: TrainingSettings) -> tuple[list[Example], list[Example]]:
+    def _recall(self, memory: Path | None) -> tuple[Memory, Metrics]:
+        """The memory in the file, and where a damaged one made it begin anew a metric that says so."""
+        if memory is None:
+            return Memory(), {}
+        try:
+            return load_memory(memory, self.model.layout.dimension), {}
+        except MemoryDamaged:
+            set_aside(memory)
+            return Memory(), {"memory_damaged": 1.0}
+
+    def _read(self, data: Sequence[Path], settings: TrainingSettings) -> Source:
         """Training and held-out sequences; tokenized again only when a file or a setting has changed."""
         stats = [(str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in files_of(data)]
         key = (stats, settings.max_length, settings.use_pretrain_rows)
-        if key != self._data_key:
+        if self._source is None or key != self._data_key:
             report(Progress("read data"))
             rows = load_dataset(data, use_pretrain_rows=settings.use_pretrain_rows)
             length = min(settings.max_length, self._context)
-            training = examples(rows.training, self.tokenizer, length)
-            self._data = (training, examples(rows.held_out, self.tokenizer, length))
+            self._source = Source(
+                ", ".join(map(str, data)),
+                frozenset(row.content for row in rows.training),
+                examples(rows.training, self.tokenizer, length),
+                examples(rows.held_out, self.tokenizer, length),
+                int(time.time()),
+            )
             self._data_key = key
-        return self._data
-
-
-def _names(data: Sequence[Path]) -> str:
-    return ", ".join(map(str, data))
+        return self._source
 
 
 # One model at a time: a worker serves one network, and two models might not fit into memory.

@@ -37,3 +37,20 @@ class TrainingSettings:
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     #: Whether rows whose ``split`` is ``pretrain`` are trained on. False: only what the base model never saw.
     use_pretrain_rows: bool = True
+    #: What keeps earlier data sources from being forgotten while a new one is learnt. ``replay``: rows of them join
+    #: every step, the surest, for about twice the time a step. ``ewc``: B is held where they need it; no rows are
+    #: trained on again. ``orthogonal``: what they changed of a layer's outputs is left alone. ``none``: nothing but
+    #: the gate.
+    continual: Literal["replay", "ewc", "orthogonal", "none"] = "replay"
+    #: How far the held-out loss of an earlier source may be above what its own training reached, in nats a token, for a
+    #: version to pass the gate. Lower: less is forgotten, and more of a new lesson is held back.
+    continual_epsilon: Annotated[float, Between(0.0, 100.0)] = 0.1
+    #: Shares of a step that the gate tries where the whole does not pass, each at the cost of measuring every earlier
+    #: source once. More: a larger share passes, later. 0: no gate.
+    gate_tries: Annotated[int, Between(0, 20)] = 5
+    #: Rows of all sources that are kept on this device for replay, about 1 KB each. More: a truer picture of the past.
+    replay_rows: Annotated[int, Between(1, 100_000)] = 512
+    #: Rows of earlier sources for each new one in a step, with ``replay``. More: less is forgotten, slower steps.
+    replay_ratio: Annotated[float, Between(0.0, 16.0)] = 2.0
+    #: How stiff the springs of ``ewc`` are; 1 weighs the earlier sources' estimated rise like the new one's loss.
+    ewc_strength: Annotated[float, Between(0.0, 1e9)] = 10.0

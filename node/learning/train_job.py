@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -11,6 +12,8 @@ import numpy as np
 
 from banyan.aggregation.encoding import encode
 from banyan.node.learning.blobs import read_sum, write_float32
+from banyan.node.learning.continual import rejected
+from banyan.node.learning.continual.rejected import Rejected
 from banyan.node.learning.errors import AppError, LearningError
 from banyan.node.learning.layout import Vector
 from banyan.node.learning.settings import TrainingSettings
@@ -35,16 +38,22 @@ class Client(Protocol):
 
 def train(
     job: Train, place: Workplace, client: Client, *, data: Sequence[Path], settings: TrainingSettings
-) -> Trained:
+) -> Trained | Rejected:
     """Train from the path's sum plus the carry; write the encoded delta and what the encoding left over.
 
     With h the sum of ``job.adapters`` and c that of ``job.carry``, training starts at h + c and ends at B; the delta is
     Δ = B - h, the blob holds Q(Δ), and the new carry is Δ - Q(Δ): nothing learnt is ever lost to rounding, it is
     only sent later (error feedback, Seide et al. 2014; Karimireddy et al. 2019).
 
-    Raises :class:`LearningError`; the same job on the same machine gives the same blob.
+    Where the client says ``gate_passed`` = 0 nothing is published: B - h is kept aside with its figures, and the same
+    job is not trained a second time.
+
+    Raises :class:`LearningError`; the same job on the same machine, remembering the same, gives the same blob.
     """
     spec, blobs = place.spec, place.blobs
+    aside = None if place.memory is None else rejected.place(place.memory, job, settings, data)
+    if aside is not None and (before := rejected.find(aside)) is not None:
+        return replace(before, again=True)
     head = read_sum(blobs, job.adapters, spec)
     start = np.add(head, read_sum(blobs, job.carry, spec), dtype=np.float32)
     trained, metrics = client.ask(
@@ -64,6 +73,12 @@ def train(
     delta = trained - head
     if not delta.any():
         raise LearningError("Training changed nothing", "Check the learning rate and the data")
+    if aside is not None and metrics.get("gate_passed") == 0:
+        rise = metrics.get("gate_rise", float("nan"))
+        file = str(aside.with_suffix(".delta"))
+        version = Rejected(job.branch, job.height, file, rise, settings.continual_epsilon, metrics)
+        rejected.keep(aside, version, write_delta(encode(delta, "float32"), spec=spec, base=job.base))
+        return version
     encoded = encode(delta, place.codec)
     blob = write_delta(encoded, spec=spec, base=job.base)
     left_over = delta - encoded.decode()

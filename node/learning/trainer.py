@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from banyan.node.learning.adapter import AdaptedModel
+from banyan.node.learning.continual.protection import Protection
 from banyan.node.learning.errors import LearningError
 from banyan.node.learning.progress import Progress, report
 from banyan.node.learning.settings import TrainingSettings
@@ -49,13 +50,16 @@ def train(
     seed: int,
     first_row: int = 0,
     pad: int = 0,
+    protection: Protection | None = None,
 ) -> Training:
     """Run ``settings.steps`` optimiser steps on B in place, reporting progress after each.
 
     Rows come from :func:`row_order`, so a later round that passes ``first_row`` goes on where the earlier one ended.
+    ``protection`` keeps earlier tasks; the rows that it adds to a step are not counted, their tokens are.
     Raises :class:`LearningError` if the loss stops being finite, and what :func:`report` raises.
     """
     torch.manual_seed(seed)
+    protection = protection or Protection()
     trainable = model.trainable()
     optimiser = torch.optim.AdamW(
         trainable,
@@ -71,15 +75,18 @@ def train(
     for step in range(settings.steps):
         for group in optimiser.param_groups:
             group["lr"] = settings.learning_rate * rate(step, settings)
-        batch = collate([examples[next(order)] for _ in range(settings.batch)], pad, model.device)
+        new = [examples[next(order)] for _ in range(settings.batch)]
+        batch = collate([*new, *protection.rows(len(new))], pad, model.device)
         with _autocast(model, settings):
             loss = model.peft(input_ids=batch.ids, attention_mask=batch.mask, labels=batch.labels).loss
-        loss.backward()
+        penalty = protection.penalty(trainable)
+        (loss if penalty is None else loss + penalty).backward()
         torch.nn.utils.clip_grad_norm_(trainable, settings.clip_norm)
         optimiser.step()
+        protection.correct(trainable)
         optimiser.zero_grad(set_to_none=True)
         losses.append(_finite(loss.item(), step))
-        rows += batch.rows
+        rows += len(new)
         tokens += batch.tokens
         spent = time.perf_counter() - begin
         left = spent / (step + 1) * (settings.steps - step - 1)

@@ -26,6 +26,9 @@ class Workplace:
     blobs: Blobs
     #: The Flower ClientApp that trains and evaluates, as ``module:attribute``.
     app: str = OWN_APP
+    #: The folder of what this node has learnt before (:mod:`banyan.node.learning.continual`); None: it remembers
+    #: nothing.
+    memory: Path | None = None
 
     def shared_a(self) -> dict[str, Vector]:
         """A by tensor name, float32 ``(rank, cols_in)``; checked against the charter's spec."""

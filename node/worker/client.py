@@ -12,6 +12,7 @@ from typing import Self, TypeAlias, TypeVar
 import trio
 
 from banyan.aggregation.encoding import Codec
+from banyan.node.learning.continual.rejected import Rejected
 from banyan.node.learning.evaluate_job import Evaluate, Evaluated
 from banyan.node.learning.generate_job import Generate
 from banyan.node.learning.progress import Progress
@@ -132,10 +133,11 @@ class Worker:
         data: Sequence[Path],
         settings: TrainingSettings,
         on_progress: OnProgress | None = None,
-    ) -> Trained:
+    ) -> Trained | Rejected:
         """One round of local training on ``data`` (files and folders of JSONL rows)."""
         order = TrainOrder(job, tuple(map(str, data)), settings)
-        return _as(Trained, await self._do(order, on_progress))
+        result = await self._do(order, on_progress)
+        return result if isinstance(result, Rejected) else _as(Trained, result)
 
     async def evaluate(
         self,
@@ -267,9 +269,11 @@ def hello_for(
     base_model: Path,
     blobs: Path,
     app: str = OWN_APP,
+    memory: Path | None = None,
 ) -> Hello:
     """Whom a worker serves: the charter's adapter ``spec`` and round ``codec``, the network's id, this node's id, the
-    folders of its base model and of its blob store, and the Flower ClientApp (``module:attribute``) that trains."""
+    folders of its base model and of its blob store, and the Flower ClientApp (``module:attribute``) that trains,
+    and the folder of what it has learnt before (None: it remembers nothing)."""
     return Hello(
         role=role,
         parent=os.getpid(),
@@ -280,6 +284,7 @@ def hello_for(
         base_model=str(base_model),
         blobs=str(blobs),
         app=app,
+        memory=str(memory or ""),
         niceness=0,
         idle=0.0,
     )

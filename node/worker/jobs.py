@@ -34,6 +34,7 @@ class Bench:
             base_model=Path(hello.base_model),
             blobs=BlobStore(Path(hello.blobs)),
             app=hello.app,
+            memory=Path(hello.memory) if hello.memory else None,
         )
         self._client: LocalClient | None = None
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeAlias, cast
 
 from banyan.aggregation.encoding import Codec
+from banyan.node.learning.continual.rejected import Rejected
 from banyan.node.learning.evaluate_job import Evaluate, Evaluated
 from banyan.node.learning.generate_job import Generate
 from banyan.node.learning.progress import Progress
@@ -21,12 +22,13 @@ from banyan.security.model import AdapterSpec
 from banyan.security.schema import Between, Digest, Length, from_plain
 
 Kind: TypeAlias = Literal["full", "light"]
-Result: TypeAlias = Trained | Aggregated | Mixed | Inspected | Evaluated | str
+Result: TypeAlias = Trained | Rejected | Aggregated | Mixed | Inspected | Evaluated | str
 
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """Who the worker works for. ``idle`` (seconds, 0: never) is how long it waits for a job before it exits."""
+    """Who the worker works for. ``memory`` is its folder for what was learnt before, or empty. ``idle`` (seconds, 0:
+    never) is how long it waits for a job before it exits."""
 
     role: Kind
     parent: int
@@ -37,6 +39,7 @@ class Hello:
     base_model: str
     blobs: str
     app: str
+    memory: str
     niceness: Annotated[int, Between(0, 19)]
     idle: Annotated[float, Between(0, 1e9)]
 
@@ -109,7 +112,7 @@ def read_result(order: Order, plain: object) -> Result:
 def _result(order: Order, values: dict[str, Any]) -> Result:
     match order:
         case TrainOrder():
-            return Trained(**values)
+            return Rejected(**values) if "rise" in values else Trained(**values)
         case EvaluateOrder():
             return Evaluated(**values)
         case Inspect():

@@ -1,11 +1,14 @@
 """Heavy work is queued, answered whatever happens, and replaced when the head has moved."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import trio
 
+from banyan.node.daemon.events import MemoryLost, VersionRejected
 from banyan.node.daemon.jobs import Jobs, Lessons
+from banyan.node.learning.continual.rejected import Rejected
 from banyan.node.learning.progress import Progress
 from banyan.node.learning.settings import TrainingSettings
 from banyan.protocol.effects import Inspect, Inspected, JobFailed, Mix, Mixed, Train, Trained
@@ -18,7 +21,7 @@ class Workers:
     """Workers whose jobs take a second each; some fail."""
 
     def __init__(self):
-        self.begun, self.fail = [], None
+        self.begun, self.fail, self.answer = [], None, None
 
     async def inspect(self, job):
         if self.fail:
@@ -36,6 +39,8 @@ class Workers:
         await trio.sleep(1)
         if self.fail:
             raise self.fail
+        if self.answer:
+            return self.answer
         return Trained(job.branch, job.height, job.base, b"d" * 32, 10, None, {"loss_after": 2.0})
 
 
@@ -51,7 +56,7 @@ class Provisions:
 class World:
     def __init__(self):
         self.workers, self.answers, self.reports = Workers(), [], []
-        self.lessons = Lessons(Path("/data"), TrainingSettings())
+        self.lessons = Lessons((Path("/data"),), TrainingSettings())
         self.jobs = Jobs(self.workers, Provisions(), lambda: self.lessons, self.deliver, self.reports.append)
 
     async def deliver(self, answer):
@@ -111,3 +116,25 @@ async def test_without_data_training_is_refused(world, autojump_clock):
     await world.run()
     assert isinstance(world.answers[0], JobFailed)
     assert "no data" in world.answers[0].reason
+
+
+async def test_a_rejected_version_is_reported_once_and_answered_as_a_failure(world, autojump_clock):
+    version = Rejected("/", 1, "/home/aside.delta", 0.4, 0.05, {"loss_before": 3.0, "loss_after": 2.0})
+    world.workers.answer = version
+    world.jobs.start(train(1))
+    await world.run()
+    world.workers.answer = replace(version, again=True)
+    world.jobs.start(train(1))
+    await world.run()
+    assert [type(answer) for answer in world.answers] == [JobFailed, JobFailed]
+    assert "would have risen by 0.400" in world.answers[0].reason
+    (told,) = [report for report in world.reports if isinstance(report, VersionRejected)]
+    assert (told.rise, told.loss_after, told.file) == (0.4, 2.0, "/home/aside.delta")
+    assert world.jobs.set_aside()[0]["rise"] == 0.4
+
+
+async def test_a_lost_memory_is_reported(world, autojump_clock):
+    world.workers.answer = Trained("/", 1, b"b" * 32, b"d" * 32, 10, None, {"memory_damaged": 1.0})
+    world.jobs.start(train(1))
+    await world.run()
+    assert MemoryLost("/") in world.reports
