@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Final
 
 import numpy as np
@@ -14,6 +16,7 @@ from banyan.node.learning.blobs import read_sum
 from banyan.protocol.effects import Effect, InputEvent
 from banyan.protocol.events import BranchOpened, Event, ReleaseCertified
 from banyan.protocol.paths import parent_of, path_to
+from banyan.protocol.release import Release
 from banyan.security.errors import Refused
 from banyan.simulations.device import Device
 from banyan.simulations.graphs import dumbbell
@@ -41,6 +44,9 @@ Watcher = Callable[[int, str, InputEvent, list[Effect]], None]
 
 TICK: Final = 5_000
 """Virtual ms between two looks at what changes slowly."""
+
+LOOKED_AT: Final = 1_000
+"""At most so many devices are looked at in one tick, in turn; so no device of a larger world waits long."""
 
 JUDGES: Final = 32
 """At most so many devices are asked how well a release serves them."""
@@ -105,6 +111,9 @@ class Run:
         self.rounds = scenario.rounds
         self.gossip = self.world.charter.round.coordination == "gossip"
         self._steps_scored = 0
+        self._ticks = 0
+        self._turns = -(-len(self.world.devices) // LOOKED_AT)
+        self._judging: dict[str, list[Device]] = {}
         self._arrange_devices()
         self.honest = [device for device in self.world.devices.values() if device.attack is None]
         self._own = {path: [d for d in self.honest if d.settings.branch == path] for path in scenario.tree}
@@ -202,6 +211,13 @@ class Run:
     def expected(self) -> list[Device]:
         return [d for d in self.honest if d.peer is not None and d.name not in self._dismissed]
 
+    def in_turn(self) -> list[Device]:
+        expected = self.expected()
+        return expected[self._ticks % self._turns :: self._turns]
+
+    def does_over(self, release: Release) -> bool:
+        return int.from_bytes(release.digest[:8], "big") % self._turns == 0
+
     def goal_of(self, path: str) -> int:
         """All rounds where devices work; one where a branch lives on what its children send up, which may count
         several of their releases at once."""
@@ -263,9 +279,11 @@ class Run:
 
     def _judges(self, path: str) -> list[Device]:
         """Some of the honest devices at and below a branch."""
-        inside = path.rstrip("/") + "/"
-        served = [d for d in self.honest if (d.settings.branch + "/").startswith(inside)]
-        return served[:: max(1, -(-len(served) // JUDGES))]
+        if path not in self._judging:
+            inside = path.rstrip("/") + "/"
+            served = [d for d in self.honest if (d.settings.branch + "/").startswith(inside)]
+            self._judging[path] = served[:: max(1, -(-len(served) // JUDGES))]
+        return self._judging[path]
 
     def _asked(self, judge: Device) -> str:
         """On whose rows a model is judged."""
@@ -322,7 +340,8 @@ class Run:
         progress(1.0, self._standing())
 
     def _tick(self) -> None:
-        for device in self.world.live():
+        self._ticks += 1
+        for device in self.world.live()[self._ticks % self._turns :: self._turns]:
             device.collect_garbage()
         for invariant in self.invariants:
             invariant.ticked()
@@ -340,7 +359,8 @@ class Run:
     def _followers(self, path: str) -> list[Device]:
         """Who is asked how high a branch stands: its own honest devices, or some other where it has none."""
         own = [device for device in self._own[path] if device.name not in self._dismissed]
-        return own or [d for d in self.expected() if d.peer is not None and path in d.peer.branches][:1]
+        others = (d for d in self.honest if d.peer is not None and d.name not in self._dismissed)
+        return own or list(islice((d for d in others if d.peer and path in d.peer.branches), 1))
 
     def _agreed(self) -> bool:
         """Whether all whom a branch concerns have the same head of it."""
@@ -356,10 +376,10 @@ class Run:
     def _share_done(self) -> float:
         if self.gossip:
             return min(1.0, self._steps_scored / self.scenario.rounds)
-        shares = []
-        for path in self.scenario.tree:
-            height = max((h for branch, h in self.releases if branch == path), default=0)
-            shares.append(min(1.0, height / self.goal_of(path)))
+        heights: dict[str, int] = {}
+        for path, height in self.releases:
+            heights[path] = max(height, heights.get(path, 0))
+        shares = [min(1.0, heights.get(path, 0) / self.goal_of(path)) for path in self.scenario.tree]
         return sum(shares) / len(shares)
 
     def _standing(self) -> str:
@@ -371,13 +391,14 @@ class Run:
     def record(self, arm: Arm, seconds: float) -> RunRecord:
         """What happened, as plain data."""
         world, scenario = self.world, self.scenario
+        shut_out = Counter(name for d in self.honest if d.peer is not None for name in d.peer.quarantined)
         return RunRecord(
             scenario=scenario.name,
             about=scenario.about,
             arm=arm,
             seed=self.seed,
             settings=scenario.model_dump(mode="json"),
-            signatures="Ed25519",
+            signatures=world.signatures,
             trace=world.trace_hash,
             finished=self._reached(),
             goal=f"{scenario.rounds} steps of every honest device"
@@ -386,7 +407,7 @@ class Run:
             virtual_ms=self._since_start(),
             seconds=seconds,
             events=world.steps,
-            nodes=tuple(self._figures(device) for device in world.devices.values()),
+            nodes=tuple(self._figures(device, shut_out[device.name]) for device in world.devices.values()),
             releases=tuple(sorted(self.releases.values(), key=lambda each: (each.branch, each.height))),
             scores=tuple(self.scores),
             violations=tuple(self.violations),
@@ -394,8 +415,7 @@ class Run:
             alone=self._alone(),
         )
 
-    def _figures(self, device: Device) -> NodeFigures:
-        shut_out = sum(device.name in d.peer.quarantined for d in self.honest if d.peer is not None)
+    def _figures(self, device: Device, shut_out: int) -> NodeFigures:
         return NodeFigures(
             name=self._names[device.name],
             node=device.name,

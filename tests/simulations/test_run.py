@@ -9,8 +9,10 @@ import sys
 
 import pytest
 
+from banyan.protocol.peer import Peer
+from banyan.protocol.release import Seat, opening
 from banyan.simulations.record import RunRecord
-from banyan.simulations.run import run_scenario
+from banyan.simulations.run import LOOKED_AT, Run, run_scenario
 from banyan.simulations.scenario import load
 
 QUICK = {
@@ -76,3 +78,27 @@ def test_devices_without_a_committee_learn_from_their_neighbours() -> None:
     assert record.finished and not record.violations and not record.releases
     assert record.scores[-1].height == 8
     assert record.scores[-1].loss < record.scores[0].loss
+
+
+def test_in_a_large_world_all_devices_are_looked_at_in_turn_and_some_releases_are_done_over() -> None:
+    run = Run(load("scale-10k"), 1)
+    for device in run.honest:
+        device.peer = Peer(run.world.charter, device.signer, device.settings, run.rng)
+    seen: list[str] = []
+    for _ in range(10):
+        run._ticks += 1
+        looked_at = [device.name for device in run.in_turn()]
+        assert len(looked_at) <= LOOKED_AT
+        seen += looked_at
+    assert sorted(seen) == sorted(run.world.devices)
+    openings = [opening("/", [Seat("a", 0, "/")], time) for time in range(300)]
+    assert 10 < sum(run.does_over(each) for each in openings) < 60
+
+
+def test_a_small_world_is_looked_at_whole() -> None:
+    run = Run(load("flat-20"), 1)
+    assert run.does_over(opening("/", [Seat("a", 0, "/")], 1))
+    run.world.start()
+    run.world.run(limit=1_000)
+    run._tick()
+    assert run.in_turn() == run.expected()
