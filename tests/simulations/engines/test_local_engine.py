@@ -93,11 +93,12 @@ def test_a_setup_that_raises_is_said_with_every_job():
 
 
 ENDLESS = """
-import sys
+import signal
 from banyan.simulations.engines import Job
 from banyan.simulations.engines.local import LocalEngine
 from banyan.simulations.engines.trial import TRIAL, trial
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what it runs in the background
     with LocalEngine(workers=1) as engine:
         for done in engine.map([Job(str(n), {"number": n}) for n in range(2)], "fake_runs:own_process"):
             print(done.result, flush=True)
@@ -117,10 +118,13 @@ def test_an_interrupted_sweep_leaves_no_process_behind(tmp_path, end):
         env=environment,
         start_new_session=True,
     ) as sweep:
-        worker = psutil.Process(int(sweep.stdout.readline()))
-        sweep.send_signal(end)
-        sweep.wait(timeout=30)
-        _, alive = psutil.wait_procs([worker], timeout=30)
+        try:
+            worker = psutil.Process(int(sweep.stdout.readline()))
+            sweep.send_signal(end)
+            sweep.wait(timeout=30)
+            _, alive = psutil.wait_procs([worker], timeout=30)
+        finally:
+            sweep.kill()
     assert alive == []
 
 
