@@ -524,8 +524,3 @@ INVARIANTS: Final[tuple[type[Invariant], ...]] = (
     BoundedDevice,
     RoundsGoOn,
 )
-
-
-def watching(scene: Scene, kinds: Iterable[type[Invariant]] = INVARIANTS) -> list[Invariant]:
-    """One of each, to be told of everything."""
-    return [kind(scene) for kind in kinds]

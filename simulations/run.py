@@ -88,7 +88,7 @@ class Run:
             seed,
             dict(scenario.tree),
             scenario.charter_policies(),
-            _conditions(scenario),
+            Conditions(**scenario.network.model_dump()),
             make_task(scenario.task.name, seed, scenario.task.options),
             admission=scenario.admission,
             guests=scenario.guests,
@@ -444,16 +444,3 @@ class Run:
             if reached:
                 losses[path] = sum(reached) / len(reached)
         return losses
-
-
-def _conditions(scenario: Scenario) -> Conditions:
-    links = scenario.network
-    return Conditions(
-        latency=links.latency,
-        loss=links.loss,
-        duplication=links.duplication,
-        rate=links.rate,
-        distance=links.distance,
-        jitter=links.jitter,
-        reordering=links.reordering,
-    )

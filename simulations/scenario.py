@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -244,11 +243,6 @@ def shipped() -> list[str]:
     """The names of the scenarios that come with Banyan."""
     folder = resources.files("banyan.simulations").joinpath("scenarios")
     return sorted(each.name.removesuffix(".toml") for each in folder.iterdir() if each.name.endswith(".toml"))
-
-
-def pin(policies: Preset, members: Iterable[str]) -> Preset:
-    """Policies whose committees always hold ``members`` (node ids)."""
-    return replace(policies, committee=replace(policies.committee, pinned=tuple(members)))
 
 
 def _put(data: dict[str, Any], path: list[str], value: Any, whole: str) -> None:

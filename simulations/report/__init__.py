@@ -28,15 +28,18 @@ def write(records: Sequence[RunRecord], folder: Path, replay: str | None = None)
     Raises:
         ValueError: no record, an arm twice, or records of several scenarios or seeds.
     """
+    from banyan.simulations.replay import replay_command
     from banyan.simulations.report.page import page
     from banyan.simulations.report.plots import Plots, save_plots
-    from banyan.simulations.report.story import Arms, replay_command
+    from banyan.simulations.report.story import Arms
     from banyan.simulations.report.tables import write_csv, write_records
 
     arms = Arms(records)
     plots = Plots.of(arms)
     folder.mkdir(parents=True, exist_ok=True)
     index, run = folder / "index.html", folder / "run.json"
-    index.write_text(page(arms, plots, replay or replay_command(arms.main)), "utf-8")
+    index.write_text(
+        page(arms, plots, replay or replay_command(arms.main.scenario, (), arms.main.seed)), "utf-8"
+    )
     write_records(records, run)
     return [index, run, *write_csv(records, folder), *save_plots(arms, plots, folder)]

@@ -10,7 +10,7 @@ from banyan.simulations.record import RunRecord, ViolationFigures
 from banyan.simulations.report.absence import absence_of
 from banyan.simulations.report.words import ARM_NAMES, counted, duration, number, share
 
-__all__ = ["Arms", "Check", "checks", "facts", "headline", "replay_command"]
+__all__ = ["Arms", "Check", "checks", "facts", "headline"]
 
 #: An attack that costs less than this share of what would have been learned got nowhere.
 NOTHING = 0.05
@@ -171,8 +171,3 @@ def facts(arms: Arms) -> list[str]:
             else "No attacker’s update came to the rule."
         )
     return said
-
-
-def replay_command(record: RunRecord) -> str:
-    """What to type to see this run again, where nothing was set."""
-    return f"banyan simulate {record.scenario} --seed {record.seed}"
