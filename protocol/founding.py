@@ -1,4 +1,4 @@
-"""How a branch comes to be open: its members gather, one or two of them tell the charter's first root, the root opens.
+"""How a branch comes to be open: its members gather, one of them tells the charter's first root, the root opens it.
 
 The root signs every opening, so its part grows with the number of branches; by having spokesmen it does not grow with
 the number of members.
@@ -20,8 +20,8 @@ from banyan.security.charter import Charter
 
 __all__ = ["Founding"]
 
-SPOKESMEN: Final = 2
-"""Members of a branch without an opening that compare with the root in one sync interval; the next, others do."""
+SPOKESMEN: Final = 1
+"""Members of a branch without an opening that compare with the root in one sync interval; in the next, others do."""
 
 SEATS: Final = 192
 
@@ -72,6 +72,8 @@ class Founding:
 
     def go_on(self) -> None:
         """Do what there is to do. To be called once a sync interval."""
+        if self._host.charter.round.coordination == "gossip":
+            return  # nothing is ever opened
         if self._host.me == self._host.charter.roots[0]:
             self._open_branches()
         elif self._speaks():
@@ -92,8 +94,6 @@ class Founding:
         """Open every branch where enough members are and nobody new came lately."""
         host = self._host
         closed = sorted(path for path, branch in host.branches.items() if branch.chain.head is None)
-        if host.charter.round.coordination == "gossip" or not closed:
-            return
         here: dict[Path, list[Seat]] = {}
         guests: Counter[Path] = Counter()
         for member in host.members.live(host.now):

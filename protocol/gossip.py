@@ -80,6 +80,7 @@ class Gossip:
         self._guard = ReplayGuard(limits.clock_skew)
         self._asked_lately: dict[NodeId, int] = {}
         self._talkative: Counter[NodeId] = Counter()
+        self._mixes = host.charter.round.coordination == "gossip"
         self._found_gap = False
         self._pause = 1
         self._skip = 0
@@ -95,6 +96,11 @@ class Gossip:
         marks = tuple(sorted(record_id[:MARK_BYTES] for record_id in record_ids))
         if of != self._host.me and marks:
             self._say(Want(topic, marks, NO_RELEASES), of)
+
+    def ask_for_releases(self, path: Path, above: int, of: NodeId) -> None:
+        """Ask one peer for the releases of a branch that are higher than ``above``."""
+        if of != self._host.me:
+            self._say(Want(path, (), above), of)
 
     def introduce(self, peer: NodeId) -> None:
         """Show ``peer`` our presence: members answer members only."""
@@ -130,7 +136,7 @@ class Gossip:
         elif isinstance(body, Opening | CertifiedRelease):
             to = self._relay.next(body.release, record.mark, begins)
         elif isinstance(body, Presence):
-            to = self._for_presence(body, record, begins)
+            to = self._for_presence(body, record, begins, but)
         else:
             to = self.followers.some(record.topic, but)
         if begins and self._root_waits_for(body):
@@ -139,13 +145,19 @@ class Gossip:
         if receivers:
             host.do(Send(receivers, record.envelope.data))
 
-    def _for_presence(self, presence: Presence, record: Record, begins: bool) -> Sequence[NodeId]:
-        """Along one tree of its branch; before there is a roster, some get it from its author and the others by sync,
-        in one message with many more."""
+    def _for_presence(
+        self, presence: Presence, record: Record, begins: bool, but: tuple[NodeId, ...]
+    ) -> Sequence[NodeId]:
+        """Along one tree of its branch; before there is a roster, from its author to some and by sync to the rest, in
+        one message with many more. Where there never is one the first root gets it, too, and each passes it on to one
+        other."""
         branch = self._host.branches[presence.branch]
         if branch.chain.head is not None and branch.path == self._host.branch:
             return self._relay.among(branch.chain.head, record.mark, begins)
-        return self.followers.some(record.topic) if begins else ()
+        some = self.followers.some(record.topic, but)
+        if not self._mixes:
+            return some if begins else ()
+        return [*some, self._charter.roots[0]] if begins else some[:1]
 
     def _root_waits_for(self, body: object) -> bool:
         """Whether the first root opens the branch above once it has this release."""

@@ -172,6 +172,7 @@ class Peer:
         self._auditor = Auditor(self)
         self.founding = Founding(self, self._open)
         self._restoring = False
+        self._tidied = 0
         self._children = children_in(charter.branches)
         self._own = frozenset(self._followed_branches())
         """The branches that we follow whatever seats we have."""
@@ -344,16 +345,22 @@ class Peer:
 
     def _follow_children(self, path: str) -> None:
         """A seat at a branch makes us follow its children, for as long as we have it."""
-        chain, seated = self.branches[path].chain, self.branches[path].on_committee
-        before = len(self.branches)
+        seated = self.branches[path].on_committee
         for child in self.children_of(path):
             if seated and child not in self.branches:
                 self.branches[child] = Branch(child, self)
+                if not self._restoring:
+                    self._catch_up_on(child, path)
             elif not seated and child in self.branches and child not in self._own:
                 del self.branches[child]
                 self._left.append(child)
-        if len(self.branches) > before and chain.closers and not self._restoring:
-            self.compare_with(self._rng.choice(chain.closers))  # who has followed them until now
+
+    def _catch_up_on(self, child: Path, path: Path) -> None:
+        """Ask one who works at or below ``child``, and so has its history, for what we have use for."""
+        head = self.branches[path].chain.head
+        delegates = [seat.member for seat in head.roster if seat.speaks_for == child] if head else []
+        if delegates:
+            self.gossip.ask_for_releases(child, self.start_of(child) - 1, self._rng.choice(delegates))
 
     def _drop_left(self) -> None:
         """Forget the records of branches that we follow no more."""
@@ -642,8 +649,8 @@ class Peer:
 
     def _sync_once(self) -> None:
         """Compare with a neighbour, say again what only we may say, ask again for what we lack; tidy up."""
-        if self.gossip.compare_with_some(self._is_settled()):
-            self._tidy()
+        self.gossip.compare_with_some(self._is_settled())
+        self._tidy()
         self._say_again()
         for branch in [*self.branches.values()]:
             branch.retry()
@@ -657,6 +664,10 @@ class Peer:
         self.do(SetTimer("sync", self.now + interval - jitter))
 
     def _tidy(self) -> None:
+        """Forget what is old, once in as long as a sign of life takes to become that."""
+        if self.now < self._tidied + self.charter.gossip.presence_interval:
+            return
+        self._tidied = self.now
         self.members.tidy(self.now)
         topics = [*map(presence_topic, self.branches), *map(mixing_topic, self.mixer.branches)]
         for topic in topics:
