@@ -19,6 +19,7 @@ from banyan.protocol.messages import (
     Inventory,
     Opening,
     Presence,
+    State,
     Summary,
     Want,
 )
@@ -149,20 +150,19 @@ class Gossip:
         self, presence: Presence, record: Record, begins: bool, but: tuple[NodeId, ...]
     ) -> Sequence[NodeId]:
         """Along one tree of its branch; before there is a roster, from its author to some and by sync to the rest, in
-        one message with many more. Where there never is one the first root gets it, too, and each passes it on to one
-        other."""
+        one message with many more. Where there never is one each passes it on to one other."""
         branch = self._host.branches[presence.branch]
         if branch.chain.head is not None and branch.path == self._host.branch:
             return self._relay.among(branch.chain.head, record.mark, begins)
-        some = self.followers.some(record.topic, but)
-        if not self._mixes:
-            return some if begins else ()
-        return [*some, self._charter.roots[0]] if begins else some[:1]
+        if begins:
+            return self.followers.some(record.topic)
+        return self.followers.some(record.topic, but)[:1] if self._mixes else ()
 
     def _root_waits_for(self, body: object) -> bool:
-        """Whether the first root opens the branch above once it has this release."""
+        """Whether the first root opens the branch above once it has this release; or nothing is ever opened, and the
+        root, whom nobody brings to anybody, hears of the others by this."""
         if not isinstance(body, CertifiedRelease):
-            return False
+            return self._mixes and isinstance(body, Presence | State)
         above = self._host.branches.get(parent_of(body.release.branch) or "")
         return above is not None and above.chain.head is None
 
