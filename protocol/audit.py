@@ -11,13 +11,15 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from banyan.protocol.branch import Branch
+from banyan.protocol.closing import with_sums
 from banyan.protocol.effects import Aggregate, Aggregated, Effect, FetchBlob, JobFailed
 from banyan.protocol.events import Event, ReleaseAudited
-from banyan.protocol.judgement import inputs_of, job_of
+from banyan.protocol.judgement import has_its_steps, sums_of
 from banyan.protocol.members import Members
 from banyan.protocol.messages import Update
 from banyan.protocol.records import Record, Records, archive_topic, committee_topic
 from banyan.protocol.release import Contribution, Release, committee_of
+from banyan.protocol.transfer import Measured, Transfer, Wait
 from banyan.security.charter import Charter
 from banyan.security.credential import Credential, is_guest
 from banyan.security.errors import Refused
@@ -43,16 +45,15 @@ class Audit:
     @property
     def wanted(self) -> tuple[bytes, ...]:
         """Ids of the update records that are still unknown. Child releases prove themselves by their certificates."""
-        members = (each for each in self.release.used if not each.source.startswith("/"))
+        members = (each for each in self.release.used if not each.is_child)
         return tuple(each.key for each in members if each.key not in self.updates)
 
     @property
     def blobs(self) -> list[tuple[bytes, int]]:
-        """Every blob that the sums are made of, with its size, and the release's own change."""
+        """Every blob that the sums are made of, with its size, and the release's own steps."""
         used = [(each.blob, each.size) for each in self.release.used]
-        minus = [(each.minus, each.minus_size) for each in self.release.used if each.minus]
-        base = [(self.base.adapter, self.base.adapter_size)] if self.base.adapter else []
-        return [*used, *minus, *base, (self.release.change, self.release.change_size)]
+        used += [(each.lifted, each.lifted_size) for each in self.release.used]
+        return [each for each in (*used, *self.base.blobs, *self.release.steps) if each[0]]
 
     def take(self, record: Record) -> None:
         """An update record that was wanted.
@@ -77,17 +78,7 @@ class Audit:
 
     def job(self) -> Aggregate:
         """The computation to do over, compared with the release's own change."""
-        return Aggregate(
-            branch=self.release.branch,
-            height=self.release.height,
-            job=job_of(self.release, self.base),
-            inputs=inputs_of(self.release.used),
-            rule=self.release.rule,
-            f=self.release.f,
-            clip=self.charter.round.clip,
-            base=self.base.adapter or None,
-            expected=self.release.change,
-        )
+        return sums_of(self.release, self.base, self.charter, expected=True)
 
     def problem(self, result: Aggregated) -> str:
         """What is wrong with the release, now that its sums are done over; empty if nothing is."""
@@ -95,9 +86,16 @@ class Audit:
             return "It was made with another rule than the charter's"
         if sum(each.guest for each in self.release.used) > self.release.f:
             return "It counts more guests than its rule survives"
+        children = [each for each in self.release.used if each.is_child]
+        transfer = Transfer(self.charter.transfer)
+        if children:
+            since = self.release.time - self.base.lifted_at if self.base.lifted_at else None
+            verdict = transfer.verdict(children, since, Measured(result.agreement), judging=True)
+            if isinstance(verdict, Wait):
+                return f"It was no time for a lift: {verdict.why}"
         if not result.agrees:
             return f"Its sums differ from the recomputed ones by {result.error:.2g}"
-        if result.adapter != self.release.adapter:
+        if with_sums(self.release, self.base, result) != self.release or not has_its_steps(self.release):
             return "Its adapter is not the one before it plus its change"
         return ""
 

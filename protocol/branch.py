@@ -24,11 +24,11 @@ from banyan.protocol.events import (
     UpdateAdmitted,
     UpdateLeftOut,
 )
-from banyan.protocol.judgement import child_head
 from banyan.protocol.messages import CertifiedRelease, Opening, Proposal, Update, Vote
 from banyan.protocol.records import Record, committee_topic
 from banyan.protocol.release import ChildHead, Release, committee_of
 from banyan.protocol.round import Candidate, Child, Round, Status
+from banyan.protocol.transfer import Transfer, Wait
 from banyan.security.admission import Reason, UpdateRefused, check_announcement
 from banyan.security.credential import Credential, is_guest
 from banyan.security.errors import Refused
@@ -83,12 +83,13 @@ class Branch:
             "roster": [seat.member for seat in head.roster],
         }
         if round_ is not None and agreement is not None:
-            have = round_.count(self._host.quarantined)
+            quarantined, now = self._host.quarantined, self._host.now
+            have, need = round_.standing(quarantined, now)
             status["round"] = {
                 "height": round_.height,
                 "have": have,
-                "need": round_.need,
-                "missing": list(round_.missing(self._host.quarantined)),
+                "need": need,
+                "missing": list(round_.missing(quarantined, now)),
                 "updates": {
                     author: each.reason.value if each.reason else each.status.value
                     for author, each in sorted(round_.candidates.items())
@@ -115,6 +116,22 @@ class Branch:
             "left_out": [{"author": item.source, "reason": item.reason} for item in release.left_out],
             "change": release.change.hex(),
             "adapter": release.adapter.hex(),
+            "lifted": self._lift_of(release),
+        }
+
+    def _lift_of(self, release: Release) -> dict[str, object] | None:
+        """What a release lifted, JSON-ready; None where it lifted nothing."""
+        children = {child.branch: child for child in release.children}
+        lifted = [children[each.source] for each in release.used if each.is_child]
+        if not lifted:
+            return None
+        policy = self._charter.transfer
+        return {
+            "children": [{"branch": each.branch, "height": each.height} for each in lifted],
+            "rule": policy.rule,
+            "f": policy.f,
+            "share": policy.share,
+            "lift": release.lift.hex(),
         }
 
     def _cosigners(self, proof: CertifiedRelease) -> list[str]:
@@ -124,9 +141,12 @@ class Branch:
         """The blobs that this branch may still need, or that others may ask for."""
         releases = self.newest()
         kept = self.closing.keep() if self.closing else set()
-        kept |= {blob for release in releases for blob in (release.change, release.adapter)}
-        kept |= {child.adapter for release in releases for child in release.children}
-        kept |= {each.head.adapter for each in self._children.values()}
+        releases += [child.release for child in self._children.values()]
+        kept |= {blob for release in releases for blob, _ in (*release.blobs, *release.steps)}
+        if self.on_committee:  # for those that the next round counts, and for who audits the last ones
+            kept |= {
+                blob for release in releases for each in release.used for blob in (each.blob, each.lifted)
+            }
         return kept - {b""}
 
     def newest(self) -> list[Release]:
@@ -145,9 +165,14 @@ class Branch:
 
     @cached_property
     def need(self) -> int:
-        """The fewest contributions a round closes with: the charter's quorum and the rule's own minimum."""
+        """The fewest updates that a release counts: the charter's quorum and the rule's own minimum."""
         policy = self._charter.round
         return max(policy.min_updates, build(policy.rule, f=policy.f).minimum_n)
+
+    @cached_property
+    def transfer(self) -> Transfer:
+        """When what the branch's children share is lifted into it."""
+        return Transfer(self._charter.transfer)
 
     # ------------------------------------------------------------------------------- records come in
 
@@ -335,9 +360,9 @@ class Branch:
     # ------------------------------------------------------------------------------- closing the round
 
     def child_moved(self, release: Release) -> None:
-        """A direct child has a new head: once its adapter is here, its change is a contribution."""
+        """A direct child has a new head: once its adapter is here, it is a contribution."""
         if release.height > 0:
-            child = Child(child_head(release), committee_of(release, self._charter.committee))
+            child = Child(release, committee_of(release, self._charter.committee))
             self._children[release.digest] = child
             self._children = {  # as many as their own branch keeps the adapters of
                 digest: each
@@ -348,24 +373,23 @@ class Branch:
             self._progress()
 
     def _fetch_child(self, child: Child) -> None:
-        """Bring what the child's change is computed from: its adapter now, and when it was last counted."""
+        """Bring what a lift is computed from: what the child holds, and what was lifted before."""
         if self.round is not None:
-            sources = tuple(
-                node for node in (*child.delegates, *self.chain.committee) if node != self._host.me
-            )
-            for digest, size in self._adapters_of(child):
+            sources = (*child.delegates, *self.chain.closers, *self.chain.committee)
+            others = tuple(node for node in dict.fromkeys(sources) if node != self._host.me)
+            for digest, size in self._needed_for(child):
                 if not self._host.has_blob(digest):
-                    self._host.do(FetchBlob(digest, size, sources))
+                    self._host.do(FetchBlob(digest, size, others))
 
-    def _adapters_of(self, child: Child) -> list[tuple[bytes, int]]:
-        counted = self.chain.head.children if self.chain.head else ()
-        before = [(each.adapter, each.size) for each in counted if each.branch == child.head.branch]
-        return [(child.head.adapter, child.head.size), *before]
+    def _needed_for(self, child: Child) -> list[tuple[bytes, int]]:
+        head = self.chain.head
+        before = [(head.lifted, head.lifted_size)] if head is not None and head.lifted else []
+        return [*child.release.blobs, *before]
 
     def _child(self, digest: bytes) -> Child | None:
-        """The child release with this digest, if this node could add its change up."""
+        """The child release with this digest, if this node could lift it."""
         child = self._children.get(digest)
-        if child is None or not all(self._host.has_blob(blob) for blob, _ in self._adapters_of(child)):
+        if child is None or not all(self._host.has_blob(blob) for blob, _ in self._needed_for(child)):
             return None
         return child
 
@@ -388,13 +412,15 @@ class Branch:
             if child is not None:
                 round_.children[child.head.branch] = child
         now, quarantined = self._host.now, self._host.quarantined
-        if round_.opened is None and round_.count(quarantined):
+        if round_.opened is None and (round_.count(quarantined) or round_.fresh_children(now)):
             round_.opened = now
             self._host.do(timer("round", round_, now + self._charter.round.deadline))
+        if children := round_.to_measure(now, quarantined):
+            closing.measure(children)
         if closing.agreement.view < 0 and round_.ready(now, quarantined):
             for guest in round_.crowded_out(quarantined):
                 self._turn_away(guest.author, round_.height)
-            updates, leader = round_.count(quarantined), closing.agreement.leader(0)
+            updates, leader = len(round_.contributions(quarantined, now)), closing.agreement.leader(0)
             self._host.tell(RoundClosing(self.path, round_.height, updates, leader))
             closing.begin()
         closing.progress()
@@ -419,6 +445,7 @@ class Branch:
         """A computation came to its end."""
         if self.closing is not None:
             self.closing.aggregated(result)
+            self._progress()
 
     def aggregation_failed(self, job: bytes, reason: str) -> None:
         """A computation came to nothing."""
@@ -427,15 +454,20 @@ class Branch:
 
     def _report_waiting(self) -> None:
         assert self.round is not None
-        have = self.round.count(self._host.quarantined)
-        missing = self.round.missing(self._host.quarantined)
-        need = self.round.need
-        wants = f"{need - have} more update{'s' if need - have != 1 else ''}" if have < need else "a decision"
+        round_, quarantined, now = self.round, self._host.quarantined, self._host.now
+        have, need = round_.standing(quarantined, now)
+        missing = round_.missing(quarantined, now)
+        verdict = round_.verdict(round_.fresh_children(now), now)
+        if have < need:
+            kind = "update" if need == round_.need else "child branch"
+            wants = f"{need - have} more {kind}{'s' if need - have != 1 and kind == 'update' else ''}"
+        elif isinstance(verdict, Wait) and self.round.count(quarantined) < self.round.need:
+            wants = verdict.why
+        else:
+            wants = "a decision"
         names = ", ".join(missing) or "any member"
         self._host.tell(
-            RoundWaiting(
-                self.path, self.round.height, have, need, missing, f"{wants}; nothing yet from {names}"
-            )
+            RoundWaiting(self.path, round_.height, have, need, missing, f"{wants}; nothing yet from {names}")
         )
 
     # ------------------------------------------------------------------------------- a new head
@@ -472,7 +504,7 @@ class Branch:
         self.round = self.closing = None
         if self.on_committee:
             policy = self._charter.round
-            self.round = Round(head, self.need, policy.deadline, policy.f)
+            self.round = Round(head, self.need, self.transfer, policy.deadline, policy.f)
             committee = self.chain.committee
             self.closing = Closing(self._host, self.round, committee, self._child, self._on_certified)
             for child in self._children.values():

@@ -5,6 +5,7 @@ A :class:`Closing` lives as long as its round. Once the head has moved it is :at
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
@@ -13,16 +14,17 @@ from banyan.protocol import agreement as moves
 from banyan.protocol.agreement import Agreement, faults_of
 from banyan.protocol.effects import Aggregate, Aggregated, Effect, FetchBlob, SetTimer
 from banyan.protocol.events import Event, LeaderChanged, ProposalRefused
-from banyan.protocol.judgement import Open, Problem, fits, inputs_of, job_of, judge
+from banyan.protocol.judgement import Open, Problem, fits, job_of, judge, lift_of, sums_of
 from banyan.protocol.messages import CertifiedRelease, Proposal, Vote
 from banyan.protocol.records import Record, Records, committee_topic
 from banyan.protocol.release import Release, next_children, next_roster
-from banyan.protocol.round import Child, Round
+from banyan.protocol.round import Child, Round, keys_of, quote
+from banyan.protocol.transfer import Measured
 from banyan.security.admission import Reason
 from banyan.security.charter import Charter
 from banyan.security.errors import Refused
 
-__all__ = ["Closing", "timer"]
+__all__ = ["Closing", "timer", "with_sums"]
 
 
 def timer(name: str, round_: Round, at: int, *arguments: str) -> SetTimer:
@@ -80,14 +82,21 @@ class Closing:
         self._proposers: dict[bytes, set[str]] = {}
         self._building: tuple[int, Release] | None = None
         self._judging: dict[bytes, Release] = {}
-        self._comparing: dict[bytes, bytes] = {}  # proposals whose sums are not ours, and the blob of theirs
-        self._summing: set[tuple[bytes, bytes | None]] = set()  # computations under way
+        self._comparing: dict[
+            bytes, set[bytes]
+        ] = {}  # proposals whose sums are not ours, and their blobs on the way
+        self._summing: set[tuple[bytes, bytes]] = (
+            set()
+        )  # computations under way, and the proposals to compare with
         self._sums: dict[bytes, Aggregated] = {}
+        self._trials: dict[
+            bytes, frozenset[bytes]
+        ] = {}  # sums under way to measure the lift of these children
 
     def keep(self) -> set[bytes]:
         """The blobs that proposals and sums need."""
-        proposed = {blob for release in self._proposed.values() for blob in (release.change, release.adapter)}
-        return proposed | {blob for sums in self._sums.values() for blob in (sums.change, sums.adapter)}
+        sums: list[Release | Aggregated] = [*self._sums.values(), *self._proposed.values()]
+        return {blob for each in sums for blob in (each.change, each.adapter, each.lift, each.lifted)} - {b""}
 
     @property
     def proposed_guests(self) -> set[bytes]:
@@ -115,11 +124,13 @@ class Closing:
 
     def blob_fetched(self, blob: bytes, error: str | None) -> None:
         """A leader's change is here to be compared with ours, or could not be had."""
-        for digest in [digest for digest, theirs in self._comparing.items() if theirs == blob]:
-            if error is None and digest in self._judging:
-                self._sum_up(self._judging[digest], expected=blob)
-            elif error is not None:
+        for digest in [digest for digest, theirs in self._comparing.items() if blob in theirs]:
+            if error is not None:
                 self._verdict(digest, Problem("unavailable", "The proposed change could not be fetched"))
+                continue
+            self._comparing[digest] -= {blob}
+            if not self._comparing[digest] and digest in self._judging:
+                self._sum_up(self._judging[digest], compared=True)
 
     def resume(self, votes: Iterable[Vote]) -> None:
         """After a restart: these votes were ours."""
@@ -161,7 +172,7 @@ class Closing:
             self._send_proposal(view, self._proposed[value], valid_view)
             return
         draft = self.draft()
-        if len(draft.used) < self.round.need:
+        if not draft.used:
             return  # an update was found out in the meantime; the view will time out
         self._building = (view, draft)
         self._sum_up(draft)
@@ -178,10 +189,13 @@ class Closing:
         a round for longer.
         """
         base, policy, expected = self.round.base, self._charter.round, self.round.expected()
-        here = self.round.contributions(self._host.quarantined, spare_guests=self.agreement.view > 0)
-        chosen = sorted(here, key=lambda each: each.source not in expected)[:most]
+        time, spare = max(base.time, self._host.now), self.agreement.view > 0
+        here = self.round.contributions(self._host.quarantined, time, spare_guests=spare)
+        chosen = sorted(here, key=lambda each: not each.is_child and each.source not in expected)[:most]
         used = tuple(sorted(chosen, key=lambda each: each.key))
-        left_out = self.round.left_out(used, self._host.quarantined)[:192]
+        left_out = self.round.left_out(used, self._host.quarantined, time)[:192]
+        raised = any(each.is_child for each in used)
+        step = bytes(32)  # as long as what will stand there
         counted = [child for each in used if (child := self._child_of(each.key)) is not None]
         delegates = {member: child.head.branch for child in counted for member in child.delegates}
         return Release(
@@ -192,37 +206,53 @@ class Closing:
             f=policy.f,
             used=used,
             left_out=left_out,
-            change=bytes(32),  # as long as what will stand there
+            change=step if any(not each.is_child for each in used) else b"",
             change_size=0,
-            adapter=bytes(32),
+            adapter=step,
             adapter_size=0,
+            lift=step if raised else b"",
+            lift_size=0,
+            lifted=step,
+            lifted_size=0,
+            lifted_at=time if raised else base.lifted_at,
             roster=next_roster(base, used, left_out, delegates, self._charter.committee),
             children=next_children(base, [child.head for child in counted]),
-            time=max(base.time, self._host.now),
+            time=time,
         )
 
-    def _sum_up(self, release: Release, expected: bytes | None = None) -> None:
-        """Have the release's aggregate computed, unless it has been; ``expected`` is another's result to compare."""
-        base, policy = self.round.base, self._charter.round
-        job = job_of(release, base)
+    def _sum_up(self, release: Release, *, compared: bool = False) -> None:
+        """Have the release's aggregate computed, unless it has been; or ``compared`` with what the release says."""
+        job = job_of(release, self.round.base)
         known = self._sums.get(job)
-        if known is not None and expected is None:
+        if known is not None and not compared:
             self.aggregated(known)
             return
-        if (job, expected) in self._summing:
+        key = (job, release.digest if compared else b"")
+        if key in self._summing:
             return
-        self._summing.add((job, expected))
+        self._summing.add(key)
+        self._host.do(sums_of(release, self.round.base, self._charter, expected=compared))
+
+    def measure(self, children: Sequence[Child]) -> None:
+        """Find out what the charter's policy asks about the lift of ``children``: first its sums."""
+        keys = keys_of(children)
+        base, name = self.round.base, hashlib.sha256(b"lift" + b"".join(sorted(keys))).digest()
+        if name in self._trials or keys in self.round.measured:
+            return
+        self._trials[name] = keys
+        lift = lift_of(sorted(map(quote, children), key=lambda each: each.key), base, self._charter)
+        policy = self._charter.round
         self._host.do(
             Aggregate(
                 branch=self.path,
-                height=release.height,
-                job=job,
-                inputs=inputs_of(release.used),
-                rule=release.rule,
-                f=release.f,
+                height=self.round.height,
+                job=name,
+                inputs=(),
+                rule=policy.rule,
+                f=policy.f,
                 clip=policy.clip,
                 base=base.adapter or None,
-                expected=expected,
+                lift=lift,
             )
         )
 
@@ -230,17 +260,21 @@ class Closing:
         """A computation came to its end: ours to propose, or ours to compare with a leader's."""
         if result.height != self.round.height:
             return
+        if result.job in self._trials:
+            self.round.measured[self._trials.pop(result.job)] = Measured(result.agreement)
+            return
         self._summing = {each for each in self._summing if each[0] != result.job}
         if result.agrees is None:
             self._sums[result.job] = result
         if self._building is not None and job_of(self._building[1], self.round.base) == result.job:
             (view, draft), self._building = self._building, None
-            self._send_proposal(view, _with_sums(draft, result), -1)
+            self._send_proposal(view, with_sums(draft, self.round.base, result), -1)
         for release in [r for r in self._judging.values() if job_of(r, self.round.base) == result.job]:
             self._compare(release, result)
 
     def aggregation_failed(self, job: bytes, reason: str) -> None:
         """The worker could not do the sum. A leader lets its turn pass; a judge does not sign what it cannot check."""
+        self._trials.pop(job, None)  # another attempt comes with the next news
         self._summing = {each for each in self._summing if each[0] != job}
         if self._building is not None and job_of(self._building[1], self.round.base) == job:
             self._building = None
@@ -295,6 +329,8 @@ class Closing:
             for leader in sorted(self._proposers.get(digest, ())):
                 self._host.ask_for(committee_topic(self.path), verdict.wanted, leader)
                 self._host.compare_with(leader)
+            if verdict.unmeasured:
+                self.measure(verdict.unmeasured)
         elif isinstance(verdict, Problem):
             self._verdict(digest, verdict)
         else:
@@ -312,16 +348,20 @@ class Closing:
         digest = release.digest
         if digest not in self._judging:
             return  # settled by what the one before brought about
-        ours = (result.change, result.change_size, result.adapter, result.adapter_size)
-        if ours == (release.change, release.change_size, release.adapter, release.adapter_size):
+        ours = with_sums(release, self.round.base, result)
+        if ours == release:
             self._verdict(digest, None)
         elif result.agrees is None:
-            if release.change_size != result.change_size:
-                self._verdict(digest, Problem("false-release", "The proposed change has an impossible size"))
+            theirs = [step for step in release.steps if step not in ours.steps]
+            if [size for _, size in release.steps] != [size for _, size in ours.steps] or not theirs:
+                self._verdict(
+                    digest, Problem("false-release", "The proposal's sums do not follow from its steps")
+                )
                 return
             leaders = tuple(sorted(self._proposers.get(digest, ())))
-            self._comparing[digest] = release.change
-            self._host.do(FetchBlob(release.change, release.change_size, leaders))
+            self._comparing[digest] = {blob for blob, _ in theirs}
+            for blob, size in theirs:
+                self._host.do(FetchBlob(blob, size, leaders))
         else:
             self._verdict(
                 digest, Problem("false-release", f"The proposed sums differ from ours by {result.error:.2g}")
@@ -372,11 +412,17 @@ class Closing:
         return tuple(found[: self.agreement.quorum])
 
 
-def _with_sums(draft: Release, result: Aggregated) -> Release:
+def with_sums(draft: Release, base: Release, result: Aggregated) -> Release:
+    """``draft``, which follows ``base``, with the sums that came out for it."""
+    taught, raised = bool(result.change), bool(result.lift)
     return replace(
         draft,
         change=result.change,
         change_size=result.change_size,
-        adapter=result.adapter,
-        adapter_size=result.adapter_size,
+        adapter=result.adapter if taught else base.adapter,
+        adapter_size=result.adapter_size if taught else base.adapter_size,
+        lift=result.lift,
+        lift_size=result.lift_size,
+        lifted=result.lifted if raised else base.lifted,
+        lifted_size=result.lifted_size if raised else base.lifted_size,
     )

@@ -84,7 +84,7 @@ class Train:
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """One vote in an aggregation: the delta in ``blob``, or the change ``blob - minus`` of two adapters.
+    """One vote in an aggregation: the delta in ``blob``, or the sum of the adapters ``blob`` and ``also``.
 
     ``key`` names the input (an update's record id, or a child's release id); inputs are always
     aggregated in the order of their keys, so that every machine sums in the same order.
@@ -92,16 +92,31 @@ class Input:
 
     key: Digest
     blob: Digest
-    minus: Digest | None = None
+    also: Digest | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lift:
+    """The part of an aggregation that is about children: ``share`` of what ``rule`` with ``f`` makes of what each of
+    ``inputs`` holds beyond ``base`` (None: zero), which is what was lifted before. ``expected`` as in
+    :class:`Aggregate`."""
+
+    inputs: tuple[Input, ...]
+    rule: str
+    f: int
+    share: float
+    base: Digest | None
+    expected: Digest | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Aggregate:
-    """Apply ``rule`` with ``f`` to ``inputs`` and add the result to ``base`` (None: zero).
+    """Apply ``rule`` with ``f`` to ``inputs`` and add the result to ``base`` (None: zero), where there are any; and do
+    the ``lift``, if there is one.
 
     Norms are first clipped to ``clip`` times their median. The change is written as a float32 delta blob
     and the new adapter as a float32 adapter blob. If ``expected`` is given, it is another node's change
-    blob for the same inputs, and the answer tells whether the two agree within 1e-6 relative.
+    blob for the same inputs, and the answer tells whether the two agree within 1e-6 relative. So for the lift.
     Answered by :class:`Aggregated` or :class:`JobFailed`.
     """
 
@@ -114,6 +129,7 @@ class Aggregate:
     clip: float
     base: Digest | None
     expected: Digest | None = None
+    lift: Lift | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,8 +277,11 @@ class Trained:
 class Aggregated:
     """The end of an :class:`Aggregate`.
 
-    ``weights`` gives, per input key, the share the rule gave it (None where a rule has no such notion).
-    ``agrees`` answers ``expected``; ``error`` is the relative difference found.
+    ``change`` and ``adapter`` come of the members' inputs, ``lift`` and ``lifted`` of the children's; where there are
+    none of a kind the step is empty and the sum is its base, of which no size is told.
+    ``weights`` gives, per input key, the share its rule gave it (None where a rule has no such notion).
+    ``agrees`` answers ``expected``; ``error`` is the relative difference found, the greater of two.
+    ``agreement`` estimates the cosine between two of the children (0 without a lift).
     """
 
     branch: Path
@@ -276,6 +295,11 @@ class Aggregated:
     clipped: tuple[Digest, ...] = ()
     agrees: bool | None = None
     error: float = 0.0
+    lift: Digest = b""
+    lift_size: int = 0
+    lifted: Digest = b""
+    lifted_size: int = 0
+    agreement: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Final, Protocol
 
 from banyan.protocol.branch import Branch
+from banyan.protocol.composition import blobs_of, parts_of
 from banyan.protocol.effects import Digest, Effect, PutState, SetTimer, Train, Trained
 from banyan.protocol.events import Event, UpdatePublished
 from banyan.protocol.messages import Update
@@ -104,19 +105,20 @@ class Learner:
             return
         if self._training == (head.height + 1, head.digest):
             return
-        if not head.adapter or self._host.has_blob(head.adapter):
+        if all(self._host.has_blob(blob) for blob, _ in head.blobs):
             self._training = (head.height + 1, head.digest)
             self._host.do(Train(self._path, head.height + 1, head.digest, self._adapters(), self._carry))
 
     def _adapters(self) -> tuple[Digest, ...]:
-        """The adapters that our model is the sum of, from the root down: the newest that are here. A branch does not
-        wait for what comes down from those above it."""
-        newest = (self._newest(self._host.branches[path]) for path in path_to(self._path))
-        return tuple(adapter for adapter in newest if adapter)
+        """What our model is the sum of, from the root down: of our branch the head, of those above it the newest that
+        is here. A branch does not wait for what comes down from those above it."""
+        above = (self._newest(self._host.branches[path]) for path in path_to(self._path)[:-1])
+        own = self._branch.chain.head
+        return blobs_of(parts_of(each for each in (*above, own) if each is not None))
 
-    def _newest(self, branch: Branch) -> Digest:
-        held = (release.adapter for release in branch.newest() if self._host.has_blob(release.adapter))
-        return next(held, b"")
+    def _newest(self, branch: Branch) -> Release | None:
+        held = (each for each in branch.newest() if not each.adapter or self._host.has_blob(each.adapter))
+        return next(held, None)
 
     def trained(self, event: Trained) -> None:
         """Training is done: announce the update, unless the head has moved meanwhile."""

@@ -160,7 +160,7 @@ class Lineage:
 
 def _children(release: Release) -> Iterable[ChildHead]:
     """The children's releases that ``release`` counted, each for the first time."""
-    keys = {each.key for each in release.used if each.source.startswith("/")}
+    keys = {each.key for each in release.used if each.is_child}
     return [child for child in release.children if child.release in keys]
 
 

@@ -15,6 +15,7 @@ from typing import Final
 
 from banyan.protocol.audit import Auditor
 from banyan.protocol.branch import Branch, NotNow
+from banyan.protocol.composition import Part, blobs_of, parts_of
 from banyan.protocol.effects import (
     Aggregated,
     BlobFetched,
@@ -72,7 +73,7 @@ from banyan.protocol.messages import (
 from banyan.protocol.mixing import Mixer
 from banyan.protocol.neighbourhood import kin_of
 from banyan.protocol.paths import check_path, children_in, parent_of, path_to
-from banyan.protocol.pin import Part, Pin, parts_of
+from banyan.protocol.pin import Pin
 from banyan.protocol.reader import Reader
 from banyan.protocol.records import (
     MARK_BYTES,
@@ -269,7 +270,7 @@ class Peer:
                     branch.inspected(event)
                 self.mixer.inspected(event)
             case Aggregated():
-                self._blobs |= {event.change, event.adapter}
+                self._blobs |= {event.change, event.adapter, event.lift, event.lifted} - {b""}
                 self._auditor.computed(event)
                 if event.branch in self.branches:  # or we worked on another branch when we asked for it
                     self.branches[event.branch].aggregated(event)
@@ -356,7 +357,7 @@ class Peer:
         path = head.branch
         above = parent_of(path)
         self._moves += 1
-        self.members.worked((each.source for each in head.used if not each.source.startswith("/")), head.time)
+        self.members.worked((each.source for each in head.used if not each.is_child), head.time)
         if above in self.branches:
             self.branches[above].child_moved(head)
         self._follow_children(path)
@@ -402,15 +403,22 @@ class Peer:
         return quoted.height if quoted is not None else 0
 
     def _fetch_adapter(self, path: str, again: bool = False) -> None:
-        """Bring the head's adapter of a branch that our model is a sum of."""
+        """Bring what our model is a sum of from the head of a branch."""
+        for blob, size in self._wanted_of(path):
+            if self.has_blob(blob):
+                sources: list[NodeId] = []
+            else:
+                sources = sorted(self._sources(path, again), key=self.members.is_guest)
+            self.do(FetchBlob(blob, size, tuple(sources)))
+
+    def _wanted_of(self, path: str) -> tuple[tuple[Digest, int], ...]:
+        """What our model has of the head of a branch: its adapter, and of our own what was lifted into it, too."""
         head = self.branches[path].chain.head
-        if head is None or not head.adapter or path not in path_to(self._settings.branch):
-            return
-        if self.has_blob(head.adapter):
-            sources: list[NodeId] = []
-        else:
-            sources = sorted(self._sources(path, again), key=self.members.is_guest)
-        self.do(FetchBlob(head.adapter, head.adapter_size, tuple(sources)))
+        if head is None or path not in path_to(self._settings.branch):
+            return ()
+        if path == self._settings.branch:
+            return head.blobs
+        return ((head.adapter, head.adapter_size),) if head.adapter else ()
 
     def _sources(self, path: str, again: bool) -> list[NodeId]:
         """Whom to ask for an adapter of ``path``: the committee next to us on the way up, so that an adapter comes
@@ -423,6 +431,9 @@ class Peer:
         rings = rings[: min(mine, default=len(rings))][::-1] or rings[:1]
         siblings = (member.node for member in self.members.live(self.now, self._settings.branch))
         rings += [chain.committee, tuple(siblings)]
+        above = parent_of(path)
+        if chain.height == 0 and above in self.branches:  # it begins with what was lifted there
+            rings = [self.branches[above].chain.closers, self.branches[above].chain.committee, *rings]
         asked = rings if again or path == self._settings.branch else rings[:1]
         drawn = [node for ring in asked for node in self._shuffled(ring)]
         return [node for node in dict.fromkeys(drawn) if node != self.me]
@@ -887,8 +898,7 @@ class Peer:
             self.records.drop_where(mixing_topic(path), self._is_forgotten)
         self.mixer.go_on()
         for path in path_to(self._settings.branch):
-            head = self.branches[path].chain.head
-            if head is not None and head.adapter not in self._blobs:
+            if any(blob not in self._blobs for blob, _ in self._wanted_of(path)):
                 self._fetch_adapter(path, again=True)
         self.pin.fetch()
         self._blobs &= self.keep()
@@ -923,7 +933,7 @@ class Peer:
             children = [self.branches[c].chain.head for c in self._children_of(path) if c in self.branches]
             ready = [head for head in children if head is not None and head.height > 0]
             gathered = len(members) + min(guests[path], self.charter.round.f)
-            if gathered + len(ready) >= branch.need and (members or ready):
+            if gathered >= branch.need or len(ready) >= branch.transfer.need:
                 delegates = [
                     Seat(member, 0, head.branch)
                     for head in ready
@@ -931,7 +941,13 @@ class Peer:
                 ]
                 seats = {seat.member: seat for seat in (*delegates, *members)}  # one each, though it be both
                 first = sorted(seats.values(), key=lambda seat: seat.speaks_for == path)[:192]
-                self._take(self.publish(Opening(opening(path, first, self.now))))
+                self._take(self.publish(Opening(opening(path, first, self.now, *self._inherited(path)))))
+
+    def _inherited(self, path: str) -> tuple[Digest, int]:
+        """What a new branch begins with: all that was lifted into the one above, whose model it so starts from."""
+        above = parent_of(path)
+        head = self.branches[above].chain.head if above in self.branches else None
+        return (head.lifted, head.lifted_size) if head is not None else (b"", 0)
 
     def _gathered(self, path: str) -> int:
         """How many of those who are live on a branch could take part in one round."""
@@ -1089,7 +1105,7 @@ class Peer:
         mixes, else the adapters of the heads along its path. Those of heads may still be on their way."""
         if self.mixer.is_active and not self.pin.parts:
             return self.mixer.model
-        return tuple(part.adapter for part in self.parts if part.adapter)
+        return blobs_of(self.parts)
 
     @property
     def parts(self) -> tuple[Part, ...]:

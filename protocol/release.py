@@ -37,6 +37,7 @@ OptionalDigest = Annotated[bytes, Length(0, 32)]
 OptionalSize = Annotated[int, Between(0, 2**40)]
 Name = Annotated[str, Length(1, 200)]
 Height = Annotated[int, Between(0, 2**40)]
+Time = Annotated[int, Between(0, 2**53)]
 
 EXPELLING: Final = frozenset(
     {Reason.EQUIVOCATION.value, Reason.FALSE_RELEASE.value, Reason.QUARANTINED.value, Reason.REVOKED.value}
@@ -49,18 +50,23 @@ class Contribution:
     """One vote that was counted.
 
     A member's: ``source`` is its node id, ``key`` its update record, ``blob`` the delta. A child branch's:
-    ``source`` is the path, ``key`` its certified release, and its delta is ``blob - minus``, the change of
-    the child's adapter since the parent last counted it. ``guest``: nobody vouches for the member
+    ``source`` is the path, ``key`` its certified release, ``blob`` and ``lifted`` the two parts of that release, either
+    of which may be empty. ``guest``: nobody vouches for the member
     (:func:`~banyan.security.credential.is_guest`), so its vote gives it no seat.
     """
 
     source: Name
     key: Digest32
-    blob: Digest32
+    blob: OptionalDigest
     size: OptionalSize
-    minus: OptionalDigest
-    minus_size: OptionalSize
+    lifted: OptionalDigest
+    lifted_size: OptionalSize
     guest: bool = False
+
+    @property
+    def is_child(self) -> bool:
+        """Whether it is a child branch's."""
+        return self.source.startswith("/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,16 +96,20 @@ class ChildHead:
     branch: Name
     height: Height
     release: Digest32
-    adapter: Digest32
-    size: OptionalSize
 
 
 @dataclass(frozen=True)
 class Release:
     """One version of a branch's adapter. Its digest is the SHA-256 of its canonical encoding.
 
-    ``change`` is the float32 delta blob of the aggregate, ``adapter`` the float32 blob of the adapter after it;
-    both are empty at height 0, the opening.
+    What a branch has learned is kept in two float32 blobs: ``adapter``, what its own members taught it, and ``lifted``,
+    what was lifted into it from its children, who hold that in adapters of their own. The branch's model is the sum of
+    the adapters from the root down to it and of its ``lifted`` (:mod:`banyan.protocol.composition`).
+
+    ``change`` is what this release adds to ``adapter``, the aggregate of the members' updates; ``lift`` what it adds to
+    ``lifted``, the consensus of the children. Each is empty where nothing of its kind was counted, and not both are but
+    at height 0, the opening: that has an ``adapter`` where the branch above had something lifted into it already, which
+    the new branch begins with.
     """
 
     branch: Name
@@ -113,9 +123,15 @@ class Release:
     change_size: OptionalSize
     adapter: OptionalDigest
     adapter_size: OptionalSize
+    lift: OptionalDigest
+    lift_size: OptionalSize
+    lifted: OptionalDigest
+    lifted_size: OptionalSize
+    lifted_at: Time
+    """The time of the newest release with a lift, this one included; 0 before the first."""
     roster: Annotated[tuple[Seat, ...], Length(1, 192)]
     children: Annotated[tuple[ChildHead, ...], Length(0, 64)]
-    time: Annotated[int, Between(0, 2**53)]
+    time: Time
 
     @cached_property
     def encoded(self) -> bytes:
@@ -137,11 +153,43 @@ class Release:
         """Everyone who has a seat on the roster."""
         return frozenset(seat.member for seat in self.roster)
 
+    @property
+    def blobs(self) -> tuple[tuple[bytes, int], ...]:
+        """What the branch itself adds to its model, with sizes: none, one or both of ``adapter`` and ``lifted``."""
+        both = ((self.adapter, self.adapter_size), (self.lifted, self.lifted_size))
+        return tuple((blob, size) for blob, size in both if blob)
 
-def opening(branch: str, seats: Iterable[Seat], time: int) -> Release:
-    """Height 0 of ``branch``: a roster and nothing learned yet."""
-    roster = tuple(sorted(seats, key=lambda seat: seat.member))
-    return Release(branch, 0, b"", "", 0, (), (), b"", 0, b"", 0, roster, (), time)
+    @property
+    def steps(self) -> tuple[tuple[bytes, int], ...]:
+        """What this release adds to the one before it, with sizes: one or both of ``change`` and ``lift``."""
+        both = ((self.change, self.change_size), (self.lift, self.lift_size))
+        return tuple((blob, size) for blob, size in both if blob)
+
+
+def opening(branch: str, seats: Iterable[Seat], time: int, adapter: bytes = b"", size: int = 0) -> Release:
+    """Height 0 of ``branch``: a roster, and nothing learned yet but the ``adapter`` of ``size`` bytes that holds what
+    the branch above had been given by its children until then."""
+    return Release(
+        branch=branch,
+        height=0,
+        parent=b"",
+        rule="",
+        f=0,
+        used=(),
+        left_out=(),
+        change=b"",
+        change_size=0,
+        adapter=adapter,
+        adapter_size=size,
+        lift=b"",
+        lift_size=0,
+        lifted=b"",
+        lifted_size=0,
+        lifted_at=0,
+        roster=tuple(sorted(seats, key=lambda seat: seat.member)),
+        children=(),
+        time=time,
+    )
 
 
 def committee_of(release: Release, policy: CommitteePolicy) -> tuple[str, ...]:
@@ -191,7 +239,7 @@ def next_roster(
     for member, child in delegates.items():
         seats[member] = Seat(member, height, child)
     for item in used:
-        if not item.guest and not item.source.startswith("/"):
+        if not item.guest and not item.is_child:
             seats[item.source] = Seat(item.source, height, parent.branch)
     for gone in left_out:
         if gone.reason in EXPELLING:

@@ -25,6 +25,7 @@ from banyan.security.policy import (
     MixingPolicy,
     Preset,
     RoundPolicy,
+    TransferPolicy,
     preset,
 )
 from banyan.security.schema import Between, Length, Printable, SchemaError, from_plain, to_plain
@@ -43,6 +44,7 @@ __all__ = [
     "Preset",
     "RoundPolicy",
     "TensorSpec",
+    "TransferPolicy",
     "found",
     "preset",
 ]
@@ -79,6 +81,7 @@ class Charter:
     base: BaseModel
     adapter: AdapterSpec
     round: RoundPolicy
+    transfer: TransferPolicy
     committee: CommitteePolicy
     mixing: MixingPolicy
     gossip: GossipPolicy
@@ -185,6 +188,7 @@ def found(
         base=base,
         adapter=adapter,
         round=policies.round,
+        transfer=policies.transfer,
         committee=policies.committee,
         mixing=policies.mixing,
         gossip=policies.gossip,

@@ -79,6 +79,55 @@ class RoundPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class TransferPolicy:
+    """How what the children of a branch have in common moves up into it (a *lift*), and when.
+
+    A child branch is one vote, and most branches have few children, so the rule of a round of many members does not
+    fit: a lift has its own.
+    """
+
+    policy: Literal["every-round", "agreement", "gain"] = "agreement"
+    """When to lift. ``every-round``: whenever enough children have moved on. ``agreement``: when they agree, too, so
+    that what moves up is shared. ``gain``: when the branch's model gets better by it on the committee's own data."""
+
+    rule: RuleName = "median"
+    """The aggregation rule over the children. The median of two is their mean; from three on no minority of them
+    moves a number beyond those of the others. ``krum`` and its kin need 2f + 3 children."""
+
+    f: Annotated[int, Between(0, 64)] = 0
+    """How many captured children a lift must survive for sure. Each asks for two children more; with 0 a lift of two
+    believes both, up to the round's ``clip``."""
+
+    min_children: Annotated[int, Between(2, 64)] = 2
+    """The quorum: so many children must have a release that the branch has not counted yet. At least 2f + 1. Higher is
+    safer and slower."""
+
+    share: Annotated[float, Between(0.01, 1.0)] = 1.0
+    """The part of the consensus that one lift moves up. Less makes the branch a running mean of its children: steadier
+    and later."""
+
+    agreement: Annotated[float, Between(0.0, 1.0)] = 0.1
+    """Under ``agreement``: the least cosine between children at which to lift, as estimated from how well they agree
+    with their consensus. Unrelated children have 0, equal ones 1. Higher lifts less often and only what is common."""
+
+    epsilon: Annotated[float, Between(0.0, 100.0)] = 0.02
+    """Under ``gain``: how much worse, in the loss's own unit, the branch's model may become on any one committee
+    member's data. Lower protects the minority, higher lets the majority move on."""
+
+    cool_down: Annotated[int, Between(0, 90 * _DAY)] = 0
+    """ms between two lifts of one branch. Longer saves traffic, shorter brings news sooner."""
+
+    staleness: Annotated[int, Between(1_000, 365 * _DAY)] = 7 * _DAY
+    """ms after which a child's release that was not counted no longer is. Longer waits for slow branches, shorter keeps
+    old knowledge out."""
+
+    def __post_init__(self) -> None:
+        if self.min_children < 2 * self.f + 1:
+            problem = f"must be at least 2 f + 1 = {2 * self.f + 1}, not {self.min_children}"
+            raise SchemaError("min_children", f"{problem}: f captured children need f + 1 honest ones more")
+
+
+@dataclass(frozen=True, slots=True)
 class CommitteePolicy:
     """The few members that close a round and co-sign its release."""
 
@@ -201,6 +250,7 @@ class Preset:
     mixing: MixingPolicy
     gossip: GossipPolicy
     limits: Limits
+    transfer: TransferPolicy = TransferPolicy()
 
 
 _PRESETS: Final = {

@@ -280,9 +280,9 @@ class Device:
         return release.digest if release else b""
 
     def has_model(self, branch: str) -> bool:
-        """Whether the adapter of the branch's head has arrived."""
+        """Whether what the branch's head holds has arrived."""
         release = self.peer.branches[branch].chain.head if self.peer else None
-        return release is not None and (not release.adapter or release.adapter in self.blobs.data)
+        return release is not None and all(blob in self.blobs.data for blob, _ in release.blobs)
 
     def own_model(self) -> np.ndarray:
         """What the device itself serves: the model it has mixed, or the sum of the heads; float32 (dimension,)."""
@@ -293,7 +293,6 @@ class Device:
         return self.peer.mixer.steps if self.peer else 0
 
     def model(self, branch: str) -> np.ndarray:
-        """The adapter of the branch's head, float32 (dimension,)."""
+        """What the branch's head holds, learned and lifted, float32 (dimension,)."""
         release = self.peer.branches[branch].chain.head if self.peer else None
-        adapters = [release.adapter] if release and release.adapter else []
-        return read_sum(self.blobs, adapters, self.world.spec)
+        return read_sum(self.blobs, [blob for blob, _ in release.blobs] if release else [], self.world.spec)

@@ -204,9 +204,7 @@ class OnlyAdmissibleInputs(_EachRelease):
             return
         audit = Audit(release, base, self.scene.world.charter, self._members.check_past)
         for used in release.used:
-            problem = (
-                self._child(used) if used.source.startswith("/") else self._update(device, used, audit, base)
-            )
+            problem = self._child(used) if used.is_child else self._update(device, used, audit, base)
             if problem:
                 self.violated(device, f"{release.branch} {release.height} uses {used.source}: {problem}")
 
@@ -214,7 +212,8 @@ class OnlyAdmissibleInputs(_EachRelease):
         child = self._certified.get(used.key)
         if child is None:
             return "no such release of the child is certified"
-        return "" if child.adapter == used.blob else "it is not the adapter of the child's release"
+        same = (child.adapter, child.lifted) == (used.blob, used.lifted)
+        return "" if same else "it is not what the child's release holds"
 
     def _update(self, device: Device, used: Contribution, audit: Audit, base: Release) -> str:
         world = self.scene.world

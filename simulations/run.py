@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 
 from banyan.node.learning.blobs import read_sum
+from banyan.protocol.composition import blobs_of, parts_of
 from banyan.protocol.effects import Effect, InputEvent
 from banyan.protocol.events import BranchOpened, Event, ReleaseCertified
 from banyan.protocol.paths import parent_of, path_to
@@ -269,9 +270,9 @@ class Run:
         """How the newest model of a branch serves the honest devices at and below it."""
         assert device.peer is not None
         heads = [device.peer.branches[each].chain.head for each in path_to(path)]
-        adapters = [head.adapter for head in heads if head is not None and head.adapter]
+        blobs = blobs_of(parts_of(head for head in heads if head is not None))
         try:
-            model = read_sum(Everywhere(self.world, device), adapters, self.world.spec)
+            model = read_sum(Everywhere(self.world, device), blobs, self.world.spec)
         except (KeyError, Refused):
             return  # nobody honest can bring it
         judges = self._judges(path)
