@@ -98,9 +98,9 @@ class TransferPolicy:
     """How many captured children a lift must survive for sure. Each asks for two children more; with 0 a lift of two
     believes both, up to the round's ``clip``."""
 
-    min_children: Annotated[int, Between(2, 64)] = 2
+    min_children: Annotated[int, Between(1, 64)] = 2
     """The quorum: so many children must have a release that the branch has not counted yet. At least 2f + 1. Higher is
-    safer and slower."""
+    safer and slower; with 1 a branch believes an only child."""
 
     share: Annotated[float, Between(0.01, 1.0)] = 1.0
     """The part of the consensus that one lift moves up. Less makes the branch a running mean of its children: steadier

@@ -11,10 +11,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Final, Protocol
 
+import numpy as np
+
 from banyan.node.learning.aggregate_job import aggregate
+from banyan.node.learning.blobs import read_sum
 from banyan.node.learning.inspect_job import inspect
 from banyan.protocol.audit import Audit
 from banyan.protocol.chain import Chain
+from banyan.protocol.composition import blobs_of, parts_of
 from banyan.protocol.effects import Inspect
 from banyan.protocol.events import (
     BranchOpened,
@@ -283,6 +287,46 @@ class ReleasesRecompute(_EachRelease):
             self.violated(device, f"{release.branch} {release.height}: {problem}")
 
 
+class ALiftIsWhole(_EachRelease):
+    """A lift moves knowledge and loses none: the branch's model grows by it, and no model below changes by anything but
+    what the branch's own members taught."""
+
+    name = "a-lift-is-whole"
+
+    def check(self, device: Device, release: Release, base: Release) -> None:
+        if not release.lift or not self.scene.does_over(release) or device.peer is None:
+            return
+        blobs, where = Everywhere(self.scene.world, device), f"{release.branch} {release.height}"
+        try:
+            change = self._sum(blobs, [release.change] if release.change else [])
+            self._compare(device, where, blobs, [base], [release], change + self._sum(blobs, [release.lift]))
+            for path in device.peer._children_of(release.branch):
+                head = device.peer.branches[path].chain.head if path in device.peer.branches else None
+                if head is not None:
+                    below = f"{path} {head.height} under {where}"
+                    self._compare(device, below, blobs, [base, head], [release, head], change)
+        except (KeyError, Refused) as error:
+            self.violated(device, f"{where} cannot be done over: {error}")
+
+    def _compare(
+        self,
+        device: Device,
+        where: str,
+        blobs: Everywhere,
+        before: list[Release],
+        after: list[Release],
+        step: np.ndarray,
+    ) -> None:
+        """That the model of the path ``after`` is that of ``before`` plus ``step``."""
+        first, second = (self._sum(blobs, blobs_of(parts_of(path))) for path in (before, after))
+        error = float(np.abs(second - first - step).max(initial=0.0))
+        if not error <= TOLERANCE * max(1.0, float(np.abs(second).max(initial=0.0))):
+            self.violated(device, f"the model of {where} is off by {error:.2g}")
+
+    def _sum(self, blobs: Everywhere, digests: Iterable[bytes]) -> np.ndarray:
+        return read_sum(blobs, digests, self.scene.world.spec)
+
+
 @dataclass
 class _Memory:
     """What a device had acknowledged when it crashed."""
@@ -509,6 +553,9 @@ class Everywhere:
         return digest
 
 
+TOLERANCE: Final = 1e-5
+"""What float32 sums in another order may differ by, relative to the largest number."""
+
 _REASONS: Final = frozenset(reason.value for reason in Reason)
 
 INVARIANTS: Final[tuple[type[Invariant], ...]] = (
@@ -516,6 +563,7 @@ INVARIANTS: Final[tuple[type[Invariant], ...]] = (
     OnlyAdmissibleInputs,
     GuestsDecideNothing,
     ReleasesRecompute,
+    ALiftIsWhole,
     AcknowledgedSurvives,
     HonestNeverGuilty,
     HealedHeadsAgree,

@@ -124,13 +124,15 @@ def cosine_between(held: Sequence[EncodedVector], consensus: Vector) -> float:
     """Estimates the cosine between two of the n vectors ``held`` from their cosines with their ``consensus``.
 
     With the mean of n vectors of equal length as consensus, a cosine c with it means a mean cosine of
-    (n c² - 1) / (n - 1) with the others. c is the median of all n, which no minority of the vectors decides; 0 where
-    a norm is zero or there is one vector only.
+    (n c² - 1) / (n - 1) with the others. c is the median of all n, which no minority of the vectors decides. An only
+    vector agrees with itself; 0 where a norm is zero.
     """
     n, length = len(held), float(np.linalg.norm(consensus.astype(np.float64)))
     norms = [norm(vector) for vector in held]
-    if n < 2 or not length or not min(norms):
+    if not length or not min(norms):
         return 0.0
+    if n == 1:
+        return 1.0
     cosines = [
         float(np.dot(vector.decode().astype(np.float64), consensus)) / (size * length)
         for vector, size in zip(held, norms, strict=True)

@@ -13,7 +13,7 @@ from banyan.protocol.records import Record
 from banyan.protocol.release import Contribution, Release, Seat, committee_of
 from banyan.security.envelope import seal
 from banyan.simulations.device import Device
-from banyan.simulations.invariants import INVARIANTS
+from banyan.simulations.invariants import INVARIANTS, ALiftIsWhole
 from banyan.simulations.run import Run, run_scenario
 from banyan.simulations.scenario import Scenario
 
@@ -102,6 +102,29 @@ def test_more_guests_than_the_rule_survives_and_a_seat_for_one_are_found() -> No
 def test_sums_that_the_updates_do_not_give_are_found() -> None:
     run = with_a_false_release(lambda release: replace(release, adapter=release.change))
     assert broken(run) == {"one-release-a-height", "releases-recompute"}
+
+
+def test_a_lift_that_its_children_hold_a_second_time_is_found() -> None:
+    family = {"/": 0, "/a": 3, "/b": 3}
+    scenario = SMALL.changed({"tree": family, "policies.transfer": {"policy": "every-round"}})
+    run = Run(scenario, 1)
+    run.world.start()
+    devices = list(run.world.devices.values())
+    assert run.world.run(until=lambda: any(device.height("/") >= 1 for device in devices), limit=60_000)
+    assert not run.violations
+    device = next(device for device in devices if device.height("/") >= 1)
+    chain = device.peer.branches["/"].chain  # type: ignore[union-attr]
+    true, base = chain.at(1), chain.at(0)
+    assert true is not None and base is not None and true.lift
+    half = replace(
+        true, adapter=true.lift, adapter_size=true.lift_size
+    )  # raised above, and not taken off below
+    (watch,) = [each for each in run.invariants if isinstance(each, ALiftIsWhole)]
+    watch.check(device, true, base)
+    assert not run.violations
+    watch.check(device, half, base)
+    assert broken(run) == {"a-lift-is-whole"}
+    assert any("under / 1" in violation.what for violation in run.violations)
 
 
 def test_a_seat_that_is_passed_over_is_found() -> None:

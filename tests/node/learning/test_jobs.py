@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from banyan.aggregation import TooFewInputs, encode
-from banyan.node.learning.aggregate_job import aggregate
+from banyan.node.learning.aggregate_job import aggregate, cosine_between
 from banyan.node.learning.blobs import read_blob, read_sum, write_float32
 from banyan.node.learning.errors import AdapterError, AppError, LearningError
 from banyan.node.learning.evaluate_job import Evaluate, evaluate
@@ -25,7 +25,7 @@ from banyan.node.learning.settings import TrainingSettings
 from banyan.node.learning.train_job import train
 from banyan.node.learning.workplace import Workplace
 from banyan.protocol.delta import write_delta
-from banyan.protocol.effects import Aggregate, Input, Inspect, Mix, Train
+from banyan.protocol.effects import Aggregate, Input, Inspect, Lift, Mix, Train
 from banyan.security.admission import norm
 from banyan.security.model import AdapterSpec, TensorSpec
 
@@ -219,11 +219,76 @@ def test_an_outlier_has_no_share_under_a_robust_rule() -> None:
     assert done.weights[attack.key] == 0.0
 
 
-def test_two_adapters_count_as_the_change_between_them() -> None:
+def lift_of(blobs: MemoryBlobs, children: Sequence[np.ndarray], **changes: object) -> Lift:
+    inputs = [
+        Input(bytes([i]) * 32, write_float32(blobs, child, SPEC)[0]) for i, child in enumerate(children)
+    ]
+    return replace(Lift(tuple(inputs), "mean", 0, 1.0, None), **changes)
+
+
+def test_a_lift_raises_the_share_of_what_children_hold_beyond_what_was_lifted_before() -> None:
     blobs = MemoryBlobs()
-    old, new = (write_float32(blobs, random(seed), SPEC)[0] for seed in (1, 2))
-    done = close(blobs, [Input(b"k" * 32, new, minus=old)])
-    np.testing.assert_array_equal(adapter_of(blobs, done.change), random(2) - random(1))
+    before, _ = write_float32(blobs, random(9), SPEC)
+    lift = lift_of(blobs, [random(1), random(2)], share=0.5, base=before)
+    done = close(blobs, [], lift=lift)
+    mean = (random(1) + random(2)) / 2 - random(9)
+    np.testing.assert_allclose(adapter_of(blobs, done.lift), 0.5 * mean, atol=1e-6)
+    np.testing.assert_array_equal(adapter_of(blobs, done.lifted), random(9) + adapter_of(blobs, done.lift))
+    assert (done.change, done.adapter) == (b"", b"")
+
+
+def test_a_child_with_children_of_its_own_counts_with_what_was_lifted_into_it() -> None:
+    blobs = MemoryBlobs()
+    (child,) = lift_of(blobs, [random(1)]).inputs
+    also, _ = write_float32(blobs, random(2), SPEC)
+    done = close(blobs, [], lift=lift_of(blobs, [], inputs=(replace(child, also=also),)))
+    np.testing.assert_array_equal(adapter_of(blobs, done.lift), random(1) + random(2))
+
+
+def test_a_round_of_members_and_children_keeps_the_two_apart() -> None:
+    blobs = MemoryBlobs()
+    inputs, lift = updates(blobs, 3, "float32"), lift_of(blobs, [random(5), random(6)])
+    both, members, children = (
+        close(blobs, inputs, lift=lift),
+        close(blobs, inputs),
+        close(blobs, [], lift=lift),
+    )
+    assert (both.change, both.adapter) == (members.change, members.adapter)
+    assert (both.lift, both.lifted) == (children.lift, children.lifted)
+
+
+def test_another_nodes_lift_is_compared_as_its_change_is() -> None:
+    blobs = MemoryBlobs()
+    inputs, lift = updates(blobs, 3), lift_of(blobs, [random(5), random(6)])
+    own = close(blobs, inputs, lift=lift)
+    close_by, _ = write_float32(blobs, np.nextafter(adapter_of(blobs, own.lift), np.float32(1)), SPEC)
+    same = close(blobs, inputs, expected=own.change, lift=replace(lift, expected=close_by))
+    assert (same.agrees, same.lift) == (True, close_by)
+    false, _ = write_float32(blobs, -adapter_of(blobs, own.lift), SPEC)
+    other = close(blobs, inputs, expected=own.change, lift=replace(lift, expected=false))
+    assert (other.agrees, other.lift, other.change) == (False, own.lift, own.change)
+
+
+@pytest.mark.parametrize(("share", "count"), [(0.0, 6), (0.5, 6), (0.9, 3), (1.0, 2)])
+def test_the_cosine_between_children_is_estimated_from_their_mean(share: float, count: int) -> None:
+    def drawn(seed: int) -> np.ndarray:
+        return np.random.default_rng(seed).standard_normal(20_000)
+
+    common = drawn(100)
+    held = [
+        (np.sqrt(share) * common + np.sqrt(1 - share) * drawn(seed)).astype(np.float32)
+        for seed in range(count)
+    ]
+    estimate = cosine_between([encode(each, "float32") for each in held], np.mean(held, axis=0))
+    assert estimate == pytest.approx(share, abs=0.05)
+
+
+def test_a_minority_of_children_cannot_make_the_others_seem_at_odds() -> None:
+    common = np.random.default_rng(0).standard_normal(1_000).astype(np.float32)
+    held = [encode(each, "float32") for each in (common, common, -50 * common)]
+    assert cosine_between(held, common) == pytest.approx(1.0)
+    assert cosine_between(held[:1], common) == 1.0
+    assert cosine_between([encode(0 * common, "float32")] * 2, 0 * common) == 0.0
 
 
 def test_too_few_inputs_are_refused_not_degraded() -> None:
