@@ -23,6 +23,7 @@ from banyan.protocol.release import (
     next_roster,
 )
 from banyan.protocol.round import Child, Round, Status
+from banyan.protocol.validation import flaw
 from banyan.security import canonical
 from banyan.security.admission import Reason
 from banyan.security.charter import Charter
@@ -73,10 +74,11 @@ def job_of(release: Release, base: Release) -> bytes:
     return job
 
 
-def fits(release: Release, charter: Charter) -> bool:
-    """Whether ``release`` can be sent with its certificate: one that cannot would be decided and never known."""
+def fits(release: Release, charter: Charter, room: int = 0) -> bool:
+    """Whether ``release``, and ``room`` bytes that will come into it, can be sent with its certificate: one that cannot
+    would be decided and never known."""
     votes = VOTE_BYTES * quorum_of(charter.committee.size)
-    return len(release.encoded) <= charter.limits.message_bytes - ENVELOPE_BYTES - votes
+    return len(release.encoded) + room <= charter.limits.message_bytes - ENVELOPE_BYTES - votes
 
 
 def judge(
@@ -96,8 +98,9 @@ def judge(
     follows = (release.branch, release.height, release.parent) == (base.branch, round_.height, base.digest)
     if not follows:
         return Problem("wrong-base", "The proposal does not follow the head")
-    if (release.rule, release.f) != (policy.rule, policy.f):
-        return Problem("wrong-rule", f"The charter asks for {policy.rule} with f = {policy.f}")
+    unsound = flaw(release, base, charter)
+    if unsound is not None:
+        return Problem(*unsound)
     if not base.time <= release.time <= now + charter.limits.clock_skew:
         return Problem("wrong-time", "The proposal's time is before its parent's or in the future")
     if not fits(release, charter):
@@ -123,8 +126,10 @@ def judge(
     delegates = {member: child.head.branch for child in counted for member in child.delegates}
     if release.roster != next_roster(base, release.used, release.left_out, delegates, charter.committee):
         return Problem("wrong-roster", "The proposal's roster does not follow from its lists")
-    if release.children != next_children(base, [child.head for child in counted]):
+    if release.children != next_children(base, [child.head for child in counted], release.rule):
         return Problem("wrong-children", "The proposal's list of children does not follow from its updates")
+    if release.reported != round_.reported(release.used):
+        return Problem("wrong-losses", "The proposal misquotes the losses that its updates reported")
     return None
 
 

@@ -12,7 +12,7 @@ from banyan.protocol.events import Event, UpdatePublished
 from banyan.protocol.messages import Update
 from banyan.protocol.paths import path_to
 from banyan.protocol.records import Record, Records
-from banyan.protocol.release import Release
+from banyan.protocol.release import UNCHANGED, Release
 from banyan.security import canonical
 from banyan.security.credential import Credential
 
@@ -111,12 +111,8 @@ class Learner:
     def _adapters(self) -> tuple[Digest, ...]:
         """The adapters that our model is the sum of, from the root down: the newest that are here. A branch does not
         wait for what comes down from those above it."""
-        newest = (self._newest(self._host.branches[path]) for path in path_to(self._path))
+        newest = (self._host.branches[path].newest_held() for path in path_to(self._path))
         return tuple(adapter for adapter in newest if adapter)
-
-    def _newest(self, branch: Branch) -> Digest:
-        held = (release.adapter for release in branch.newest() if self._host.has_blob(release.adapter))
-        return next(held, b"")
 
     def trained(self, event: Trained) -> None:
         """Training is done: announce the update, unless the head has moved meanwhile."""
@@ -157,11 +153,16 @@ class Learner:
     def settle(self, head: Release) -> None:
         """Rebase on a new head: what the network did not take of our last update stays ours and goes into the next.
 
-        Used: only what the encoding lost. Left out: the whole update.
+        Used: only what the encoding lost. Left out: the whole update. Where the votes refused whatever was made of the
+        round's updates: what was carried before, since pushing on with what was refused would only push further.
         """
         if self._announced:
             used = any(each.blob == self._announced[0] for each in head.used)
-            self._carry, self._announced = self._announced[1:] if used else self._announced, ()
+            if not used:
+                self._carry = self._announced
+            elif head.rule != UNCHANGED:
+                self._carry = self._announced[1:]
+            self._announced = ()
             self._host.do(PutState("carry", canonical.encode(list(self._carry))))
             self._host.do(PutState("pending-carry", canonical.encode([])))
 

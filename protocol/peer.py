@@ -23,6 +23,7 @@ from banyan.protocol.effects import (
     DropRecords,
     Effect,
     Emit,
+    Evaluated,
     FetchBlob,
     InputEvent,
     Inspected,
@@ -58,12 +59,14 @@ from banyan.protocol.messages import (
     Accusation,
     Bundle,
     CertifiedRelease,
+    Draft,
     Inventory,
     Opening,
     Presence,
     Proposal,
     State,
     Summary,
+    Trial,
     Update,
     Vote,
     Want,
@@ -117,6 +120,9 @@ AGEING: Final = (Presence, State)
 
 STATE_LIFETIME: Final = 8
 """Deadlines that a state of a member that says nothing more is kept, at least a day in all."""
+
+OF_A_ROUND: Final = (Update, Draft, Trial, Proposal, Vote)
+"""Records that serve to close one round of a branch."""
 
 DAY: Final = 24 * 3_600_000
 
@@ -222,7 +228,6 @@ class Peer:
         self._restoring = True
         self._learner.restore(state)
         self.mixer.restore(state)
-        self.lineage.restore(state)
         self.pin.restore(state)
         kept: list[Record] = []
         for data in records:
@@ -239,7 +244,7 @@ class Peer:
                 self._restore_one(record)
         for record in kept:
             body = record.body
-            if isinstance(body, Update | Proposal | Vote) and body.branch in self.branches:
+            if isinstance(body, OF_A_ROUND) and body.branch in self.branches:
                 self.records.add(record)
                 if body.height <= self.branches[body.branch].chain.height:
                     self.records.archive(record)
@@ -273,6 +278,9 @@ class Peer:
                 self._auditor.computed(event)
                 if event.branch in self.branches:  # or we worked on another branch when we asked for it
                     self.branches[event.branch].aggregated(event)
+            case Evaluated():
+                if event.branch in self.branches:
+                    self.branches[event.branch].evaluated(event)
             case Mixed():
                 self._blobs.add(event.adapter)
                 self.mixer.mixed(event)
@@ -316,6 +324,11 @@ class Peer:
 
     def has_blob(self, digest: Digest) -> bool:
         return digest in self._blobs
+
+    def adapters_above(self, path: str) -> tuple[Digest, ...]:
+        """The newest adapters that are here of the branches above ``path``, from the root down."""
+        above = (self.branches[each].newest_held() for each in path_to(path)[:-1] if each in self.branches)
+        return tuple(adapter for adapter in above if adapter)
 
     def check_member(self, node: str, branch: str, credential: Credential) -> None:
         self.members.check_credential(node, branch, credential, self.now)
@@ -362,7 +375,6 @@ class Peer:
         self._follow_children(path)
         if self._restoring:
             return
-        self.lineage.note(head)
         self._archive(path, head.height)
         self._fetch_adapter(path)
         if path == self._settings.branch:
@@ -614,7 +626,7 @@ class Peer:
                 self._prove(body)
             case Revocation():
                 check_revocation(body, self.charter, verify=self._verify)
-            case Update() | Proposal() | Vote():
+            case Update() | Draft() | Trial() | Proposal() | Vote():
                 if isinstance(body, Update):
                     self.branches[body.branch].make_way(record)
                 standing = self.records.at(*record.slot)
@@ -638,7 +650,7 @@ class Peer:
             case Revocation():
                 self.members.revoked.add(body.subject)
                 self.quarantine(body.subject, Reason.REVOKED, record.id)
-            case Update() | Proposal() | Vote():
+            case Update() | Draft() | Trial() | Proposal() | Vote():
                 self.branches[body.branch].take(record)
             case Opening() | CertifiedRelease():
                 self.branches[body.release.branch].take(record)
@@ -949,7 +961,10 @@ class Peer:
             self._learner.failed()
             return
         self._auditor.failed(event)
-        if event.branch in self.branches:
+        if event.kind == "evaluate":
+            if event.branch in self.branches:
+                self.branches[event.branch].evaluation_failed(event.job)
+        elif event.branch in self.branches:
             self.branches[event.branch].aggregation_failed(event.job, event.reason)
 
     def _command(self, command: Command) -> None:
@@ -1024,17 +1039,18 @@ class Peer:
         return branch.chain.head if branch else None
 
     def _archive(self, path: str, height: int) -> None:
-        """Forget the proposals and votes of closed rounds at once, their updates after a few rounds more."""
+        """Forget what closed rounds no longer need at once, their updates and trials after a few rounds more."""
         topic, oldest = committee_topic(path), height - ARCHIVED_ROUNDS
         for record in self.records.of(topic):
-            if isinstance(record.body, Update) and record.body.height <= height:
+            if isinstance(record.body, Update | Trial) and record.body.height <= height:
                 self.records.archive(record)
         gone = self.records.drop_where(
-            topic, lambda record: isinstance(record.body, Proposal | Vote) and record.body.height <= height
+            topic,
+            lambda record: isinstance(record.body, Draft | Proposal | Vote) and record.body.height <= height,
         )
         gone += self.records.drop_where(
             archive_topic(path),
-            lambda record: isinstance(record.body, Update) and record.body.height <= oldest,
+            lambda record: isinstance(record.body, Update | Trial) and record.body.height <= oldest,
         )
         if gone:
             self.do(DropRecords(tuple(record.id for record in gone)))

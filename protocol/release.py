@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Annotated, Any, Final
 
@@ -20,11 +20,17 @@ from banyan.security.schema import Between, Length, to_plain
 
 __all__ = [
     "EXPELLING",
+    "UNCHANGED",
+    "Attempt",
+    "Change",
     "ChildHead",
     "Contribution",
     "LeftOut",
+    "Losses",
     "Release",
     "Seat",
+    "TrialVote",
+    "claims_of",
     "committee_of",
     "guest_rank",
     "next_children",
@@ -37,6 +43,11 @@ OptionalDigest = Annotated[bytes, Length(0, 32)]
 OptionalSize = Annotated[int, Between(0, 2**40)]
 Name = Annotated[str, Length(1, 200)]
 Height = Annotated[int, Between(0, 2**40)]
+Change = Annotated[float, Between(-1e6, 1e6)]
+"""By how much a model raises a mean loss; a model that has lost itself is as bad as can be said."""
+
+UNCHANGED: Final = "unchanged"
+"""The rule of a release that takes nothing: all that was tried was refused."""
 
 EXPELLING: Final = frozenset(
     {Reason.EQUIVOCATION.value, Reason.FALSE_RELEASE.value, Reason.QUARANTINED.value, Reason.REVOKED.value}
@@ -90,8 +101,38 @@ class ChildHead:
     branch: Name
     height: Height
     release: Digest32
-    adapter: Digest32
+    adapter: OptionalDigest
     size: OptionalSize
+
+
+@dataclass(frozen=True, slots=True)
+class TrialVote:
+    """What one voter said of a model, and the record in which it signed that."""
+
+    voter: Annotated[str, Length(1, 80)]
+    record: Digest32
+    change: Change
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """Sums of the same contributions by another rule, and the votes by which they were refused."""
+
+    rule: Annotated[str, Length(0, 80)]
+    change: Digest32
+    change_size: OptionalSize
+    adapter: Digest32
+    adapter_size: OptionalSize
+    votes: Annotated[tuple[TrialVote, ...], Length(0, 64)]
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """Medians of what the ``updates`` of a release that reported their losses reported."""
+
+    loss_before: float
+    loss_after: float
+    updates: Annotated[int, Between(1, 1_000)]
 
 
 @dataclass(frozen=True)
@@ -99,7 +140,8 @@ class Release:
     """One version of a branch's adapter. Its digest is the SHA-256 of its canonical encoding.
 
     ``change`` is the float32 delta blob of the aggregate, ``adapter`` the float32 blob of the adapter after it;
-    both are empty at height 0, the opening.
+    both are empty at height 0, the opening. ``refused`` are the sums that were tried before these, ``votes`` those on
+    these. Where all were refused the rule is :data:`UNCHANGED`: no change, the adapter of before.
     """
 
     branch: Name
@@ -116,6 +158,9 @@ class Release:
     roster: Annotated[tuple[Seat, ...], Length(1, 192)]
     children: Annotated[tuple[ChildHead, ...], Length(0, 64)]
     time: Annotated[int, Between(0, 2**53)]
+    votes: Annotated[tuple[TrialVote, ...], Length(0, 64)] = ()
+    refused: Annotated[tuple[Attempt, ...], Length(0, 4)] = ()
+    reported: Losses | None = None
 
     @cached_property
     def encoded(self) -> bytes:
@@ -136,6 +181,28 @@ class Release:
     def members(self) -> frozenset[str]:
         """Everyone who has a seat on the roster."""
         return frozenset(seat.member for seat in self.roster)
+
+
+def claims_of(release: Release) -> tuple[Release, ...]:
+    """``release`` as each rule made it whose sums it vouches for, in the order in which they were tried."""
+    known: tuple[Release, ...] | None = release.memo.get("claims")
+    if known is None:
+        attempts = tuple(
+            replace(
+                release,
+                rule=each.rule,
+                change=each.change,
+                change_size=each.change_size,
+                adapter=each.adapter,
+                adapter_size=each.adapter_size,
+                votes=each.votes,
+                refused=release.refused[:number],
+            )
+            for number, each in enumerate(release.refused)
+        )
+        own = () if release.rule == UNCHANGED else (release,)
+        known = release.memo["claims"] = (*attempts, *own)
+    return known
 
 
 def opening(branch: str, seats: Iterable[Seat], time: int) -> Release:
@@ -201,8 +268,13 @@ def next_roster(
     return tuple(sorted(live[:192], key=lambda seat: seat.member))
 
 
-def next_children(parent: Release, counted: Iterable[ChildHead]) -> tuple[ChildHead, ...]:
-    """The children's heads after a round that counted ``counted``."""
+def next_children(parent: Release, counted: Iterable[ChildHead], rule: str) -> tuple[ChildHead, ...]:
+    """The children's heads after a round that counted ``counted`` by ``rule``. One that took nothing leaves the
+    adapters that they were counted from as they were: what a child has learned since counts with its next release."""
     heads = {child.branch: child for child in parent.children}
-    heads.update({child.branch: child for child in counted})
+    for child in counted:
+        before = heads.get(child.branch)
+        taken = child if rule != UNCHANGED else before
+        adapter, size = (taken.adapter, taken.size) if taken is not None else (b"", 0)
+        heads[child.branch] = replace(child, adapter=adapter, size=size)
     return tuple(heads[branch] for branch in sorted(heads))

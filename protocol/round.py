@@ -6,17 +6,19 @@ left out with a reason, and a round without its quorum waits and can say for wha
 
 from __future__ import annotations
 
+import math
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from statistics import median
 from typing import Final
 
 from banyan.protocol.messages import Update
 from banyan.protocol.records import Record
-from banyan.protocol.release import ChildHead, Contribution, LeftOut, Release, guest_rank
+from banyan.protocol.release import ChildHead, Contribution, LeftOut, Losses, Release, guest_rank
 from banyan.security.admission import Reason
 
-__all__ = ["Candidate", "Child", "Round", "Status"]
+__all__ = ["Candidate", "Child", "Round", "Status", "losses_of"]
 
 PATIENCE: Final = 3
 """Attempts, a sync interval apart, to bring an announced blob before a round no longer waits for it: a member that
@@ -174,6 +176,11 @@ class Round:
             used.append(Contribution(head.branch, head.release, head.adapter, head.size, minus, minus_size))
         return tuple(sorted(used, key=lambda each: each.key))
 
+    def reported(self, used: Iterable[Contribution]) -> Losses | None:
+        """What the updates among ``used`` reported."""
+        found = (self.find(each.key) for each in used if not each.source.startswith("/"))
+        return losses_of(candidate.update for candidate in found if candidate is not None)
+
     def count(self, quarantined: Mapping[str, Reason]) -> int:
         """How many :meth:`contributions` there are."""
         members, guests = self._admitted(quarantined)
@@ -242,3 +249,15 @@ class Round:
             return True
         awaited = any(each.is_awaited for each in self.candidates.values())
         return not awaited and not self.missing(quarantined)
+
+
+def losses_of(updates: Iterable[Update]) -> Losses | None:
+    """The medians of the losses that updates reported; None where none did, or where no median can be told."""
+    known = [(update.loss_before, update.loss_after) for update in updates]
+    pairs = [(before, after) for before, after in known if before is not None and after is not None]
+    if not pairs:
+        return None
+    before, after = (median(losses) for losses in zip(*pairs, strict=True))
+    if not (math.isfinite(before) and math.isfinite(after)):
+        return None  # half the sum of two very large lies
+    return Losses(before, after, len(pairs))

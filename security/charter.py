@@ -25,6 +25,7 @@ from banyan.security.policy import (
     MixingPolicy,
     Preset,
     RoundPolicy,
+    ValidationPolicy,
     preset,
 )
 from banyan.security.schema import Between, Length, Printable, SchemaError, from_plain, to_plain
@@ -43,6 +44,7 @@ __all__ = [
     "Preset",
     "RoundPolicy",
     "TensorSpec",
+    "ValidationPolicy",
     "found",
     "preset",
 ]
@@ -80,6 +82,7 @@ class Charter:
     adapter: AdapterSpec
     round: RoundPolicy
     committee: CommitteePolicy
+    validation: ValidationPolicy
     mixing: MixingPolicy
     gossip: GossipPolicy
     limits: Limits
@@ -186,6 +189,7 @@ def found(
         adapter=adapter,
         round=policies.round,
         committee=policies.committee,
+        validation=policies.validation,
         mixing=policies.mixing,
         gossip=policies.gossip,
         limits=policies.limits,

@@ -41,7 +41,9 @@ def fast_preset(**round_policy: object) -> Preset:
     """The ``local`` preset with a short deadline, and any field of the round policy replaced."""
     policies = preset("local")
     policy = replace(policies.round, deadline=20_000, **round_policy)  # type: ignore[arg-type]
-    return replace(policies, round=policy, committee=replace(policies.committee, leader_timeout=3_000))
+    committee = replace(policies.committee, leader_timeout=3_000)
+    validation = replace(policies.validation, deadline=5_000)
+    return replace(policies, round=policy, committee=committee, validation=validation)
 
 
 class World:

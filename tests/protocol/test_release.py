@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from banyan.protocol.release import (
+    UNCHANGED,
     ChildHead,
     Contribution,
     LeftOut,
@@ -82,4 +83,15 @@ def test_the_children_last_counted_are_remembered_by_path() -> None:
     old = ChildHead("/en/a", 1, b"1" * 32, b"2" * 32, 3)
     new = replace(old, height=2)
     other = ChildHead("/en/b", 1, b"1" * 32, b"2" * 32, 3)
-    assert next_children(replace(opened(), children=(old, other)), [new]) == (new, other)
+    before = replace(opened(), children=(old, other))
+    assert next_children(before, [new], "mean") == (new, other)
+
+
+def test_a_release_that_takes_nothing_leaves_the_children_what_they_had_to_give() -> None:
+    old = ChildHead("/en/a", 1, b"1" * 32, b"2" * 32, 3)
+    new, first = (
+        ChildHead("/en/a", 2, b"4" * 32, b"5" * 32, 6),
+        ChildHead("/en/b", 1, b"7" * 32, b"8" * 32, 9),
+    )
+    after = next_children(replace(opened(), children=(old,)), [new, first], UNCHANGED)
+    assert after == (replace(new, adapter=old.adapter, size=3), replace(first, adapter=b"", size=0))
