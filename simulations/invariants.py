@@ -325,6 +325,10 @@ class ReleasedByVote(_EachRelease):
         return self._lies(vote) or self._said.get(key) == vote.change
 
 
+SAID_ONCE: Final = ("update", "draft", "trial", "proposal", "vote")
+"""The kinds of records that a device must not contradict after a crash."""
+
+
 @dataclass
 class _Memory:
     """What a device had acknowledged when it crashed."""
@@ -355,8 +359,7 @@ class AcknowledgedSurvives(Invariant):
         own = frozenset(
             record.id
             for record in peer.records.all()
-            if record.envelope.author == device.name
-            and record.slot[0] in ("update", "trial", "draft", "proposal", "vote")
+            if record.envelope.author == device.name and record.slot[0] in SAID_ONCE
         )
         self._before[device.name] = _Memory(heads, own)
 

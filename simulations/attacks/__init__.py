@@ -2,8 +2,8 @@
 
 On updates: sign flip, noise, explosion, ALIE, IPM, mimic, min-max, min-sum (an asterisk marks those that search their
 strength against the very rule), flipped labels, backdoors, what is no number or no update, old updates. On the
-protocol: equivocation, withholding, lying and silent leaders, false, missing and hidden votes, forged authors, revoked members, Sybils, floods and
-eclipses.
+protocol: equivocation, withholding, lying and silent leaders, false, missing and hidden votes, forged authors, revoked
+members, Sybils, floods and eclipses.
 
 To bring an attack of one's own, subclass :class:`Attack` (or :class:`Colluding`, with a formula) and hand the class to
 ``World.corrupt``.
