@@ -15,8 +15,9 @@ from banyan.protocol.chain import Chain
 from banyan.protocol.closing import Closing, timer
 from banyan.protocol.closing import Host as ClosingHost
 from banyan.protocol.delta import blob_bytes
-from banyan.protocol.effects import Aggregated, DropRecords, FetchBlob, Inspect, Inspected
+from banyan.protocol.effects import Aggregated, DropRecords, Evaluated, FetchBlob, Inspect, Inspected
 from banyan.protocol.events import (
+    AttemptRefused,
     BranchOpened,
     ReleaseCertified,
     RoundClosing,
@@ -24,11 +25,14 @@ from banyan.protocol.events import (
     UpdateAdmitted,
     UpdateLeftOut,
 )
-from banyan.protocol.messages import CertifiedRelease, Opening, Proposal, Update, Vote
+from banyan.protocol.messages import CertifiedRelease, Draft, Opening, Proposal, Trial, Update, Vote
 from banyan.protocol.records import Record, committee_topic
-from banyan.protocol.release import ChildHead, Release, committee_of
+from banyan.protocol.release import ChildHead, Release, TrialVote, claims_of, committee_of
 from banyan.protocol.round import Candidate, Child, Round, Status
 from banyan.protocol.transfer import Transfer, Wait
+from banyan.protocol.trials import Host as TrialsHost
+from banyan.protocol.trials import Trials
+from banyan.protocol.validation import is_tried, median_change
 from banyan.security.admission import Reason, UpdateRefused, check_announcement
 from banyan.security.credential import Credential, is_guest
 from banyan.security.errors import Refused
@@ -44,10 +48,9 @@ class NotNow(Exception):
     """A record that is neither wrong nor usable here at present: of another height, or of a role we do not have."""
 
 
-class Host(ClosingHost, Protocol):
+class Host(ClosingHost, TrialsHost, Protocol):
     """What a branch needs of the node it lives at."""
 
-    def has_blob(self, digest: bytes) -> bool: ...
     def check_member(self, node: str, branch: str, credential: Credential) -> None: ...
     def head_moved(self, head: Release) -> None: ...
     def quoted(self, path: str) -> ChildHead | None: ...
@@ -63,6 +66,7 @@ class Branch:
         self.chain = Chain(path, host.charter.committee, host.read)
         self.round: Round | None = None
         self.closing: Closing | None = None
+        self.trials: Trials | None = None
         self._children: dict[bytes, Child] = {}
 
     @property
@@ -110,6 +114,8 @@ class Branch:
             "time": release.time,
             "rule": release.rule,
             "f": release.f,
+            "trial": self._trial(release.votes),
+            "refused": [{"rule": each.rule, **(self._trial(each.votes) or {})} for each in release.refused],
             "leader": proof.leader if proof else None,
             "cosigners": self._cosigners(proof) if proof else [],
             "used": [each.source for each in release.used],
@@ -134,6 +140,13 @@ class Branch:
             "lift": release.lift.hex(),
         }
 
+    def _trial(self, votes: tuple[TrialVote, ...]) -> dict[str, object] | None:
+        """How a vote went, JSON-ready: ``change`` is None where too few voted to decide. None where nobody did."""
+        if not votes:
+            return None
+        median = median_change(votes) if is_tried(votes, self._charter) else None
+        return {"change": median, "votes": [{"voter": each.voter, "change": each.change} for each in votes]}
+
     def _cosigners(self, proof: CertifiedRelease) -> list[str]:
         return sorted(self._host.read(data).envelope.author for data in proof.certificate)
 
@@ -142,7 +155,9 @@ class Branch:
         releases = self.newest()
         kept = self.closing.keep() if self.closing else set()
         releases += [child.release for child in self._children.values()]
-        kept |= {blob for release in releases for blob, _ in (*release.blobs, *release.steps)}
+        claims = [claim for release in releases for claim in claims_of(release)]
+        kept |= {blob for each in (*releases, *claims) for blob, _ in (*each.blobs, *each.steps)}
+        kept |= self.trials.keep() if self.trials else set()
         if self.on_committee:  # for those that the next round counts, and for who audits the last ones
             kept |= {
                 blob for release in releases for each in release.used for blob in (each.blob, each.lifted)
@@ -154,6 +169,11 @@ class Branch:
         height = self.chain.height
         heights = range(height, max(-1, height - KEPT_RELEASES), -1)
         return [release for each in heights if (release := self.chain.at(each)) is not None]
+
+    def newest_held(self) -> Release | None:
+        """The newest release of this branch whose adapter is here, or that has none."""
+        held = (each for each in self.newest() if not each.adapter or self._host.has_blob(each.adapter))
+        return next(held, None)
 
     def member_shut_out(self) -> None:
         """Somebody was quarantined: count again."""
@@ -191,6 +211,13 @@ class Branch:
                 committee = self.chain.committee
                 if author != committee[body.view % len(committee)] or body.release.height != body.height:
                     raise Refused("not-leader", f"{author} does not lead view {body.view} of {self.path}")
+        elif isinstance(body, Draft | Trial):
+            if body.height != self.chain.height + 1 or self.trials is None:
+                raise NotNow
+            if isinstance(body, Draft):
+                self.trials.check_draft(body, author)
+            else:
+                self.trials.check_vote(author)
         elif isinstance(body, Opening | CertifiedRelease):
             self._check_release(body, author)
 
@@ -214,6 +241,8 @@ class Branch:
         elif isinstance(body, Vote):
             if self.closing is not None:
                 self.closing.voted(record.envelope.author, body)
+        elif isinstance(body, Draft | Trial):
+            self._on_trial(record, body)
         elif isinstance(body, Opening):
             self.chain.open(body.release)
             roster = tuple(seat.member for seat in body.release.roster)
@@ -221,6 +250,18 @@ class Branch:
             self._moved(body.release)
         elif isinstance(body, CertifiedRelease):
             self._on_certified(body)
+
+    def _on_trial(self, record: Record, body: Draft | Trial) -> None:
+        if self.trials is None:
+            return
+        if isinstance(body, Trial):
+            self.trials.take_vote(record, body)
+        else:
+            self.trials.take_draft(record, body)
+            if self.closing is not None:
+                self.closing.drafted(body.view)
+        if self.closing is not None:
+            self.closing.progress()
 
     def _check_running(self, height: int) -> None:
         if height != self.chain.height + 1 or self.round is None:
@@ -323,6 +364,8 @@ class Branch:
 
     def blob_fetched(self, blob: bytes, error: str | None) -> None:
         """A blob of this branch is here, or could not be brought (then it is tried again until the round ends)."""
+        if self.trials is not None:
+            self.trials.blob_fetched(error)
         if self.round is None:
             return
         for candidate in self.round.waiting_for_blob(blob):
@@ -361,7 +404,7 @@ class Branch:
 
     def child_moved(self, release: Release) -> None:
         """A direct child has a new head: once its adapter is here, it is a contribution."""
-        if release.height > 0:
+        if release.height > 0 and release.blobs:
             child = Child(release, committee_of(release, self._charter.committee))
             self._children[release.digest] = child
             self._children = {  # as many as their own branch keeps the adapters of
@@ -395,6 +438,8 @@ class Branch:
 
     def retry(self) -> None:
         """Ask again for what could not be fetched: every sync interval."""
+        if self.trials is not None:
+            self.trials.retry()
         if self.round is not None:
             for candidate in self.round.candidates.values():
                 if candidate.reason is Reason.UNAVAILABLE:
@@ -432,6 +477,8 @@ class Branch:
             return
         if name == "agree":
             closing.perform(closing.agreement.timed_out(int(arguments[1]), arguments[2]))
+        elif name == "trial":
+            closing.progress()
         elif name == "round":
             self._progress()
             if closing.over:
@@ -451,6 +498,18 @@ class Branch:
         """A computation came to nothing."""
         if self.closing is not None:
             self.closing.aggregation_failed(job, reason)
+
+    def evaluated(self, result: Evaluated) -> None:
+        """A model has been measured on this device's own rows."""
+        if self.trials is not None and result.height == self.chain.height + 1:
+            self.trials.evaluated(result)
+            if self.closing is not None:
+                self.closing.progress()
+
+    def evaluation_failed(self, job: bytes) -> None:
+        """A model could not be measured here."""
+        if self.trials is not None:
+            self.trials.failed(job)
 
     def _report_waiting(self) -> None:
         assert self.round is not None
@@ -475,6 +534,7 @@ class Branch:
     def _on_certified(self, certified: CertifiedRelease) -> None:
         self.chain.append(certified)
         release = certified.release
+        self._tell_refusals(release)
         self._host.tell(
             ReleaseCertified(
                 self.path,
@@ -491,6 +551,14 @@ class Branch:
             if item.reason == Reason.FALSE_RELEASE:  # seen by the quorum that certified this
                 self._host.quarantine(item.source, Reason.FALSE_RELEASE, release.digest)
 
+    def _tell_refusals(self, release: Release) -> None:
+        following = [*(each.rule for each in release.refused), release.rule][1:]
+        for each, then in zip(release.refused, following, strict=True):
+            median = median_change(each.votes) if is_tried(each.votes, self._charter) else None
+            self._host.tell(
+                AttemptRefused(self.path, release.height, each.rule, median, len(each.votes), then)
+            )
+
     def _moved(self, head: Release) -> None:
         """The head has moved: close the books of the old round and open the next."""
         counted = {child.branch: child.height for child in head.children}
@@ -502,11 +570,14 @@ class Branch:
         if self.closing is not None:
             self.closing.over = True
         self.round = self.closing = None
+        committee = self.chain.committee
+        self.trials = Trials(self._host, head, committee)
         if self.on_committee:
             policy = self._charter.round
             self.round = Round(head, self.need, self.transfer, policy.deadline, policy.f)
-            committee = self.chain.committee
-            self.closing = Closing(self._host, self.round, committee, self._child, self._on_certified)
+            self.closing = Closing(
+                self._host, self.round, committee, self.trials, self._child, self._on_certified
+            )
             for child in self._children.values():
                 self._fetch_child(child)
         self._host.head_moved(head)
@@ -515,9 +586,13 @@ class Branch:
     def resume(self) -> None:
         """After a restart: take up the running round where its persisted records say it stood."""
         round_, closing = self.round, self.closing
+        here = self._host.records.of(committee_topic(self.path))
+        for kind in (Trial, Draft):  # votes first: what is ours need not be tried again
+            for record in here:
+                if isinstance(record.body, kind) and record.body.height == self.chain.height + 1:
+                    self._on_trial(record, record.body)
         if round_ is None or closing is None:
             return
-        here = self._host.records.of(committee_topic(self.path))
         votes = [r for r in here if isinstance(r.body, Vote) and r.body.height == round_.height]
         others = [r for r in here if isinstance(r.body, Update | Proposal) and r.body.height == round_.height]
         closing.resume(

@@ -17,9 +17,19 @@ from banyan.protocol.events import Event, LeaderChanged, ProposalRefused
 from banyan.protocol.judgement import Open, Problem, fits, job_of, judge, lift_of, sums_of
 from banyan.protocol.messages import CertifiedRelease, Proposal, Vote
 from banyan.protocol.records import Record, Records, committee_topic
-from banyan.protocol.release import Release, next_children, next_roster
+from banyan.protocol.release import (
+    UNCHANGED,
+    Attempt,
+    Release,
+    TrialVote,
+    claims_of,
+    next_children,
+    next_roster,
+)
 from banyan.protocol.round import Child, Round, keys_of, quote
 from banyan.protocol.transfer import Measured
+from banyan.protocol.trials import Trials
+from banyan.protocol.validation import passes, rules_of, updates_in
 from banyan.security.admission import Reason
 from banyan.security.charter import Charter
 from banyan.security.errors import Refused
@@ -58,6 +68,7 @@ class Closing:
         host: the node.
         round_: what has been admitted.
         committee: who closes it, in the order of leading.
+        trials: what is known of the trying of drafts.
         child_of: a child's certified release by its digest, if its change can be computed here.
         certified: called with the release once a quorum has signed it.
     """
@@ -67,6 +78,7 @@ class Closing:
         host: Host,
         round_: Round,
         committee: Sequence[str],
+        trials: Trials,
         child_of: Callable[[bytes], Child | None],
         certified: Callable[[CertifiedRelease], None],
     ) -> None:
@@ -76,33 +88,35 @@ class Closing:
         self._host = host
         self._charter = host.charter
         self.agreement = Agreement(committee, host.me, host.charter.committee.leader_timeout)
+        self._trials = trials
         self._child_of = child_of
         self._certified = certified
         self._proposed: dict[bytes, Release] = {}
         self._proposers: dict[bytes, set[str]] = {}
         self._building: tuple[int, Release] | None = None
         self._judging: dict[bytes, Release] = {}
-        self._comparing: dict[
-            bytes, set[bytes]
-        ] = {}  # proposals whose sums are not ours, and their blobs on the way
-        self._summing: set[tuple[bytes, bytes]] = (
-            set()
-        )  # computations under way, and the proposals to compare with
+        self._on_trial: tuple[int, Release] | None = None  # ours, summed up, and not yet voted on
+        self._comparing: dict[bytes, tuple[Release, set[bytes]]] = {}
+        """Proposals, of each the claim whose sums are not ours, and the blobs of it that are on their way."""
+        self._recomputed: set[tuple[bytes, bytes]] = set()
+        """Proposals, and the sums of theirs that are ours, too."""
+        self._summing: set[tuple[bytes, bytes]] = set()
+        """Computations under way, and the digests of the claims to compare with."""
         self._sums: dict[bytes, Aggregated] = {}
-        self._trials: dict[
-            bytes, frozenset[bytes]
-        ] = {}  # sums under way to measure the lift of these children
+        self._measuring: dict[bytes, frozenset[bytes]] = {}
+        """Sums under way to find out about the lift of these children's releases."""
 
     def keep(self) -> set[bytes]:
         """The blobs that proposals and sums need."""
-        sums: list[Release | Aggregated] = [*self._sums.values(), *self._proposed.values()]
+        claims = [claim for release in self._proposed.values() for claim in claims_of(release)]
+        sums: list[Release | Aggregated] = [*self._sums.values(), *self._proposed.values(), *claims]
         return {blob for each in sums for blob in (each.change, each.adapter, each.lift, each.lifted)} - {b""}
 
     @property
     def proposed_guests(self) -> set[bytes]:
         """The keys of the guests' updates that a proposal counts, ours or another's, unless it counts too many. Judges,
         and auditors after them, need these whoever else comes."""
-        drafted = [self._building[1]] if self._building is not None else []
+        drafted = [each[1] for each in (self._building, self._on_trial) if each is not None]
         proposed = [
             {each.key for each in release.used if each.guest}
             for release in (*drafted, *self._proposed.values())
@@ -118,19 +132,20 @@ class Closing:
         self.perform(self.agreement.vote(vote.phase, vote.view, member, vote.release))
 
     def progress(self) -> None:
-        """Something changed: judge again what could not be judged before."""
+        """Something changed: look again at the votes on our draft, and judge again what could not be judged before."""
+        self._settle_trial()
         for digest in list(self._judging):
             self._judge(digest)
 
     def blob_fetched(self, blob: bytes, error: str | None) -> None:
         """A leader's change is here to be compared with ours, or could not be had."""
-        for digest in [digest for digest, theirs in self._comparing.items() if blob in theirs]:
+        for digest, (claim, awaited) in [each for each in self._comparing.items() if blob in each[1][1]]:
             if error is not None:
                 self._verdict(digest, Problem("unavailable", "The proposed change could not be fetched"))
                 continue
-            self._comparing[digest] -= {blob}
-            if not self._comparing[digest] and digest in self._judging:
-                self._sum_up(self._judging[digest], compared=True)
+            awaited.discard(blob)
+            if not awaited and digest in self._judging:
+                self._sum_up(claim, compared=True)
 
     def resume(self, votes: Iterable[Vote]) -> None:
         """After a restart: these votes were ours."""
@@ -180,7 +195,8 @@ class Closing:
     def draft(self) -> Release:
         """The release this node would propose now, but for its sums; as much of it as fits into one message."""
         drafts = (self._draft_of(most) for most in (192, 160, 128, 96, 64))
-        return next((draft for draft in drafts if fits(draft, self._charter)), self._draft_of(32))
+        room = self._trials.room
+        return next((draft for draft in drafts if fits(draft, self._charter, room)), self._draft_of(32))
 
     def _draft_of(self, most: int) -> Release:
         """The release from at most ``most`` contributions: those of the roster go before those of newcomers.
@@ -218,6 +234,7 @@ class Closing:
             roster=next_roster(base, used, left_out, delegates, self._charter.committee),
             children=next_children(base, [child.head for child in counted]),
             time=time,
+            reported=self.round.reported(used),
         )
 
     def _sum_up(self, release: Release, *, compared: bool = False) -> None:
@@ -237,9 +254,9 @@ class Closing:
         """Find out what the charter's policy asks about the lift of ``children``: first its sums."""
         keys = keys_of(children)
         base, name = self.round.base, hashlib.sha256(b"lift" + b"".join(sorted(keys))).digest()
-        if name in self._trials or keys in self.round.measured:
+        if name in self._measuring or keys in self.round.measured:
             return
-        self._trials[name] = keys
+        self._measuring[name] = keys
         lift = lift_of(sorted(map(quote, children), key=lambda each: each.key), base, self._charter)
         policy = self._charter.round
         self._host.do(
@@ -260,27 +277,84 @@ class Closing:
         """A computation came to its end: ours to propose, or ours to compare with a leader's."""
         if result.height != self.round.height:
             return
-        if result.job in self._trials:
-            self.round.measured[self._trials.pop(result.job)] = Measured(result.agreement)
+        if result.job in self._measuring:
+            self.round.measured[self._measuring.pop(result.job)] = Measured(result.agreement)
             return
         self._summing = {each for each in self._summing if each[0] != result.job}
         if result.agrees is None:
             self._sums[result.job] = result
         if self._building is not None and job_of(self._building[1], self.round.base) == result.job:
             (view, draft), self._building = self._building, None
-            self._send_proposal(view, with_sums(draft, self.round.base, result), -1)
-        for release in [r for r in self._judging.values() if job_of(r, self.round.base) == result.job]:
-            self._compare(release, result)
+            self._have_tried(view, with_sums(draft, self.round.base, result))
+        for release in [*self._judging.values()]:
+            for claim in claims_of(release):
+                if job_of(claim, self.round.base) == result.job:
+                    self._compare(release, claim, result)
 
     def aggregation_failed(self, job: bytes, reason: str) -> None:
         """The worker could not do the sum. A leader lets its turn pass; a judge does not sign what it cannot check."""
-        self._trials.pop(job, None)  # another attempt comes with the next news
+        self._measuring.pop(job, None)  # another attempt comes with the next news
         self._summing = {each for each in self._summing if each[0] != job}
         if self._building is not None and job_of(self._building[1], self.round.base) == job:
             self._building = None
         for digest, release in list(self._judging.items()):
-            if job_of(release, self.round.base) == job:
+            if any(job_of(claim, self.round.base) == job for claim in claims_of(release)):
                 self._verdict(digest, Problem("not-recomputed", reason))
+
+    # ------------------------------------------------------------------------------- a draft on trial
+
+    def drafted(self, view: int) -> None:
+        """The leader of ``view`` has a draft tried: be patient with it for as long as that may take."""
+        patience = self._charter.committee.leader_timeout
+        self.agreement.grant(view, 1 + self._charter.validation.deadline // patience)
+
+    def _have_tried(self, view: int, draft: Release) -> None:
+        """Propose ``draft`` once the voters have passed it."""
+        if not self._trials.is_on or not draft.change:  # children try a lift by the policy of lifts
+            self._send_proposal(view, draft, -1)
+        elif self._trials.call(view, len(draft.refused), draft.adapter, draft.adapter_size):
+            self._on_trial = (view, draft)
+            self.drafted(view)
+            self._settle_trial()
+
+    def _settle_trial(self) -> None:
+        """Go on with our draft if the votes on it are here: propose it, or try the next rule."""
+        if self._on_trial is None:
+            return
+        view, draft = self._on_trial
+        votes = self._trials.outcome(draft.adapter)
+        if votes is None:
+            return
+        self._on_trial = None
+        if passes(votes, self._charter):
+            self._send_proposal(view, replace(draft, votes=votes), -1)
+            return
+        following = self._after(draft, votes)
+        if following.rule == UNCHANGED:
+            self._send_proposal(view, following, -1)
+        else:
+            self._building = (view, following)
+            self._sum_up(following)
+
+    def _after(self, draft: Release, votes: tuple[TrialVote, ...]) -> Release:
+        """What to try next of the same updates, now that ``votes`` have refused ``draft``."""
+        change, adapter = (draft.change, draft.change_size), (draft.adapter, draft.adapter_size)
+        refused = (*draft.refused, Attempt(draft.rule, *change, *adapter, votes))
+        rule = rules_of(self._charter, updates_in(draft))[len(refused)]
+        if rule != UNCHANGED:
+            return replace(draft, rule=rule, refused=refused)
+        base = self.round.base
+        return replace(
+            draft,
+            rule=rule,
+            refused=refused,
+            change=b"",
+            change_size=0,
+            adapter=base.adapter,
+            adapter_size=base.adapter_size,
+        )
+
+    # ------------------------------------------------------------------------------- proposals
 
     def _send_proposal(self, view: int, release: Release, valid_view: int) -> None:
         if view != self.agreement.view or self._proposal(view) is not None:
@@ -326,9 +400,7 @@ class Closing:
             release, self.round, self._charter, self._host.quarantined, self._child_of, self._host.now
         )
         if isinstance(verdict, Open):
-            for leader in sorted(self._proposers.get(digest, ())):
-                self._host.ask_for(committee_topic(self.path), verdict.wanted, leader)
-                self._host.compare_with(leader)
+            self._ask_proposers(digest, verdict.wanted)
             if verdict.unmeasured:
                 self.measure(verdict.unmeasured)
         elif isinstance(verdict, Problem):
@@ -336,30 +408,60 @@ class Closing:
         else:
             self._recompute(release)
 
-    def _recompute(self, release: Release) -> None:
-        own = self._sums.get(job_of(release, self.round.base))
-        if own is None:
-            self._sum_up(release)
-        else:
-            self._compare(release, own)
+    def _ask_proposers(self, digest: bytes, wanted: tuple[bytes, ...]) -> None:
+        for leader in sorted(self._proposers.get(digest, ())):
+            self._host.ask_for(committee_topic(self.path), wanted, leader)
+            self._host.compare_with(leader)
 
-    def _compare(self, release: Release, result: Aggregated) -> None:
-        """Ours and the leader's: equal, or equal within rounding once the leader's numbers are here."""
+    def _recompute(self, release: Release) -> None:
+        """Do the proposal's sums over one after the other, also those that the votes refused: a leader could otherwise
+        have nonsense refused. Then look at its votes."""
+        base = self.round.base
+        for claim in claims_of(release):
+            job = job_of(claim, base)
+            if (release.digest, job) not in self._recomputed:
+                own = self._sums.get(job)
+                if own is None:
+                    self._sum_up(claim)
+                else:
+                    self._compare(release, claim, own)
+                return
+        self._look_at_votes(release)
+
+    def _look_at_votes(self, release: Release) -> None:
+        """The sums are right: are the votes what the voters said?"""
+        if not self._trials.is_on:
+            self._verdict(release.digest, None)
+            return
+        for claim in claims_of(release):
+            doubt = self._trials.doubt(claim.adapter, claim.votes)
+            if doubt is None:
+                continue
+            if isinstance(doubt, Problem):
+                self._verdict(release.digest, doubt)
+            else:
+                self._ask_proposers(release.digest, doubt.wanted)
+            return
+        self._verdict(release.digest, None)
+
+    def _compare(self, release: Release, claim: Release, result: Aggregated) -> None:
+        """Our sums and the leader's: equal, or equal within rounding once the leader's numbers are here."""
         digest = release.digest
-        if digest not in self._judging:
+        if digest not in self._judging or (digest, result.job) in self._recomputed:
             return  # settled by what the one before brought about
-        ours = with_sums(release, self.round.base, result)
-        if ours == release:
-            self._verdict(digest, None)
+        ours = with_sums(claim, self.round.base, result)
+        if ours == claim:
+            self._recomputed.add((digest, result.job))
+            self._comparing.pop(digest, None)
+            self._recompute(release)
         elif result.agrees is None:
-            theirs = [step for step in release.steps if step not in ours.steps]
-            if [size for _, size in release.steps] != [size for _, size in ours.steps] or not theirs:
-                self._verdict(
-                    digest, Problem("false-release", "The proposal's sums do not follow from its steps")
-                )
+            theirs = [step for step in claim.steps if step not in ours.steps]
+            if [size for _, size in claim.steps] != [size for _, size in ours.steps] or not theirs:
+                problem = "The proposal's sums do not follow from its steps"
+                self._verdict(digest, Problem("false-release", problem))
                 return
             leaders = tuple(sorted(self._proposers.get(digest, ())))
-            self._comparing[digest] = {blob for blob, _ in theirs}
+            self._comparing[digest] = (claim, {blob for blob, _ in theirs})
             for blob, size in theirs:
                 self._host.do(FetchBlob(blob, size, leaders))
         else:

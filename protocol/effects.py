@@ -152,6 +152,21 @@ class Mix:
 
 
 @dataclass(frozen=True, slots=True)
+class Evaluate:
+    """Measure ``models``, each the sum of some adapter blobs (none: the base model), on the same held-out rows of this
+    device's data for ``branch``, at most ``rows`` of them. Nothing is learned from them.
+
+    ``job`` is the caller's name for it. Answered by :class:`Evaluated` or :class:`JobFailed`.
+    """
+
+    branch: Path
+    height: int
+    job: Digest
+    models: tuple[tuple[Digest, ...], ...]
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
 class PutRecord:
     """Keep the signed envelope ``data`` (its SHA-256 is ``record``) until told to drop it."""
 
@@ -199,6 +214,7 @@ Effect: TypeAlias = (
     | Train
     | Aggregate
     | Mix
+    | Evaluate
     | PutRecord
     | DropRecords
     | PutState
@@ -320,8 +336,22 @@ class Mixed:
 
 
 @dataclass(frozen=True, slots=True)
+class Evaluated:
+    """The end of an :class:`Evaluate`: the mean loss of each model (nats a token; infinite or no number where a model
+    has lost itself) over ``rows`` rows, and how long it took."""
+
+    branch: Path
+    height: int
+    job: Digest
+    losses: tuple[float, ...]
+    rows: int
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class JobFailed:
-    """A :class:`Train`, :class:`Aggregate` or :class:`Mix` ended without a result, after the driver's own retries."""
+    """A :class:`Train`, :class:`Aggregate`, :class:`Mix` or :class:`Evaluate` ended without a result, after the
+    driver's own retries."""
 
     kind: str
     branch: Path
@@ -355,6 +385,7 @@ InputEvent: TypeAlias = (
     | Trained
     | Aggregated
     | Mixed
+    | Evaluated
     | JobFailed
     | TimerFired
     | Command

@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 
 __all__ = [
+    "AttemptRefused",
     "BranchOpened",
     "CaughtUp",
     "Event",
@@ -28,6 +29,7 @@ __all__ = [
     "ReleaseAudited",
     "ReleaseCertified",
     "ReleasePinned",
+    "ReleaseTried",
     "ReleaseUnpinned",
     "RoundClosing",
     "RoundWaiting",
@@ -152,6 +154,32 @@ class ReleaseCertified(Event):
     cosigners: tuple[str, ...]
     used: tuple[str, ...]
     left_out: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseTried(Event):
+    """This node measured a drafted release on its own held-out rows and said so; ``change`` of the loss above zero is
+    worse than the head."""
+
+    branch: str
+    height: int
+    adapter: str
+    change: float
+    rows: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRefused(Event):
+    """Before a release was certified the vote was against what ``rule`` made of the same updates. ``change`` is the
+    median of the ``votes``, None where too few voted; ``then`` is the rule that was tried next, or ``unchanged``."""
+
+    branch: str
+    height: int
+    rule: str
+    change: float | None
+    votes: int
+    then: str
 
 
 @dataclass(frozen=True, slots=True)

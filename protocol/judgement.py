@@ -14,9 +14,17 @@ from typing import Final
 
 from banyan.protocol.agreement import quorum_of
 from banyan.protocol.effects import Aggregate, Input, Lift
-from banyan.protocol.release import EXPELLING, Contribution, Release, next_children, next_roster
+from banyan.protocol.release import (
+    EXPELLING,
+    UNCHANGED,
+    Contribution,
+    Release,
+    next_children,
+    next_roster,
+)
 from banyan.protocol.round import Child, Round, Status, quote
 from banyan.protocol.transfer import Measure, Wait
+from banyan.protocol.validation import flaw
 from banyan.security import canonical
 from banyan.security.admission import Reason
 from banyan.security.charter import Charter
@@ -95,15 +103,16 @@ def lift_of(
 
 def has_its_steps(release: Release) -> bool:
     """Whether ``release`` has a change exactly where members taught it something, and a lift where children did."""
-    taught = any(not each.is_child for each in release.used)
+    taught = release.rule != UNCHANGED and any(not each.is_child for each in release.used)
     raised = any(each.is_child for each in release.used)
     return (bool(release.change), bool(release.lift)) == (taught, raised)
 
 
-def fits(release: Release, charter: Charter) -> bool:
-    """Whether ``release`` can be sent with its certificate: one that cannot would be decided and never known."""
+def fits(release: Release, charter: Charter, room: int = 0) -> bool:
+    """Whether ``release``, and ``room`` bytes that will come into it, can be sent with its certificate: one that cannot
+    would be decided and never known."""
     votes = VOTE_BYTES * quorum_of(charter.committee.size)
-    return len(release.encoded) <= charter.limits.message_bytes - ENVELOPE_BYTES - votes
+    return len(release.encoded) + room <= charter.limits.message_bytes - ENVELOPE_BYTES - votes
 
 
 def judge(
@@ -123,8 +132,9 @@ def judge(
     follows = (release.branch, release.height, release.parent) == (base.branch, round_.height, base.digest)
     if not follows:
         return Problem("wrong-base", "The proposal does not follow the head")
-    if (release.rule, release.f) != (policy.rule, policy.f):
-        return Problem("wrong-rule", f"The charter asks for {policy.rule} with f = {policy.f}")
+    unsound = flaw(release, base, charter)
+    if unsound is not None:
+        return Problem(*unsound)
     if not base.time <= release.time <= now + charter.limits.clock_skew:
         return Problem("wrong-time", "The proposal's time is before its parent's or in the future")
     if not fits(release, charter):
@@ -157,6 +167,8 @@ def judge(
         return Problem("wrong-roster", "The proposal's roster does not follow from its lists")
     if release.children != next_children(base, [child.head for child in counted]):
         return Problem("wrong-children", "The proposal's list of children does not follow from its updates")
+    if release.reported != round_.reported(release.used):
+        return Problem("wrong-losses", "The proposal misquotes the losses that its updates reported")
     return None
 
 

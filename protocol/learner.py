@@ -13,7 +13,7 @@ from banyan.protocol.events import Event, UpdatePublished
 from banyan.protocol.messages import Update
 from banyan.protocol.paths import path_to
 from banyan.protocol.records import Record, Records
-from banyan.protocol.release import Release
+from banyan.protocol.release import UNCHANGED, Release
 from banyan.security import canonical
 from banyan.security.credential import Credential
 
@@ -112,13 +112,9 @@ class Learner:
     def _adapters(self) -> tuple[Digest, ...]:
         """What our model is the sum of, from the root down: of our branch the head, of those above it the newest that
         is here. A branch does not wait for what comes down from those above it."""
-        above = (self._newest(self._host.branches[path]) for path in path_to(self._path)[:-1])
+        above = (self._host.branches[path].newest_held() for path in path_to(self._path)[:-1])
         own = self._branch.chain.head
         return blobs_of(parts_of(each for each in (*above, own) if each is not None))
-
-    def _newest(self, branch: Branch) -> Release | None:
-        held = (each for each in branch.newest() if not each.adapter or self._host.has_blob(each.adapter))
-        return next(held, None)
 
     def trained(self, event: Trained) -> None:
         """Training is done: announce the update, unless the head has moved meanwhile."""
@@ -159,11 +155,16 @@ class Learner:
     def settle(self, head: Release) -> None:
         """Rebase on a new head: what the network did not take of our last update stays ours and goes into the next.
 
-        Used: only what the encoding lost. Left out: the whole update.
+        Used: only what the encoding lost. Left out: the whole update. Where the votes refused whatever was made of the
+        round's updates: what was carried before, since pushing on with what was refused would only push further.
         """
         if self._announced:
             used = any(each.blob == self._announced[0] for each in head.used)
-            self._carry, self._announced = self._announced[1:] if used else self._announced, ()
+            if not used:
+                self._carry = self._announced
+            elif head.rule != UNCHANGED:
+                self._carry = self._announced[1:]
+            self._announced = ()
             self._host.do(PutState("carry", canonical.encode(list(self._carry))))
             self._host.do(PutState("pending-carry", canonical.encode([])))
 

@@ -24,6 +24,7 @@ from banyan.protocol.effects import (
     DropRecords,
     Effect,
     Emit,
+    Evaluated,
     FetchBlob,
     InputEvent,
     Inspected,
@@ -58,10 +59,12 @@ from banyan.protocol.messages import (
     Accusation,
     Bundle,
     CertifiedRelease,
+    Draft,
     Opening,
     Presence,
     Proposal,
     State,
+    Trial,
     Update,
     Vote,
 )
@@ -96,6 +99,9 @@ from banyan.security.schema import from_plain
 from banyan.security.scope import covers
 
 __all__ = ["Peer", "PeerSettings"]
+
+OF_A_ROUND: Final = (Update, Draft, Trial, Proposal, Vote)
+"""Records that serve to close one round of a branch."""
 
 ARCHIVED_ROUNDS: Final = 3
 """Closed rounds whose updates are kept for auditors."""
@@ -189,7 +195,6 @@ class Peer:
         self._restoring = True
         self._learner.restore(state)
         self.mixer.restore(state)
-        self.lineage.restore(state)
         self.pin.restore(state)
         kept: list[Record] = []
         for data in records:
@@ -206,7 +211,7 @@ class Peer:
                 self._restore_one(record)
         for record in kept:
             body = record.body
-            if isinstance(body, Update | Proposal | Vote) and body.branch in self.branches:
+            if isinstance(body, OF_A_ROUND) and body.branch in self.branches:
                 self.records.add(record)
                 if body.height <= self.branches[body.branch].chain.height:
                     self.records.archive(record)
@@ -240,6 +245,9 @@ class Peer:
                 self._auditor.computed(event)
                 if event.branch in self.branches:  # or we worked on another branch when we asked for it
                     self.branches[event.branch].aggregated(event)
+            case Evaluated():
+                if event.branch in self.branches:
+                    self.branches[event.branch].evaluated(event)
             case Mixed():
                 self._blobs.add(event.adapter)
                 self.mixer.mixed(event)
@@ -281,6 +289,11 @@ class Peer:
 
     def has_blob(self, digest: Digest) -> bool:
         return digest in self._blobs
+
+    def adapters_above(self, path: str) -> tuple[Digest, ...]:
+        """What the model of ``path`` builds on: the newest adapters that are here of the branches above."""
+        above = (self.branches[each].newest_held() for each in path_to(path)[:-1] if each in self.branches)
+        return tuple(release.adapter for release in above if release is not None and release.adapter)
 
     def check_member(self, node: str, branch: str, credential: Credential) -> None:
         self.members.check_credential(node, branch, credential, self.now)
@@ -329,7 +342,6 @@ class Peer:
         self._follow_children(path)
         if self._restoring:
             return
-        self.lineage.note(head)
         self._archive(path, head.height)
         self._fetch_adapter(path)
         if path == self._settings.branch:
@@ -512,7 +524,7 @@ class Peer:
                 self._prove(body)
             case Revocation():
                 check_revocation(body, self.charter, verify=self._verify)
-            case Update() | Proposal() | Vote():
+            case Update() | Draft() | Trial() | Proposal() | Vote():
                 if isinstance(body, Update):
                     self.branches[body.branch].make_way(record)
                 standing = self.records.at(*record.slot)
@@ -536,7 +548,7 @@ class Peer:
             case Revocation():
                 self.members.revoked.add(body.subject)
                 self.quarantine(body.subject, Reason.REVOKED, record.id)
-            case Update() | Proposal() | Vote():
+            case Update() | Draft() | Trial() | Proposal() | Vote():
                 self.branches[body.branch].take(record)
             case Opening() | CertifiedRelease():
                 self.branches[body.release.branch].take(record)
@@ -718,7 +730,10 @@ class Peer:
             self._learner.failed()
             return
         self._auditor.failed(event)
-        if event.branch in self.branches:
+        if event.kind == "evaluate":
+            if event.branch in self.branches:
+                self.branches[event.branch].evaluation_failed(event.job)
+        elif event.branch in self.branches:
             self.branches[event.branch].aggregation_failed(event.job, event.reason)
 
     def _command(self, command: Command) -> None:
@@ -794,17 +809,18 @@ class Peer:
         return [NETWORK_TOPIC, *self.branches, *running, *map(mixing_topic, self.mixer.branches)]
 
     def _archive(self, path: str, height: int) -> None:
-        """Forget the proposals and votes of closed rounds at once, their updates after a few rounds more."""
+        """Forget what closed rounds no longer need at once, their updates and trials after a few rounds more."""
         topic, oldest = committee_topic(path), height - ARCHIVED_ROUNDS
         for record in self.records.of(topic):
-            if isinstance(record.body, Update) and record.body.height <= height:
+            if isinstance(record.body, Update | Trial) and record.body.height <= height:
                 self.records.archive(record)
         gone = self.records.drop_where(
-            topic, lambda record: isinstance(record.body, Proposal | Vote) and record.body.height <= height
+            topic,
+            lambda record: isinstance(record.body, Draft | Proposal | Vote) and record.body.height <= height,
         )
         gone += self.records.drop_where(
             archive_topic(path),
-            lambda record: isinstance(record.body, Update) and record.body.height <= oldest,
+            lambda record: isinstance(record.body, Update | Trial) and record.body.height <= oldest,
         )
         if gone:
             self.do(DropRecords(tuple(record.id for record in gone)))

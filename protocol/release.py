@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Annotated, Any, Final
 
@@ -20,11 +20,17 @@ from banyan.security.schema import Between, Length, to_plain
 
 __all__ = [
     "EXPELLING",
+    "UNCHANGED",
+    "Attempt",
+    "Change",
     "ChildHead",
     "Contribution",
     "LeftOut",
+    "Losses",
     "Release",
     "Seat",
+    "TrialVote",
+    "claims_of",
     "committee_of",
     "guest_rank",
     "next_children",
@@ -38,6 +44,11 @@ OptionalSize = Annotated[int, Between(0, 2**40)]
 Name = Annotated[str, Length(1, 200)]
 Height = Annotated[int, Between(0, 2**40)]
 Time = Annotated[int, Between(0, 2**53)]
+Change = Annotated[float, Between(-1e6, 1e6)]
+"""By how much a model raises a mean loss; a model that has lost itself is as bad as can be said."""
+
+UNCHANGED: Final = "unchanged"
+"""The rule of a release that takes nothing: all that was tried was refused."""
 
 EXPELLING: Final = frozenset(
     {Reason.EQUIVOCATION.value, Reason.FALSE_RELEASE.value, Reason.QUARANTINED.value, Reason.REVOKED.value}
@@ -98,6 +109,36 @@ class ChildHead:
     release: Digest32
 
 
+@dataclass(frozen=True, slots=True)
+class TrialVote:
+    """What one voter said of a model, and the record in which it signed that."""
+
+    voter: Annotated[str, Length(1, 80)]
+    record: Digest32
+    change: Change
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """Sums of the same contributions by another rule, and the votes by which they were refused."""
+
+    rule: Annotated[str, Length(0, 80)]
+    change: Digest32
+    change_size: OptionalSize
+    adapter: Digest32
+    adapter_size: OptionalSize
+    votes: Annotated[tuple[TrialVote, ...], Length(0, 64)]
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """Medians of what the ``updates`` of a release that reported their losses reported."""
+
+    loss_before: float
+    loss_after: float
+    updates: Annotated[int, Between(1, 1_000)]
+
+
 @dataclass(frozen=True)
 class Release:
     """One version of a branch's adapter. Its digest is the SHA-256 of its canonical encoding.
@@ -110,6 +151,9 @@ class Release:
     ``lifted``, the consensus of the children. Each is empty where nothing of its kind was counted, and not both are but
     at height 0, the opening: that has an ``adapter`` where the branch above had something lifted into it already, which
     the new branch begins with.
+
+    ``refused`` are the changes that were tried before this one, ``votes`` those on this one. Where all were refused the
+    rule is :data:`UNCHANGED`: no change, the adapter of before. A lift is not voted on.
     """
 
     branch: Name
@@ -132,6 +176,9 @@ class Release:
     roster: Annotated[tuple[Seat, ...], Length(1, 192)]
     children: Annotated[tuple[ChildHead, ...], Length(0, 64)]
     time: Time
+    votes: Annotated[tuple[TrialVote, ...], Length(0, 64)] = ()
+    refused: Annotated[tuple[Attempt, ...], Length(0, 4)] = ()
+    reported: Losses | None = None
 
     @cached_property
     def encoded(self) -> bytes:
@@ -164,6 +211,28 @@ class Release:
         """What this release adds to the one before it, with sizes: one or both of ``change`` and ``lift``."""
         both = ((self.change, self.change_size), (self.lift, self.lift_size))
         return tuple((blob, size) for blob, size in both if blob)
+
+
+def claims_of(release: Release) -> tuple[Release, ...]:
+    """``release`` as each rule made it whose sums it vouches for, in the order in which they were tried."""
+    known: tuple[Release, ...] | None = release.memo.get("claims")
+    if known is None:
+        attempts = tuple(
+            replace(
+                release,
+                rule=each.rule,
+                change=each.change,
+                change_size=each.change_size,
+                adapter=each.adapter,
+                adapter_size=each.adapter_size,
+                votes=each.votes,
+                refused=release.refused[:number],
+            )
+            for number, each in enumerate(release.refused)
+        )
+        own = () if release.rule == UNCHANGED else (release,)
+        known = release.memo["claims"] = (*attempts, *own)
+    return known
 
 
 def opening(branch: str, seats: Iterable[Seat], time: int, adapter: bytes = b"", size: int = 0) -> Release:

@@ -6,18 +6,20 @@ left out with a reason, and a round without its quorum waits and can say for wha
 
 from __future__ import annotations
 
+import math
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from statistics import median
 from typing import Final
 
 from banyan.protocol.messages import Update
 from banyan.protocol.records import Record
-from banyan.protocol.release import ChildHead, Contribution, LeftOut, Release, guest_rank
+from banyan.protocol.release import ChildHead, Contribution, LeftOut, Losses, Release, guest_rank
 from banyan.protocol.transfer import Due, Measure, Measured, Transfer, Verdict
 from banyan.security.admission import Reason
 
-__all__ = ["Candidate", "Child", "Round", "Status", "keys_of", "quote"]
+__all__ = ["Candidate", "Child", "Round", "Status", "keys_of", "losses_of", "quote"]
 
 PATIENCE: Final = 3
 """Attempts, a sync interval apart, to bring an announced blob before a round no longer waits for it: a member that
@@ -199,6 +201,11 @@ class Round:
         ]
         return tuple(sorted([*used, *map(quote, self.lifts(now))], key=lambda each: each.key))
 
+    def reported(self, used: Iterable[Contribution]) -> Losses | None:
+        """What the updates among ``used`` reported."""
+        found = (self.find(each.key) for each in used if not each.is_child)
+        return losses_of(candidate.update for candidate in found if candidate is not None)
+
     def count(self, quarantined: Mapping[str, Reason]) -> int:
         """How many updates of members are admitted, with as many guests as may count."""
         members, guests = self._admitted(quarantined)
@@ -302,3 +309,15 @@ def quote(child: Child) -> Contribution:
         release.lifted,
         release.lifted_size,
     )
+
+
+def losses_of(updates: Iterable[Update]) -> Losses | None:
+    """The medians of the losses that updates reported; None where none did, or where no median can be told."""
+    known = [(update.loss_before, update.loss_after) for update in updates]
+    pairs = [(before, after) for before, after in known if before is not None and after is not None]
+    if not pairs:
+        return None
+    before, after = (median(losses) for losses in zip(*pairs, strict=True))
+    if not (math.isfinite(before) and math.isfinite(after)):
+        return None  # half the sum of two very large lies
+    return Losses(before, after, len(pairs))

@@ -26,6 +26,7 @@ from banyan.security.policy import (
     Preset,
     RoundPolicy,
     TransferPolicy,
+    ValidationPolicy,
     preset,
 )
 from banyan.security.schema import Between, Length, Printable, SchemaError, from_plain, to_plain
@@ -45,6 +46,7 @@ __all__ = [
     "RoundPolicy",
     "TensorSpec",
     "TransferPolicy",
+    "ValidationPolicy",
     "found",
     "preset",
 ]
@@ -83,6 +85,7 @@ class Charter:
     round: RoundPolicy
     transfer: TransferPolicy
     committee: CommitteePolicy
+    validation: ValidationPolicy
     mixing: MixingPolicy
     gossip: GossipPolicy
     limits: Limits
@@ -190,6 +193,7 @@ def found(
         round=policies.round,
         transfer=policies.transfer,
         committee=policies.committee,
+        validation=policies.validation,
         mixing=policies.mixing,
         gossip=policies.gossip,
         limits=policies.limits,

@@ -153,6 +153,35 @@ class CommitteePolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class ValidationPolicy:
+    """How a release is tried before a committee signs it: members drawn by lot measure it on their own held-out rows,
+    and the median of what they say decides. It holds for branches with a committee."""
+
+    voters: Annotated[int, Between(0, 64)] = 0
+    """Members of the roster that try each proposal; 0: none is tried. At least 3 f + 1 are drawn, of whom f may lie and
+    f be silent. More are harder to mislead and cost two evaluations and one model's traffic each."""
+
+    epsilon: Annotated[float, Between(0.0, 1e6)] = 0.05
+    """By how much a proposal may raise the median loss (nats). Lower refuses more harm and, where members' data differ,
+    more honest rounds."""
+
+    rows: Annotated[int, Between(1, 100_000)] = 64
+    """Held-out rows that a voter measures on, at most. More are a surer word and take longer."""
+
+    deadline: Annotated[int, Between(100, _DAY)] = 30 * _SECOND
+    """ms that votes are waited for (30 s / 1 min / 10 min). Longer hears slow devices, shorter wastes less on silent
+    ones."""
+
+    stricter: Annotated[tuple[RuleName, ...], Length(0, 3)] = ("arc+nnm+trimmed-mean",)
+    """Rules that are tried in turn when the median is against the round's own; after the last the round closes
+    unchanged. One that needs more updates than are here is passed over."""
+
+    silence: Literal["pass", "refuse"] = "pass"
+    """What happens to a proposal that fewer than 2 f + 1 members try in time. ``pass`` keeps a branch moving whose
+    members are away, ``refuse`` moves nothing that nobody has tried."""
+
+
+@dataclass(frozen=True, slots=True)
 class MixingPolicy:
     """How a node mixes its neighbours' models into its own: under ``coordination = "gossip"``, and where a branch
     has lost its committee. How long a node waits for them is the round's ``deadline``."""
@@ -250,6 +279,7 @@ class Preset:
     mixing: MixingPolicy
     gossip: GossipPolicy
     limits: Limits
+    validation: ValidationPolicy = ValidationPolicy()
     transfer: TransferPolicy = TransferPolicy()
 
 
@@ -267,6 +297,7 @@ _PRESETS: Final = {
             bytes_per_second_per_peer=16 * _MIB,
             clock_skew=2 * _MINUTE,
         ),
+        ValidationPolicy(deadline=_MINUTE),
     ),
     "wan": Preset(
         RoundPolicy(deadline=6 * _HOUR),
@@ -278,6 +309,7 @@ _PRESETS: Final = {
             bytes_per_second_per_peer=2 * _MIB,
             clock_skew=10 * _MINUTE,
         ),
+        ValidationPolicy(deadline=10 * _MINUTE),
     ),
 }
 

@@ -19,6 +19,8 @@ from banyan.protocol.effects import (
     DropRecords,
     Effect,
     Emit,
+    Evaluate,
+    Evaluated,
     FetchBlob,
     InputEvent,
     Inspect,
@@ -44,6 +46,9 @@ if TYPE_CHECKING:
     from banyan.simulations.world import World
 
 __all__ = ["Device"]
+
+EVALUATION: Final = 20
+"""Virtual ms that a device takes to measure two models on its own held-out rows."""
 
 DURABLE: Final = (PutRecord, DropRecords, PutState)
 
@@ -184,6 +189,8 @@ class Device:
                 self.compute(5, lambda: self._aggregate(effect))
             case Mix():
                 self.compute(5, lambda: self._mix(effect))
+            case Evaluate():
+                self.compute(EVALUATION, lambda: self._evaluate(effect))
             case Train():
                 self._foresee(effect)
                 self.compute(self.train_time, lambda: self._train(effect))
@@ -245,6 +252,14 @@ class Device:
             return mix(job, blobs=self.blobs, spec=self.world.spec)
         except (ValueError, KeyError, Refused) as error:
             return JobFailed("mix", job.branch, job.height, str(error))
+
+    def _evaluate(self, job: Evaluate) -> InputEvent:
+        try:
+            models = [read_sum(self.blobs, model, self.world.spec) for model in job.models]
+            losses = tuple(self.world.task.loss(self.name, model) for model in models)
+        except (ValueError, KeyError, Refused) as error:
+            return JobFailed("evaluate", job.branch, job.height, str(error), job.job)
+        return Evaluated(job.branch, job.height, job.job, losses, job.rows)
 
     def _train(self, job: Train) -> InputEvent:
         try:

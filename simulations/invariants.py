@@ -25,6 +25,7 @@ from banyan.protocol.events import (
     Event,
     NodeQuarantined,
     ReleaseCertified,
+    ReleaseTried,
     RoundClosing,
     UpdateAdmitted,
     UpdateLeftOut,
@@ -32,7 +33,8 @@ from banyan.protocol.events import (
 from banyan.protocol.members import Members
 from banyan.protocol.messages import CertifiedRelease, Update, read_body
 from banyan.protocol.records import record_of
-from banyan.protocol.release import Contribution, Release
+from banyan.protocol.release import Contribution, Release, TrialVote, claims_of
+from banyan.protocol.validation import flaw, is_tried
 from banyan.security.admission import Reason
 from banyan.security.credential import is_guest
 from banyan.security.envelope import open_envelope
@@ -278,12 +280,15 @@ class ReleasesRecompute(_EachRelease):
         if not self.scene.does_over(release):
             return
         audit = Audit(release, base, world.charter, lambda *_: None)
-        try:
-            result = aggregate(audit.job(), blobs=Everywhere(world, device), spec=world.spec)
-        except (KeyError, ValueError, Refused) as error:
-            self.violated(device, f"{release.branch} {release.height} cannot be recomputed: {error}")
-            return
-        if problem := audit.problem(result):
+        problem = audit.flaw
+        for audit.computed in range(len(claims_of(release))):
+            try:
+                result = aggregate(audit.job(), blobs=Everywhere(world, device), spec=world.spec)
+            except (KeyError, ValueError, Refused) as error:
+                self.violated(device, f"{release.branch} {release.height} cannot be recomputed: {error}")
+                return
+            problem = problem or audit.problem(result)
+        if problem:
             self.violated(device, f"{release.branch} {release.height}: {problem}")
 
 
@@ -327,6 +332,46 @@ class ALiftIsWhole(_EachRelease):
         return read_sum(blobs, digests, self.scene.world.spec)
 
 
+class ReleasedByVote(_EachRelease):
+    """No release is certified against the vote: it quotes what honest voters said, and of half of its voters all but
+    the f that may lie are honest ones who found it no worse than the charter allows."""
+
+    name = "released-by-vote"
+
+    def __init__(self, scene: Scene) -> None:
+        super().__init__(scene)
+        self._said: dict[tuple[str, int, str, str], float] = {}
+
+    def happened(self, device: Device, event: Event) -> None:
+        if isinstance(event, ReleaseTried):
+            self._said[event.branch, event.height, event.adapter, device.name] = event.change
+        super().happened(device, event)
+
+    def check(self, device: Device, release: Release, base: Release) -> None:
+        where, charter = f"{release.branch} {release.height}", self.scene.world.charter
+        if unsound := flaw(release, base, charter):
+            self.violated(device, f"{where}: {unsound[1]}")
+        for claim in claims_of(release):
+            if false := [vote.voter for vote in claim.votes if not self._is_true(claim, vote)]:
+                self.violated(device, f"{where} misquotes the votes of {', '.join(false)}")
+        honest = [vote.change for vote in release.votes if not self._lies(vote)]
+        content = sum(change <= charter.validation.epsilon for change in honest)
+        if is_tried(release.votes, charter) and content < (len(release.votes) + 1) // 2 - charter.round.f:
+            self.violated(device, f"{where} was good for {content} of {len(honest)} honest voters")
+
+    def _lies(self, vote: TrialVote) -> bool:
+        voter = self.scene.world.devices.get(vote.voter)
+        return voter is None or voter.attack is not None
+
+    def _is_true(self, claim: Release, vote: TrialVote) -> bool:
+        key = (claim.branch, claim.height, claim.adapter.hex(), vote.voter)
+        return self._lies(vote) or self._said.get(key) == vote.change
+
+
+SAID_ONCE: Final = ("update", "draft", "trial", "proposal", "vote")
+"""The kinds of records that a device must not contradict after a crash."""
+
+
 @dataclass
 class _Memory:
     """What a device had acknowledged when it crashed."""
@@ -357,7 +402,7 @@ class AcknowledgedSurvives(Invariant):
         own = frozenset(
             record.id
             for record in peer.records.all()
-            if record.envelope.author == device.name and record.slot[0] in ("update", "proposal", "vote")
+            if record.envelope.author == device.name and record.slot[0] in SAID_ONCE
         )
         self._before[device.name] = _Memory(heads, own)
 
@@ -564,6 +609,7 @@ INVARIANTS: Final[tuple[type[Invariant], ...]] = (
     GuestsDecideNothing,
     ReleasesRecompute,
     ALiftIsWhole,
+    ReleasedByVote,
     AcknowledgedSurvives,
     HonestNeverGuilty,
     HealedHeadsAgree,

@@ -51,7 +51,14 @@ def fast_preset(*, transfer: TransferPolicy | None = None, **round_policy: objec
     policies = preset("local")
     policy = replace(policies.round, deadline=20_000, **round_policy)  # type: ignore[arg-type]
     committee = replace(policies.committee, leader_timeout=3_000)
-    return replace(policies, round=policy, committee=committee, transfer=transfer or policies.transfer)
+    validation = replace(policies.validation, deadline=5_000)
+    return replace(
+        policies,
+        round=policy,
+        committee=committee,
+        validation=validation,
+        transfer=transfer or policies.transfer,
+    )
 
 
 class World:

@@ -17,7 +17,7 @@ from banyan.aggregation import TooFewInputs, encode
 from banyan.node.learning.aggregate_job import aggregate, cosine_between
 from banyan.node.learning.blobs import read_blob, read_sum, write_float32
 from banyan.node.learning.errors import AdapterError, AppError, LearningError
-from banyan.node.learning.evaluate_job import Evaluate, evaluate
+from banyan.node.learning.evaluate_job import evaluate
 from banyan.node.learning.inspect_job import inspect
 from banyan.node.learning.memory_blobs import MemoryBlobs
 from banyan.node.learning.mix_job import mix
@@ -25,7 +25,7 @@ from banyan.node.learning.settings import TrainingSettings
 from banyan.node.learning.train_job import train
 from banyan.node.learning.workplace import Workplace
 from banyan.protocol.delta import write_delta
-from banyan.protocol.effects import Aggregate, Input, Inspect, Lift, Mix, Train
+from banyan.protocol.effects import Aggregate, Evaluate, Input, Inspect, Lift, Mix, Train
 from banyan.security.admission import norm
 from banyan.security.model import AdapterSpec, TensorSpec
 
@@ -43,6 +43,7 @@ class StepClient:
         self.step = step
         self.metrics = metrics or {}
         self.asked: list[tuple[str, np.ndarray, dict[str, str | int | float]]] = []
+        self.rows: list[int] = []
 
     def ask(
         self,
@@ -54,6 +55,7 @@ class StepClient:
         config: dict[str, str | int | float],
     ) -> tuple[np.ndarray | None, dict[str, float]]:
         self.asked.append((kind, vector, config))
+        self.rows.append(settings.eval_rows)
         return (None if self.step is None else vector + self.step), self.metrics
 
 
@@ -148,11 +150,22 @@ def test_an_app_that_returns_no_adapter_is_named(here: Workplace) -> None:
 def test_the_model_that_is_measured_is_the_sum_of_its_path(here: Workplace) -> None:
     path = tuple(write_float32(here.blobs, random(seed), SPEC)[0] for seed in (1, 2))
     client = StepClient(None, {"loss": 2.5, "rows": 7.0})
-    done = evaluate(Evaluate("/en", path), here, client, data=[], settings=SETTINGS)
-    assert (done.loss, done.rows) == (2.5, 7)
+    job = Evaluate("/en", 3, b"j" * 32, (path, path[:1]), rows=64)
+    done = evaluate(job, here, client, data=[], settings=SETTINGS)
+    assert (done.job, done.losses, done.rows) == (job.job, (2.5, 2.5), 7)
     np.testing.assert_array_equal(client.asked[0][1], random(1) + random(2))
+    np.testing.assert_array_equal(client.asked[1][1], random(1))
     with pytest.raises(AppError, match="metric named loss"):
-        evaluate(Evaluate("/en", ()), here, StepClient(None), data=[], settings=SETTINGS)
+        evaluate(job, here, StepClient(None), data=[], settings=SETTINGS)
+
+
+@pytest.mark.parametrize(("allowed", "measured"), [(5, 5), (10_000, SETTINGS.eval_rows)])
+def test_no_more_rows_are_measured_than_the_job_allows_and_the_owner_wants(
+    here: Workplace, allowed: int, measured: int
+) -> None:
+    client = StepClient(None, {"loss": 2.5, "rows": 5.0})
+    evaluate(Evaluate("/en", 3, b"j" * 32, ((),), allowed), here, client, data=[], settings=SETTINGS)
+    assert client.rows == [measured]
 
 
 # ------------------------------------------------------------------------------------------- aggregate
