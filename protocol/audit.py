@@ -129,7 +129,10 @@ class Audit:
         transfer = Transfer(self.charter.transfer)
         if children:
             since = self.release.time - self.base.lifted_at if self.base.lifted_at else None
-            verdict = transfer.verdict(children, since, Measured(result.agreement), judging=True)
+            before = {child.release for child in self.base.children}
+            moved = sum(each.key not in before for each in children)
+            measured = Measured(result.agreement)
+            verdict = transfer.verdict(len(children), moved, since, measured, judging=True)
             if isinstance(verdict, Wait):
                 return f"It was no time for a lift: {verdict.why}"
         if not result.agrees:

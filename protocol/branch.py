@@ -504,19 +504,23 @@ class Branch:
         if self.trials is not None and result.height == self.chain.height + 1:
             self.trials.evaluated(result)
             if self.closing is not None:
-                self.closing.progress()
+                self.closing.evaluated(result.job, result.losses if result.rows else ())
+                self._progress()
 
     def evaluation_failed(self, job: bytes) -> None:
         """A model could not be measured here."""
         if self.trials is not None:
             self.trials.failed(job)
+        if self.closing is not None:
+            self.closing.evaluated(job)
+            self._progress()
 
     def _report_waiting(self) -> None:
         assert self.round is not None
         round_, quarantined, now = self.round, self._host.quarantined, self._host.now
         have, need = round_.standing(quarantined, now)
         missing = round_.missing(quarantined, now)
-        verdict = round_.verdict(round_.fresh_children(now), now)
+        verdict = round_.verdict(round_.electorate(now), now)
         if have < need:
             kind = "update" if need == round_.need else "child branch"
             wants = f"{need - have} more {kind}{'s' if need - have != 1 and kind == 'update' else ''}"
@@ -565,7 +569,7 @@ class Branch:
         self._children = {
             digest: child
             for digest, child in self._children.items()
-            if child.head.height > counted.get(child.head.branch, 0)
+            if child.head.height >= counted.get(child.head.branch, 0)
         }
         if self.closing is not None:
             self.closing.over = True

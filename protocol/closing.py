@@ -12,7 +12,7 @@ from typing import Protocol
 
 from banyan.protocol import agreement as moves
 from banyan.protocol.agreement import Agreement, faults_of
-from banyan.protocol.effects import Aggregate, Aggregated, Effect, FetchBlob, SetTimer
+from banyan.protocol.effects import Aggregate, Aggregated, Effect, Evaluate, FetchBlob, SetTimer
 from banyan.protocol.events import Event, LeaderChanged, ProposalRefused
 from banyan.protocol.judgement import Open, Problem, fits, job_of, judge, lift_of, sums_of
 from banyan.protocol.messages import CertifiedRelease, Proposal, Vote
@@ -57,6 +57,7 @@ class Host(Protocol):
     def publish(self, message: object, *, push: bool = True) -> Record: ...
     def ask_for(self, topic: str, record_ids: Iterable[bytes], of: str) -> None: ...
     def compare_with(self, peer: str) -> None: ...
+    def adapters_above(self, path: str) -> tuple[bytes, ...]: ...
     def quarantine(self, node: str, why: Reason, evidence: bytes) -> None: ...
     def read(self, data: bytes) -> Record: ...
 
@@ -213,7 +214,8 @@ class Closing:
         raised = any(each.is_child for each in used)
         step = bytes(32)  # as long as what will stand there
         counted = [child for each in used if (child := self._child_of(each.key)) is not None]
-        delegates = {member: child.head.branch for child in counted for member in child.delegates}
+        moved = filter(self.round.is_new, counted)  # who is silent loses its seats in time
+        delegates = {member: child.head.branch for child in moved for member in child.delegates}
         return Release(
             branch=self.path,
             height=self.round.height,
@@ -278,7 +280,7 @@ class Closing:
         if result.height != self.round.height:
             return
         if result.job in self._measuring:
-            self.round.measured[self._measuring.pop(result.job)] = Measured(result.agreement)
+            self._summed(result)
             return
         self._summing = {each for each in self._summing if each[0] != result.job}
         if result.agrees is None:
@@ -290,6 +292,28 @@ class Closing:
             for claim in claims_of(release):
                 if job_of(claim, self.round.base) == result.job:
                     self._compare(release, claim, result)
+
+    def _summed(self, result: Aggregated) -> None:
+        """The sums of a lift that is to be measured are here: try it on this device's data if the policy asks so."""
+        keys, base = self._measuring[result.job], self.round.base
+        if not self.round.transfer.needs_losses:
+            del self._measuring[result.job]
+            self.round.measured[keys] = Measured(result.agreement)
+            return
+        self._sums[result.job] = result
+        above = self._host.adapters_above(self.path)
+        own = (base.adapter,) if base.adapter else ()
+        before = (*above, *(blob for blob, _ in base.blobs))
+        models = (before, (*above, *own, result.lifted))
+        rows = self._charter.validation.rows
+        self._host.do(Evaluate(self.path, self.round.height, result.job, models, rows))
+
+    def evaluated(self, job: bytes, losses: tuple[float, ...] = ()) -> None:
+        """A lift has been tried on this device's data, or (no ``losses``) could not be."""
+        keys = self._measuring.pop(job, None)
+        if keys is not None:
+            tried = ((losses[0], losses[1]),) if len(losses) == 2 else ()
+            self.round.measured[keys] = Measured(self._sums[job].agreement, tried)
 
     def aggregation_failed(self, job: bytes, reason: str) -> None:
         """The worker could not do the sum. A leader lets its turn pass; a judge does not sign what it cannot check."""

@@ -73,6 +73,10 @@ class Train:
     update if the network left it out. The update is all that training changed plus the carry, against ``base``, the
     digest of the branch's head. Answered by
     :class:`Trained` or :class:`JobFailed`.
+
+    ``before`` is what ``adapters`` would be if nothing had come down from above since this node trained last; None
+    where nothing has, or it cannot be told. If the model of ``adapters`` has a loss more than ``epsilon`` above that of
+    ``before``, training starts from the latter, and ``compensated`` among the metrics is the difference.
     """
 
     branch: Path
@@ -80,6 +84,8 @@ class Train:
     base: Digest
     adapters: tuple[Digest, ...]
     carry: tuple[Digest, ...]
+    before: tuple[Digest, ...] | None = None
+    epsilon: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ __all__ = [
     "AttemptRefused",
     "BranchOpened",
     "CaughtUp",
+    "Compensated",
     "Event",
     "JobFailedEvent",
     "LeaderChanged",
@@ -74,6 +75,16 @@ class UpdatePublished(Event):
     size: int
     loss_before: float | None = None
     loss_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Compensated(Event):
+    """What came down from the branches above raised the loss on this node's data by ``rise``, more than the charter
+    allows: its update takes that off again in its own branch."""
+
+    branch: str
+    height: int
+    rise: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -162,7 +162,8 @@ def judge(
         problem = _judge_lift(release, round_, counted, charter.transfer.f)
     if problem is not None:
         return problem
-    delegates = {member: child.head.branch for child in counted for member in child.delegates}
+    moved = filter(round_.is_new, counted)
+    delegates = {member: child.head.branch for child in moved for member in child.delegates}
     if release.roster != next_roster(base, release.used, release.left_out, delegates, charter.committee):
         return Problem("wrong-roster", "The proposal's roster does not follow from its lists")
     if release.children != next_children(base, [child.head for child in counted]):
@@ -193,11 +194,9 @@ def _judge_used(
                 undecided = True
             elif each != quote(child):
                 return Problem("wrong-child", f"The proposal misquotes the release of {each.source}")
-            elif child.head.height <= _height_before(round_.base, each.source):
-                return Problem(
-                    "wrong-child", f"The proposal counts a release of {each.source} for the second time"
-                )
-            elif not round_.transfer.is_fresh(child.release.time, release.time):
+            elif child.head.height < _height_before(round_.base, each.source):
+                return Problem("wrong-child", f"The proposal counts {each.source} from before the last lift")
+            elif not round_.transfer.is_recent(child.release.time, release.time):
                 return Problem(
                     "wrong-child", f"The proposal counts a release of {each.source} that is too old"
                 )
@@ -238,7 +237,7 @@ def _judge_lift(
         return Open(unmeasured=tuple(counted))
     if isinstance(verdict, Wait):
         return Problem("no-lift", f"It is no time for a lift: {verdict.why}")
-    here = {child.head.branch for child in round_.fresh_children(release.time)}
+    here = {child.head.branch for child in round_.electorate(release.time)}
     censored = here - {child.head.branch for child in counted}
     if len(censored) > tolerance:
         return Problem(

@@ -9,12 +9,12 @@ from typing import Final, Protocol
 from banyan.protocol.branch import Branch
 from banyan.protocol.composition import blobs_of, parts_of
 from banyan.protocol.effects import Digest, Effect, PutState, SetTimer, Train, Trained
-from banyan.protocol.events import Event, UpdatePublished
+from banyan.protocol.events import Compensated, Event, UpdatePublished
 from banyan.protocol.messages import Update
-from banyan.protocol.paths import path_to
 from banyan.protocol.records import Record, Records
 from banyan.protocol.release import UNCHANGED, Release
 from banyan.security import canonical
+from banyan.security.charter import Charter
 from banyan.security.credential import Credential
 
 __all__ = ["Learner", "finite"]
@@ -30,7 +30,9 @@ class Host(Protocol):
     me: str
     records: Records
     branches: dict[str, Branch]
+    charter: Charter
 
+    def adapters_above(self, path: str) -> tuple[Digest, ...]: ...
     def do(self, effect: Effect) -> None: ...
     def tell(self, event: Event) -> None: ...
     def publish(self, message: object) -> Record: ...
@@ -59,6 +61,8 @@ class Learner:
         self._training: tuple[int, Digest] | None = None
         self._carry: tuple[Digest, ...] = ()
         self._announced: tuple[Digest, ...] = ()
+        self._above: tuple[Digest, ...] | None = None  # what our last update was trained below
+        self._starting: tuple[Digest, ...] = ()  # and what the training under way is
 
     # ------------------------------------------------------------------------------------ in and out
 
@@ -66,10 +70,11 @@ class Learner:
         """Take up what was carried over before a restart."""
         self._carry = _digests(state.get("carry"))
         self._announced = _digests(state.get("pending-carry"))
+        self._above = _digests(state["above"]) if "above" in state else None
 
     def keep(self) -> set[Digest]:
         """The blobs that must not be collected."""
-        return {*self._carry, *self._announced}
+        return {*self._carry, *self._announced, *(self._above or ())}
 
     @property
     def busy(self) -> bool:
@@ -107,14 +112,32 @@ class Learner:
             return
         if all(self._host.has_blob(blob) for blob, _ in head.blobs):
             self._training = (head.height + 1, head.digest)
-            self._host.do(Train(self._path, head.height + 1, head.digest, self._adapters(), self._carry))
+            self._starting = self._host.adapters_above(self._path)
+            self._host.do(
+                Train(
+                    branch=self._path,
+                    height=head.height + 1,
+                    base=head.digest,
+                    adapters=self._adapters(),
+                    carry=self._carry,
+                    before=self._before(head),
+                    epsilon=self._host.charter.transfer.epsilon,
+                )
+            )
 
     def _adapters(self) -> tuple[Digest, ...]:
         """What our model is the sum of, from the root down: of our branch the head, of those above it the newest that
         is here. A branch does not wait for what comes down from those above it."""
-        above = (self._host.branches[path].newest_held() for path in path_to(self._path)[:-1])
         own = self._branch.chain.head
-        return blobs_of(parts_of(each for each in (*above, own) if each is not None))
+        mine = parts_of([own] if own is not None else [])
+        return (*self._host.adapters_above(self._path), *blobs_of(mine))
+
+    def _before(self, head: Release) -> tuple[Digest, ...] | None:
+        """The same without what came down since our last update; None where nothing did or it is no longer here."""
+        last, now = self._above, self._host.adapters_above(self._path)
+        if last is None or last == now or not all(map(self._host.has_blob, last)):
+            return None
+        return (*last, *(blob for blob, _ in head.blobs))
 
     def trained(self, event: Trained) -> None:
         """Training is done: announce the update, unless the head has moved meanwhile."""
@@ -125,7 +148,11 @@ class Learner:
             self.train_if_due()
             return
         self._announced = (event.blob, *((event.carry,) if event.carry else ()))
+        self._above = self._starting
         self._host.do(PutState("pending-carry", canonical.encode(list(self._announced))))
+        self._host.do(PutState("above", canonical.encode(list(self._above))))
+        if rise := finite(event.metrics.get("compensated")):
+            self._host.tell(Compensated(self._path, event.height, rise))
         before, after = (finite(event.metrics.get(name)) for name in ("loss_before", "loss_after"))
         record = self._host.publish(
             Update(

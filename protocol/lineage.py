@@ -71,7 +71,7 @@ class Lineage:
         return [
             branch.page(release)
             | {
-                "counted": [_name(child) for child in _children(release)],
+                "counted": [_name(child) for child in self._children(release)],
                 "counted_in": _name(above[release.digest]) if release.digest in above else None,
                 "reported": None if release.reported is None else dict(to_plain(release.reported)),
             }
@@ -84,7 +84,7 @@ class Lineage:
         shown = [*branch.chain.releases()] if branch is not None else []
         shown = shown[-newest:] if newest is not None else shown
         names = {release.digest for release in shown}
-        joined = {child.release for release in shown for child in _children(release)}
+        joined = {child.release for release in shown for child in self._children(release)}
         joined |= {above.digest for child, above in self._counted(parent_of(path)) if child.release in names}
         return self.elsewhere(path, joined)
 
@@ -96,14 +96,14 @@ class Lineage:
     def _counted(self, path: str | None) -> Iterator[tuple[ChildHead, Release]]:
         branch = self._host.branches.get(path) if path is not None else None
         for release in branch.chain.releases() if branch is not None else ():
-            for child in _children(release):
+            for child in self._children(release):
                 yield child, release
 
-
-def _children(release: Release) -> Iterable[ChildHead]:
-    """The children's releases that ``release`` counted, each for the first time."""
-    keys = {each.key for each in release.used if each.is_child}
-    return [child for child in release.children if child.release in keys]
+    def _children(self, release: Release) -> Iterable[ChildHead]:
+        """The children's releases that ``release`` counted for the first time."""
+        before = self._host.branches[release.branch].chain.at(release.height - 1)
+        known = {child.release for child in before.children} if before is not None else set()
+        return [child for child in release.children if child.release not in known]
 
 
 def _name(release: Release | ChildHead) -> dict[str, object]:

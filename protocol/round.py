@@ -157,32 +157,41 @@ class Round:
     # ------------------------------------------------------------------------------------ what would be used
 
     def fresh_children(self, now: int) -> list[Child]:
-        """Children with a release that this branch has not counted yet and that is not too old, by path."""
-        counted = {child.branch: child.height for child in self.base.children}
-        fresh = (
-            child
-            for child in self.children.values()
-            if child.head.height > counted.get(child.head.branch, 0)
-            and self.transfer.is_fresh(child.release.time, now)
-        )
-        return sorted(fresh, key=lambda child: child.head.branch)
+        """Those of the :meth:`electorate` with a release that this branch has not counted yet."""
+        return [child for child in self.electorate(now) if self.is_new(child)]
+
+    def electorate(self, now: int) -> list[Child]:
+        """Every child whose newest release here is not too old, by path: a lift counts them all, those again that have
+        not moved since the last, or whoever is quick could be a majority of two."""
+        here = (each for each in self.children.values() if self.transfer.is_recent(each.release.time, now))
+        return sorted(here, key=lambda child: child.head.branch)
+
+    def is_new(self, child: Child) -> bool:
+        """Whether this branch has not counted the child's release yet."""
+        return child.head.height > self._counted.get(child.head.branch, 0)
+
+    @property
+    def _counted(self) -> dict[str, int]:
+        return {child.branch: child.height for child in self.base.children}
 
     def verdict(self, children: Sequence[Child], time: int, *, judging: bool = False) -> Verdict:
         """Whether a release of ``time`` may lift what ``children`` share; ``judging``: another's."""
         since = time - self.base.lifted_at if self.base.lifted_at else None
-        return self.transfer.verdict(children, since, self.measured.get(keys_of(children)), judging=judging)
+        moved = sum(map(self.is_new, children))
+        measured = self.measured.get(keys_of(children))
+        return self.transfer.verdict(len(children), moved, since, measured, judging=judging)
 
     def lifts(self, now: int) -> list[Child]:
-        """The children that a leader would count now: all fresh ones, or none while it is not time."""
-        fresh = self.fresh_children(now)
-        return fresh if isinstance(self.verdict(fresh, now), Due) else []
+        """The children that a leader would count now: all, or none while it is not time."""
+        children = self.electorate(now)
+        return children if isinstance(self.verdict(children, now), Due) else []
 
     def to_measure(self, now: int, quarantined: Mapping[str, Reason]) -> list[Child]:
         """The children whose lift has to be measured before the round can close."""
-        fresh = self.fresh_children(now)
-        if not self._all_reported(now, quarantined) or not isinstance(self.verdict(fresh, now), Measure):
+        children = self.electorate(now)
+        if not self._all_reported(now, quarantined) or not isinstance(self.verdict(children, now), Measure):
             return []
-        return fresh
+        return children
 
     def contributions(
         self, quarantined: Mapping[str, Reason], now: int, *, spare_guests: bool = False
@@ -215,7 +224,7 @@ class Round:
         """How much of what the round needs is here, and what it needs: updates, or children where nobody works."""
         if self.candidates or any(not source.startswith("/") for source in self.expected()):
             return self.count(quarantined), self.need
-        return len(self.fresh_children(now)), self.transfer.need
+        return len(self.fresh_children(now)), self.transfer.need_moved
 
     def crowded_out(self, quarantined: Mapping[str, Reason]) -> list[Candidate]:
         """The guests whose admitted updates are more than count."""

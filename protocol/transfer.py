@@ -6,7 +6,6 @@ for the cool-down, and for what the charter's policy asks; a policy sees figures
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final, Literal, Protocol, TypeAlias
 
@@ -143,6 +142,8 @@ class Transfer:
         self.settings = settings
         self.need = max(settings.min_children, build(settings.rule, f=settings.f).minimum_n)
         """The fewest children that a lift counts."""
+        self.need_moved = self.need - settings.f
+        """The fewest of them with a release that was not counted before: f may be silent."""
         self._policy = POLICIES[settings.policy](settings)
 
     @property
@@ -150,24 +151,26 @@ class Transfer:
         """Whether a lift is to be tried on data."""
         return self._policy.needs == "losses"
 
-    def is_fresh(self, released: int, time: int) -> bool:
+    def is_recent(self, released: int, time: int) -> bool:
         """Whether a child's release of the time ``released`` still counts at ``time`` (ms)."""
         return released >= time - self.settings.staleness
 
     def verdict(
         self,
-        children: Sequence[object],
+        children: int,
+        moved: int,
         since: int | None,
         measured: Measured | None,
         *,
         judging: bool = False,
     ) -> Verdict:
-        """Whether to lift what ``children`` share, ``since`` ms after the last lift (None: there was none).
+        """Whether to lift what so many ``children`` share, ``since`` ms after the last lift (None: there was none), of
+        whom so many have ``moved`` on since.
 
         ``judging``: another member proposes it.
         """
-        if len(children) < self.need:
-            return Wait(f"{len(children)} of {self.need} children have moved on")
+        if children < self.need or moved < self.need_moved:
+            return Wait(f"{moved} of {self.need_moved} children have moved on, of {children} in all")
         if since is not None and since < self.settings.cool_down:
             return Wait("the last lift is too recent")
         if self._policy.needs != "nothing" and measured is None:

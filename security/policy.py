@@ -99,8 +99,9 @@ class TransferPolicy:
     believes both, up to the round's ``clip``."""
 
     min_children: Annotated[int, Between(1, 64)] = 2
-    """The quorum: so many children must have a release that the branch has not counted yet. At least 2f + 1. Higher is
-    safer and slower; with 1 a branch believes an only child."""
+    """The quorum: so many children a lift counts at least, all but f of them with a release that was not counted
+    before; the others count as they stand. At least 2f + 1. Higher is safer and slower; with 1 a branch believes an
+    only child."""
 
     share: Annotated[float, Between(0.01, 1.0)] = 1.0
     """The part of the consensus that one lift moves up. Less makes the branch a running mean of its children: steadier
@@ -111,15 +112,15 @@ class TransferPolicy:
     with their consensus. Unrelated children have 0, equal ones 1. Higher lifts less often and only what is common."""
 
     epsilon: Annotated[float, Between(0.0, 100.0)] = 0.02
-    """Under ``gain``: how much worse, in the loss's own unit, the branch's model may become on any one committee
-    member's data. Lower protects the minority, higher lets the majority move on."""
+    """How much worse, in the loss's own unit, a model may become: under ``gain`` the branch's on any one committee
+    member's data, and always a member's on its own by what comes down from above, before it takes that off again. Lower
+    protects the minority, higher lets the majority move on."""
 
     cool_down: Annotated[int, Between(0, 90 * _DAY)] = 0
     """ms between two lifts of one branch. Longer saves traffic, shorter brings news sooner."""
 
     staleness: Annotated[int, Between(1_000, 365 * _DAY)] = 7 * _DAY
-    """ms after which a child's release that was not counted no longer is. Longer waits for slow branches, shorter keeps
-    old knowledge out."""
+    """ms after which a child's release no longer counts. Longer keeps silent branches in, shorter old knowledge out."""
 
     def __post_init__(self) -> None:
         if self.min_children < 2 * self.f + 1:

@@ -10,6 +10,7 @@ import numpy as np
 
 from banyan.aggregation.encoding import encode
 from banyan.node.learning.blobs import read_sum, write_float32
+from banyan.node.learning.compensation import compensated
 from banyan.node.learning.memory_blobs import MemoryBlobs
 from banyan.node.learning.mix_job import mix
 from banyan.protocol.delta import write_delta
@@ -271,7 +272,11 @@ class Device:
         spec = self.world.spec
         task = self.world.task if self.attack is None else self.attack.study(self.world.task)
         above = read_sum(self.blobs, job.adapters, spec)
-        start = above + read_sum(self.blobs, job.carry, spec)
+        kept = read_sum(self.blobs, job.carry, spec)
+        before = read_sum(self.blobs, job.before, spec) + kept if job.before is not None else None
+        start, rise = compensated(
+            above + kept, before, job.epsilon, lambda model: task.loss(self.name, model)
+        )
         trained = task.train(self.name, start, job.height)
         change = trained - above
         coded = encode(change, self.world.charter.round.codec)
@@ -280,6 +285,7 @@ class Device:
         self.world.show(self.name, job, coded)
         carry, _ = write_float32(self.blobs, change - coded.decode(), spec)
         losses = {"loss_before": task.loss(self.name, start), "loss_after": task.loss(self.name, trained)}
+        losses |= {"compensated": rise} if rise else {}
         return Trained(job.branch, job.height, job.base, blob, len(data), carry, losses)
 
     # ------------------------------------------------------------------------------------ questions

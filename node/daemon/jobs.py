@@ -198,7 +198,9 @@ class Jobs:
     def keep(self) -> frozenset[bytes]:
         """Blobs that the training under way or next reads."""
         jobs = (job for job in (self.current, self._next) if job is not None)
-        return frozenset(digest for job in jobs for digest in (*job.adapters, *job.carry))
+        return frozenset(
+            digest for job in jobs for digest in (*job.adapters, *job.carry, *(job.before or ()))
+        )
 
     def set_aside(self) -> list[dict[str, object]]:
         """The newest versions that the gate rejected, JSON-ready, oldest first."""

@@ -8,20 +8,20 @@ from banyan.protocol.transfer import POLICIES, Due, Measure, Measured, Transfer,
 from banyan.security.charter import TransferPolicy
 from banyan.security.schema import SchemaError
 
-CHILDREN = ["/a", "/b", "/c"]
-
 
 def verdict(
     transfer: Transfer,
     *,
     children: int = 3,
+    moved: int | None = None,
     since: int | None = None,
     agreement: float | None = None,
     losses: tuple[tuple[float, float], ...] = (),
     judging: bool = False,
 ) -> Verdict:
     measured = None if agreement is None else Measured(agreement, losses)
-    return transfer.verdict(CHILDREN[:children], since, measured, judging=judging)
+    moved = children if moved is None else moved
+    return transfer.verdict(children, moved, since, measured, judging=judging)
 
 
 @pytest.mark.parametrize("policy", sorted(POLICIES))
@@ -39,6 +39,15 @@ def test_the_rule_may_ask_for_more_children_than_the_quorum() -> None:
     assert Transfer(TransferPolicy(rule="krum", f=1, min_children=3)).need == 5
     with pytest.raises(SchemaError, match="captured children"):
         TransferPolicy(f=1, min_children=2)
+
+
+def test_a_lift_counts_silent_children_as_they_stand_but_takes_news_of_all_but_f() -> None:
+    two = Transfer(TransferPolicy(policy="every-round"))
+    assert isinstance(verdict(two, children=5, moved=2), Due)
+    assert isinstance(verdict(two, children=5, moved=1), Wait)
+    safe = Transfer(TransferPolicy(policy="every-round", f=1, min_children=3))
+    assert isinstance(verdict(safe, children=3, moved=2), Due)
+    assert isinstance(verdict(safe, children=2, moved=2), Wait)
 
 
 def test_every_round_measures_nothing() -> None:
@@ -78,5 +87,5 @@ def test_a_judge_signs_what_its_own_probe_only_tolerates_and_one_without_data_le
 
 def test_a_childs_release_counts_until_it_is_stale() -> None:
     transfer = Transfer(TransferPolicy(staleness=1_000))
-    assert transfer.is_fresh(5_000, 6_000)
-    assert not transfer.is_fresh(5_000, 6_001)
+    assert transfer.is_recent(5_000, 6_000)
+    assert not transfer.is_recent(5_000, 6_001)

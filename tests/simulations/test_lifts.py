@@ -10,8 +10,8 @@ import pytest
 
 from banyan.node.learning.blobs import read_sum
 from banyan.protocol.composition import blobs_of, parts_of
-from banyan.protocol.effects import Command, Effect, InputEvent, Send
-from banyan.protocol.events import Event, ReleaseAudited
+from banyan.protocol.effects import Command, Effect, Evaluate, InputEvent, Send
+from banyan.protocol.events import Compensated, Event, ReleaseAudited
 from banyan.protocol.messages import CertifiedRelease, Proposal, Vote
 from banyan.protocol.release import Release
 from banyan.security.charter import Preset, TransferPolicy
@@ -201,6 +201,127 @@ def test_members_of_a_parent_teach_all_below_it_while_its_children_are_lifted() 
     )
     np.testing.assert_allclose(below[1] - below[0], change, atol=1e-6)
     np.testing.assert_allclose(above[1] - above[0], change + lift, atol=1e-6)
+
+
+# ------------------------------------------------------------------------------------ liars
+
+
+def captured(count: int, *, transfer: TransferPolicy = EVERY_ROUND, lifts: int = 3) -> World:
+    """Three children after some lifts, the last of which has so many members that flip their updates."""
+    world = world_of({"/": 0, "/a": 4, "/b": 4, "/c": 4}, transfer=transfer)
+    for device in on(world, "/c")[4 - count :]:
+        world.corrupt(device, "sign-flip", strength=3.0)
+    world.start()
+    assert world.run(until=lambda: lifted(world, lifts))
+    return world
+
+
+def parents_loss(world: World) -> float:
+    """How the newest model of the root branch serves the honest children."""
+    device = max(world.live(), key=lambda each: each.height("/"))
+    return max(world.task.score(path, model_of(world, [head(device, "/")])).loss for path in ("/a", "/b"))
+
+
+def test_as_many_attackers_in_a_child_as_its_rule_survives_do_not_move_the_parent(family: World) -> None:
+    assert parents_loss(captured(1)) < 1.25 * parents_loss(family)
+
+
+def test_a_captured_child_moves_the_parent_no_further_than_its_rule_allows_and_its_siblings_not_at_all() -> (
+    None
+):
+    world = captured(4)
+    device = on(world, "/a")[0]
+    untaught = np.zeros(world.spec.dimension, np.float32)
+    lies, truth = (model_of(world, [head(on(world, path)[-1], path)]) for path in ("/c", "/a"))
+    assert world.task.score("/a", lies).loss > world.task.score("/a", untaught).loss, (
+        "the child is not captured"
+    )
+    assert parents_loss(world) < world.task.score("/a", untaught).loss / 2
+    for release in releases(device, "/"):
+        np.testing.assert_array_equal(model_of(world, [release, head(on(world, "/a")[-1], "/a")]), truth)
+
+
+# ------------------------------------------------------------------------------------ when
+
+
+def test_under_gain_a_lift_is_tried_on_the_committees_own_data_and_makes_the_parent_better() -> None:
+    world = world_of({"/": 0, "/a": 4, "/b": 4}, transfer=TransferPolicy(policy="gain"))
+    tried: list[str] = []
+    world.on_step = lambda name, event, effects: tried.extend(
+        name for effect in effects if isinstance(effect, Evaluate) and effect.branch == "/"
+    )
+    world.start()
+    assert world.run(until=lambda: lifted(world, 2))
+    device = max(world.live(), key=lambda each: each.height("/"))
+    assert set(tried) >= set(releases(device, "/")[0].members), "not everybody on the committee has tried it"
+    losses = [
+        np.mean([world.task.score(path, model_of(world, [release])).loss for path in ("/a", "/b")])
+        for release in releases(device, "/")
+    ]
+    assert all(after < before for before, after in pairwise(losses))
+
+
+def test_under_gain_two_children_of_which_one_is_captured_lift_nothing_that_harms_the_other() -> None:
+    world = world_of({"/": 0, "/a": 5, "/b": 4}, transfer=TransferPolicy(policy="gain"))
+    for device in on(world, "/b"):
+        world.corrupt(device, "sign-flip", strength=5.0)
+    world.start()
+    assert world.run(until=lambda: min(device.height("/a") for device in on(world, "/a")) >= 6)
+    untaught = np.zeros(world.spec.dimension, np.float32)
+    for release in releases(on(world, "/a")[0], "/"):
+        assert (
+            world.task.score("/a", model_of(world, [release])).loss
+            <= world.task.score("/a", untaught).loss + 0.1
+        )
+
+
+def test_children_that_no_longer_agree_are_lifted_no_more() -> None:
+    world = world_of({"/": 0, "/a": 4, "/b": 4}, transfer=TransferPolicy(policy="agreement", agreement=0.3))
+    world.start()
+    assert world.run(until=lambda: min(d.height(p) for p in ("/a", "/b") for d in on(world, p)) >= 10)
+    device = on(world, "/a")[0]
+    assert 1 <= device.height("/") <= 4, "what is left in the children is what they differ in"
+    untaught = np.zeros(world.spec.dimension, np.float32)
+    assert parents_loss_of(world, "/b") < world.task.score("/b", untaught).loss / 2
+
+
+def parents_loss_of(world: World, path: str) -> float:
+    device = max(world.live(), key=lambda each: each.height("/"))
+    return world.task.score(path, model_of(world, [head(device, "/")])).loss
+
+
+# ------------------------------------------------------------------------------------ downstream
+
+
+def taught_from_above(epsilon: float) -> tuple[World, list[tuple[str, Compensated]]]:
+    """A child that has learned all it needs, and a parent whose members then teach it the same."""
+    world = world_of({"/": 4, "/a": 4}, transfer=replace(EVERY_ROUND, epsilon=epsilon))
+    above, told = on(world, "/"), []
+    for device in above:
+        device.train_time = 8_000
+    world.on_event = lambda name, event: (
+        told.append((name, event)) if isinstance(event, Compensated) else None
+    )
+    world.start()
+    assert world.run(until=lambda: world.agreed("/", 2))
+    height = on(world, "/a")[0].height("/a")
+    assert world.run(until=lambda: min(device.height("/a") for device in on(world, "/a")) >= height + 2)
+    return world, told
+
+
+def test_what_comes_down_and_harms_is_taken_off_in_the_childs_own_adapter_and_told_of() -> None:
+    world, told = taught_from_above(epsilon=0.02)
+    assert {name for name, _ in told} == {device.name for device in on(world, "/a")}
+    assert all(event.branch == "/a" and event.rise > 0.02 for _, event in told)
+    device = on(world, "/a")[0]
+    whole = model_of(world, [head(device, "/"), head(device, "/a")])
+    alone = model_of(world, [head(device, "/a")])
+    assert world.task.score("/a", whole).loss < 0.25 < world.task.score("/a", alone).loss
+
+
+def test_what_comes_down_and_harms_less_than_epsilon_stays() -> None:
+    _, told = taught_from_above(epsilon=100.0)
+    assert not told
 
 
 # ------------------------------------------------------------------------------------ crashes

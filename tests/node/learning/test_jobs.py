@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from banyan.aggregation import TooFewInputs, encode
 from banyan.node.learning.aggregate_job import aggregate, cosine_between
 from banyan.node.learning.blobs import read_blob, read_sum, write_float32
+from banyan.node.learning.compensation import compensated
 from banyan.node.learning.errors import AdapterError, AppError, LearningError
 from banyan.node.learning.evaluate_job import evaluate
 from banyan.node.learning.inspect_job import inspect
@@ -25,7 +26,7 @@ from banyan.node.learning.settings import TrainingSettings
 from banyan.node.learning.train_job import train
 from banyan.node.learning.workplace import Workplace
 from banyan.protocol.delta import write_delta
-from banyan.protocol.effects import Aggregate, Evaluate, Input, Inspect, Lift, Mix, Train
+from banyan.protocol.effects import Aggregate, Evaluate, Input, Inspect, Lift, Mix, Train, Trained
 from banyan.security.admission import norm
 from banyan.security.model import AdapterSpec, TensorSpec
 
@@ -142,6 +143,44 @@ def test_training_that_changes_nothing_is_no_update(here: Workplace) -> None:
 def test_an_app_that_returns_no_adapter_is_named(here: Workplace) -> None:
     with pytest.raises(AppError, match="client_app:app answered without"):
         run(here, StepClient(None), order())
+
+
+# -------------------------------------------------------------------------------------------- compensate
+
+
+def test_training_starts_from_what_it_was_where_what_came_down_harms() -> None:
+    now, before = random(1), random(2)
+    losses = {now.tobytes(): 2.0, before.tobytes(): 1.5}
+
+    def loss(model: np.ndarray) -> float:
+        return losses[model.tobytes()]
+
+    start, rise = compensated(now, before, 0.4, loss)
+    assert start is before and rise == 0.5
+    start, rise = compensated(now, before, 0.6, loss)
+    assert start is now and rise == 0.0
+    assert compensated(now, None, 0.0, loss)[1] == 0.0
+    assert compensated(now, before, 0.0, lambda model: None)[1] == 0.0
+
+
+def test_an_update_takes_off_what_came_down_and_harmed(here: Workplace) -> None:
+    above, old, own = (write_float32(here.blobs, random(seed), SPEC)[0] for seed in (1, 2, 3))
+    harmful = (random(1) + random(3)).tobytes()
+
+    class Judge(StepClient):
+        def ask(self, kind, vector, **rest):
+            answer = super().ask(kind, vector, **rest)
+            loss = 9.0 if vector.tobytes() == harmful else 1.0
+            return (None, {"loss": loss}) if kind == "evaluate" else answer
+
+    client = Judge(np.full(SPEC.dimension, 0.5, np.float32))
+    asked = replace(order((above, own)), before=(old, own), epsilon=0.1)
+    done = train(asked, here, client, data=[], settings=SETTINGS)
+    assert isinstance(done, Trained)
+    assert done.metrics["compensated"] == pytest.approx(8.0)
+    delta = read_blob(here.blobs, done.blob, SPEC).vector.decode()
+    step = np.full(SPEC.dimension, 0.5)
+    np.testing.assert_allclose(delta, random(2) - random(1) + step, atol=0.05)
 
 
 # -------------------------------------------------------------------------------------------- evaluate
