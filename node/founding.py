@@ -40,6 +40,8 @@ class Founding:
     memory: int | None = None
     pinned: tuple[str, ...] | None = None
     coordination: Literal["committee", "gossip"] | None = None
+    lift: str | None = None
+    min_children: int | None = None
     mixing_rule: str | None = None
     min_neighbours: int | None = None
     fallback: int | None = None
@@ -104,6 +106,9 @@ def found_network(
     }
     seats = {name: value for name, value in seats.items() if value is not None}
     policies = replace(policies, committee=replace(policies.committee, **seats))
+    lifts: dict[str, Any] = {"policy": wish.lift, "min_children": wish.min_children}
+    lifts = {name: value for name, value in lifts.items() if value is not None}
+    policies = replace(policies, transfer=replace(policies.transfer, **lifts))
     near: dict[str, Any] = {"rule": wish.mixing_rule, "min_neighbours": wish.min_neighbours}
     near["fallback"] = wish.fallback
     if wish.f is not None and wish.coordination == "gossip":

@@ -81,6 +81,16 @@ def found(
             help="`committee`: certified releases. `gossip`: no releases, every node mixes its neighbours' models."
         ),
     ] = "committee",
+    lift: Annotated[
+        str | None,
+        typer.Option(
+            help="When what child branches share moves up: `every-round`, on `agreement`, or where it is a `gain`.",
+            show_default="agreement",
+        ),
+    ] = None,
+    min_children: Annotated[
+        int | None, typer.Option(help="Child branches that a lift counts at least.", show_default="2")
+    ] = None,
     mixing_rule: Annotated[
         str | None, typer.Option(help="How a node mixes its neighbours' models.", show_default="nna")
     ] = None,
@@ -104,6 +114,7 @@ def found(
     from banyan.node.founding import Founding, found_network
     from banyan.node.home import Home
     from banyan.node.settings import save
+    from banyan.protocol.transfer import POLICIES
 
     place = Home.find(home)
     wish = Founding(
@@ -122,6 +133,8 @@ def found(
         memory=memory,
         leader_timeout=None if leader_timeout is None else round(leader_timeout * 1000),
         coordination=choice("--coordination", coordination, ("committee", "gossip")),
+        lift=None if lift is None else choice("--lift", lift, tuple(POLICIES)),
+        min_children=min_children,
         mixing_rule=mixing_rule,
         min_neighbours=min_neighbours,
         fallback=None if fallback is None else round(fallback * 1000),

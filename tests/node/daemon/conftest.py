@@ -43,6 +43,8 @@ class Garden:
             f=0,
             min_updates=2,
             deadline=4_000,
+            lift="every-round",
+            min_children=1,
             **wishes,
         )
         self.charter = found_network(self.home(0), wish, START - 1000)
