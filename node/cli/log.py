@@ -47,8 +47,8 @@ def log(
     json_: JsonOption = False,
 ) -> None:
     """Show a branch's certified releases as a graph, newest first: who led and co-signed, whose updates were used,
-    which were left out and why, the losses they reported (of rounds that this node helped to close), and which
-    releases of other branches a release counts or is counted in."""
+    which were left out and why, the losses they reported, how votes on it went, and which releases of other branches a
+    release counts or is counted in."""
     from banyan.node.cli.client import Client
     from banyan.node.home import Home
 
@@ -154,6 +154,7 @@ def _details(page: Page, change: float | None) -> Iterator[tuple[str, str]]:
         yield "", f"used {len(members)}: {', '.join(map(short, members))}"
     for item in page["left_out"]:
         yield "red", f"left out {short(item['author'])}: {item['reason']}"
+    yield from _votes(page)
     figures = []
     if reported := page["reported"]:
         count = reported["updates"]
@@ -169,3 +170,20 @@ def _details(page: Page, change: float | None) -> Iterator[tuple[str, str]]:
         yield "", f"counts {named(each)}"
     if page["counted_in"]:
         yield "", f"counted in {named(page['counted_in'])}"
+
+
+def _votes(page: Page) -> Iterator[tuple[str, str]]:
+    """What the voters refused before, and what they said of the release."""
+    for each in page["refused"]:
+        yield "red", f"refused by vote: {each['rule']}{_outcome(each)}"
+    if page["rule"] == "unchanged":
+        yield "red", "closed unchanged: every rule was refused by vote"
+    elif page["trial"]:
+        yield "", f"passed by vote{_outcome(page['trial'])}"
+
+
+def _outcome(trial: Mapping[str, Any]) -> str:
+    votes = len(trial["votes"])
+    if trial["change"] is None:
+        return f" (not tried: {votes} votes came in time)"
+    return f": loss {trial['change']:+.4g} (median of {votes} votes)"

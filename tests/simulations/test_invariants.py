@@ -56,9 +56,9 @@ def certified(run: Run, release: Release) -> bytes:
     return signed(committee[0], CertifiedRelease(release, committee[0].name, 0, proof), run)
 
 
-def with_a_false_release(alter: Callable[[Release], Release]) -> Run:
+def with_a_false_release(alter: Callable[[Release], Release], scenario: Scenario = SMALL) -> Run:
     """A run in which one device, cut off meanwhile, is shown an altered release that a majority has certified."""
-    run = Run(SMALL, 1)
+    run = Run(scenario, 1)
     run.world.start()
     world, alone = run.world, list(run.world.devices.values())[-1]
     assert world.run(until=lambda: world.agreed("/", 1), limit=60_000)
@@ -102,6 +102,36 @@ def test_more_guests_than_the_rule_survives_and_a_seat_for_one_are_found() -> No
 def test_sums_that_the_updates_do_not_give_are_found() -> None:
     run = with_a_false_release(lambda release: replace(release, adapter=release.change))
     assert broken(run) == {"one-release-a-height", "releases-recompute"}
+
+
+VOTED = SMALL.changed({"policies.validation.voters": 4})
+
+
+def test_votes_that_were_not_cast_like_that_are_found() -> None:
+    def flattered(release: Release) -> Release:
+        return replace(release, votes=tuple(replace(each, change=each.change - 1) for each in release.votes))
+
+    assert broken(with_a_false_release(flattered, VOTED)) == {"one-release-a-height", "released-by-vote"}
+
+
+def test_a_release_against_its_own_votes_is_found() -> None:
+    def unloved(release: Release) -> Release:
+        return replace(release, votes=tuple(replace(each, change=1.0) for each in release.votes))
+
+    run = with_a_false_release(unloved, VOTED)
+    assert "are against it" in next(v.what for v in run.violations if v.invariant == "released-by-vote")
+
+
+def test_a_release_that_more_than_f_liars_have_voted_through_is_found() -> None:
+    settings = {
+        "tree": {"/": 7},
+        "attackers": [{"attack": "ipm", "count": 4, "ballot": "for"}],
+        "policies": {"round": {"rule": "mean", "f": 1, "min_updates": 5}, "validation": {"voters": 7}},
+        "rounds": 1,
+    }
+    record = run_scenario(SMALL.changed(settings), 1)
+    found = [each.what for each in record.violations if each.invariant == "released-by-vote"]
+    assert found and "was good for 0 of" in found[0]
 
 
 def test_a_seat_that_is_passed_over_is_found() -> None:
