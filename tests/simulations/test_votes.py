@@ -296,6 +296,14 @@ def test_a_leader_is_heard_about_no_more_drafts_than_a_round_has(waiting: Polled
     assert refusals(waiting, leader, [Draft("/", height, 4, 0, bytes(32), 9)]) == {"not-leader": 1}
 
 
+def test_a_draft_larger_than_any_adapter_is_never_fetched(waiting: Polled) -> None:
+    def leader(world: World, head: Release) -> Device:
+        return world.devices[committee_of(head, world.charter.committee)[4]]
+
+    height = waiting.honest[0].height("/") + 1
+    assert refusals(waiting, leader, [Draft("/", height, 4, 0, bytes(32), 2**40)]) == {"too-large": 1}
+
+
 def test_a_change_of_loss_that_is_no_number_cannot_be_said(waiting: Polled) -> None:
     with pytest.raises(SchemaError, match="finite"):
         pack(Trial("/", 1, bytes(32), float("nan"), 5))
