@@ -93,7 +93,7 @@ def found(
     epsilon: Annotated[
         float | None,
         typer.Option(
-            help="By how much a release may raise the median loss of those who try it.", show_default="0.05"
+            help="By how much a release may raise the median loss of those who try it.", show_default="0"
         ),
     ] = None,
     mixing_rule: Annotated[

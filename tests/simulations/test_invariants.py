@@ -104,7 +104,7 @@ def test_sums_that_the_updates_do_not_give_are_found() -> None:
     assert broken(run) == {"one-release-a-height", "releases-recompute"}
 
 
-VOTED = SMALL.changed({"policies.validation.voters": 4})
+VOTED = SMALL.changed({"policies.validation.voters": 4, "policies.validation.epsilon": 0.05})
 
 
 def test_votes_that_were_not_cast_like_that_are_found() -> None:
@@ -125,7 +125,7 @@ def test_a_release_against_its_own_votes_is_found() -> None:
 def test_a_release_that_more_than_f_liars_have_voted_through_is_found() -> None:
     settings = {
         "tree": {"/": 7},
-        "attackers": [{"attack": "ipm", "count": 4, "ballot": "for"}],
+        "attackers": [{"attack": "ipm", "count": 5, "ballot": "for"}],
         "policies": {"round": {"rule": "mean", "f": 1, "min_updates": 5}, "validation": {"voters": 7}},
         "rounds": 1,
     }

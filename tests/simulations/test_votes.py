@@ -45,7 +45,7 @@ class Polled(World):
         **settings: object,
     ) -> None:
         policies = fast_preset(rule=rule, f=1, min_updates=5, clip=1e6)
-        chosen = {"voters": 7, **(validation or {})}
+        chosen = {"voters": 7, "epsilon": 0.05, **(validation or {})}
         policies = replace(policies, validation=replace(policies.validation, **chosen))  # type: ignore[arg-type]
         settings = {"task": Quadratic(rate=0.9), "fast_signatures": True, "devices": {"/": 7}, **settings}
         super().__init__(seed, policies=policies, **settings)  # type: ignore[arg-type]
@@ -164,7 +164,7 @@ def test_voters_without_a_seat_are_asked_and_heard() -> None:
     policies = replace(
         policies,
         committee=replace(policies.committee, size=3),
-        validation=replace(policies.validation, voters=7),
+        validation=replace(policies.validation, voters=7, epsilon=0.05),
     )
     world = World(2, {"/": 16}, policies, task=Quadratic(), fast_signatures=True)
     world.start()
