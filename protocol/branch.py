@@ -141,8 +141,9 @@ class Branch:
         }
 
     def _trial(self, votes: tuple[TrialVote, ...]) -> dict[str, object] | None:
-        """How a vote went, JSON-ready: ``change`` is None where too few voted to decide. None where nobody did."""
-        if not votes:
+        """How a vote went, JSON-ready: ``change`` is None where too few voted to decide. None where the charter asks
+        for no votes."""
+        if not self._charter.validation.voters:
             return None
         median = median_change(votes) if is_tried(votes, self._charter) else None
         return {"change": median, "votes": [{"voter": each.voter, "change": each.change} for each in votes]}

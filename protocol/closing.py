@@ -334,6 +334,8 @@ class Closing:
 
     def _have_tried(self, view: int, draft: Release) -> None:
         """Propose ``draft`` once the voters have passed it."""
+        if view != self.agreement.view:
+            return  # our turn has passed
         if not self._trials.is_on or not draft.change:  # children try a lift by the policy of lifts
             self._send_proposal(view, draft, -1)
         elif self._trials.call(view, len(draft.refused), draft.adapter, draft.adapter_size):

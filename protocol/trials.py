@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
 from banyan.protocol.agreement import faults_of
+from banyan.protocol.delta import blob_bytes
 from banyan.protocol.effects import Effect, Evaluate, Evaluated, FetchBlob, Send, SetTimer
 from banyan.protocol.events import Event, ReleaseTried
 from banyan.protocol.judgement import Open, Problem, Verdict
@@ -83,11 +84,13 @@ class Trials:
     # ------------------------------------------------------------------------------------ records come in
 
     def check_draft(self, draft: Draft, author: str) -> None:
-        """Raises ``Refused``: ``not-leader``, ``too-many-drafts``."""
+        """Raises ``Refused``: ``not-leader``, ``too-many-drafts``, ``too-large``."""
         if not self._committee or author != self._committee[draft.view % len(self._committee)]:
             raise Refused("not-leader", f"{author} does not lead view {draft.view} of {draft.branch}")
         if not self.is_on or draft.attempt >= self._attempts or self._drafted[author] >= 2 * self._attempts:
             raise Refused("too-many-drafts", "The leader asks for more trials than a round has")
+        if draft.size > blob_bytes(self._charter.adapter, "float32"):
+            raise Refused("too-large", "The drafted model is larger than this network's adapters")
 
     def check_vote(self, author: str) -> None:
         """Raises ``Refused``: ``not-a-voter``, ``too-many-trials``."""

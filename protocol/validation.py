@@ -49,10 +49,12 @@ def sample_of(base: Release, charter: Charter) -> tuple[str, ...]:
     ``base`` used, as the committee is: the leader of this round cannot choose its voters by what it proposes.
     """
     policy = charter.validation
+    if not policy.voters:
+        return ()
     known: tuple[str, ...] | None = base.memo.get(policy)
     if known is not None:
         return known
-    size = max(policy.voters, 3 * charter.round.f + 1) if policy.voters else 0
+    size = max(policy.voters, 3 * charter.round.f + 1)
     drawn_by = ["validation", base.branch, base.height, [each.key for each in base.used]]
     key = hashlib.sha256(canonical.encode(drawn_by)).digest()
     drawn = sorted(base.members, key=lambda member: hashlib.sha256(key + member.encode()).digest())

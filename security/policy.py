@@ -162,9 +162,9 @@ class ValidationPolicy:
     """Members of the roster that try each proposal; 0: none is tried. At least 3 f + 1 are drawn, of whom f may lie and
     f be silent. More are harder to mislead and cost two evaluations and one model's traffic each."""
 
-    epsilon: Annotated[float, Between(0.0, 1e6)] = 0.05
-    """By how much a proposal may raise the median loss (nats). Lower refuses more harm and, where members' data differ,
-    more honest rounds."""
+    epsilon: Annotated[float, Between(0.0, 1e6)] = 0.0
+    """By how much a proposal may raise the median loss (nats). Higher spares honest rounds that wobble, and is what an
+    attacker may take in each of them."""
 
     rows: Annotated[int, Between(1, 100_000)] = 64
     """Held-out rows that a voter measures on, at most. More are a surer word and take longer."""

@@ -47,8 +47,8 @@ def log(
     json_: JsonOption = False,
 ) -> None:
     """Show a branch's certified releases as a graph, newest first: who led and co-signed, whose updates were used,
-    which were left out and why, the losses they reported (of rounds that this node helped to close), and which
-    releases of other branches a release counts or is counted in."""
+    which were left out and why, the losses they reported, how votes on it went, and which releases of other branches a
+    release counts or is counted in."""
     from banyan.node.cli.client import Client
     from banyan.node.home import Home
 
@@ -161,6 +161,7 @@ def _details(page: Page, change: float | None, lift: float | None) -> Iterator[t
         yield "", f"used {len(members)}: {', '.join(map(short, members))}"
     for item in page["left_out"]:
         yield "red", f"left out {short(item['author'])}: {item['reason']}"
+    yield from _votes(page)
     figures = []
     if reported := page["reported"]:
         count = reported["updates"]
@@ -178,3 +179,20 @@ def _details(page: Page, change: float | None, lift: float | None) -> Iterator[t
         yield "magenta", f"lifted what {children} share ({lifted['rule']}, share {lifted['share']:g}){size}"
     if page["counted_in"]:
         yield "magenta", f"lifted into {named(page['counted_in'])}"
+
+
+def _votes(page: Page) -> Iterator[tuple[str, str]]:
+    """What the voters refused before, and what they said of the release."""
+    for each in page["refused"]:
+        yield "red", f"refused by vote: {each['rule']}{_outcome(each)}"
+    if page["rule"] == "unchanged":
+        yield "red", "closed unchanged: every rule was refused by vote"
+    elif page["trial"]:
+        yield "", f"passed by vote{_outcome(page['trial'])}"
+
+
+def _outcome(trial: Mapping[str, Any]) -> str:
+    votes = len(trial["votes"])
+    if trial["change"] is None:
+        return f" (not tried: {votes} votes came in time)"
+    return f": loss {trial['change']:+.4g} (median of {votes} votes)"

@@ -30,7 +30,8 @@ MEMBERS = [f"node-{number:02d}" for number in range(12)]
 
 def charter_of(voters: int = 7, f: int = 1, **validation: object) -> Charter:
     policies = fast_preset(f=f, min_updates=2 * f + 3)
-    changed = replace(policies.validation, voters=voters, **validation)  # type: ignore[arg-type]
+    chosen = {"voters": voters, "epsilon": 0.05, **validation}
+    changed = replace(policies.validation, **chosen)  # type: ignore[arg-type]
     return World(1, {"/": 1}, replace(policies, validation=changed)).charter
 
 

@@ -45,7 +45,7 @@ class Polled(World):
         **settings: object,
     ) -> None:
         policies = fast_preset(rule=rule, f=1, min_updates=5, clip=1e6)
-        chosen = {"voters": 7, **(validation or {})}
+        chosen = {"voters": 7, "epsilon": 0.05, **(validation or {})}
         policies = replace(policies, validation=replace(policies.validation, **chosen))  # type: ignore[arg-type]
         settings = {"task": Quadratic(rate=0.9), "fast_signatures": True, "devices": {"/": 7}, **settings}
         super().__init__(seed, policies=policies, **settings)  # type: ignore[arg-type]
@@ -164,7 +164,7 @@ def test_voters_without_a_seat_are_asked_and_heard() -> None:
     policies = replace(
         policies,
         committee=replace(policies.committee, size=3),
-        validation=replace(policies.validation, voters=7),
+        validation=replace(policies.validation, voters=7, epsilon=0.05),
     )
     world = World(2, {"/": 16}, policies, task=Quadratic(), fast_signatures=True)
     world.start()
@@ -294,6 +294,14 @@ def test_a_leader_is_heard_about_no_more_drafts_than_a_round_has(waiting: Polled
     drafts: list[object] = [Draft("/", height, 3 + 7 * n, 0, bytes([n]) * 32, 9) for n in range(6)]
     assert refusals(waiting, leader, drafts) == {"too-many-drafts": 2}
     assert refusals(waiting, leader, [Draft("/", height, 4, 0, bytes(32), 9)]) == {"not-leader": 1}
+
+
+def test_a_draft_larger_than_any_adapter_is_never_fetched(waiting: Polled) -> None:
+    def leader(world: World, head: Release) -> Device:
+        return world.devices[committee_of(head, world.charter.committee)[4]]
+
+    height = waiting.honest[0].height("/") + 1
+    assert refusals(waiting, leader, [Draft("/", height, 4, 0, bytes(32), 2**40)]) == {"too-large": 1}
 
 
 def test_a_change_of_loss_that_is_no_number_cannot_be_said(waiting: Polled) -> None:

@@ -104,6 +104,12 @@ def grove(tmp_path):
 
 
 @pytest.fixture
+def council(tmp_path):
+    """A garden whose releases are voted on."""
+    return Garden(tmp_path, voters=3)
+
+
+@pytest.fixture
 def village(tmp_path):
     """A garden without a committee."""
     return Garden(tmp_path, coordination="gossip", mixing_rule="nna", min_neighbours=1)
