@@ -17,6 +17,7 @@ BENCHMARKS = {
         "three domains one after another: what each method forgets, and what it still learns",
     ),
     "aggregation": ("benchmarks.aggregation", "every rule against ByzFL and Flower: time and memory"),
+    "lifting": ("benchmarks.lifting", "when to lift: traffic against the loss of the branch above"),
     "simulation-proof": (
         "benchmarks.simulation_proof",
         "the rules under attack in published decentralised settings",

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from banyan.node.daemon.control import BadRequest, ComposeRequest
 from banyan.node.daemon.fetcher import Fetcher
 from banyan.protocol.branch import KEPT_RELEASES
+from banyan.protocol.composition import Part, blobs_of, parts_of
 from banyan.protocol.peer import Peer
-from banyan.protocol.pin import Part, parts_of
 from banyan.security.scope import is_path
 
 __all__ = ["compose"]
@@ -35,7 +35,7 @@ async def compose(request: ComposeRequest, peer: Peer, fetcher: Fetcher) -> dict
     pages = peer.lineage.pages(last.branch, only={last.release}) if last is not None else []
     return {
         "branch": last.branch if last is not None else peer.branch,
-        "adapters": [part.adapter.hex() for part in parts if part.adapter],
+        "adapters": [blob.hex() for blob in blobs_of(parts)],
         "parts": [
             {"branch": part.branch, "height": part.height, "release": part.release.hex()} for part in parts
         ],
@@ -56,8 +56,8 @@ def _newest(path: str, peer: Peer) -> tuple[Part, ...]:
 
 async def _bring(parts: Iterable[Part], peer: Peer, fetcher: Fetcher) -> None:
     for part in parts:
-        if part.adapter:
-            failure = await fetcher.fetch(part.adapter, part.size, peer.holders(part.branch))
+        for blob, size in part.blobs:
+            failure = await fetcher.fetch(blob, size, peer.holders(part.branch))
             if failure is not None:
                 raise BadRequest(
                     f"The adapter of {part.branch}@{part.height} is not here and cannot be fetched: {failure}",
