@@ -110,6 +110,11 @@ def aggregate_products(rule: Rule, adapters: Sequence[Adapter], rank: int) -> Pr
     return ProductAggregate(used, residual, *_back(shares, scores, rows))
 
 
+def nearest(factors: Factors, rank: int) -> tuple[Factors, Matrix]:
+    """Factors of at most ``rank`` whose product is closest to that of ``factors``, and all singular values of it."""
+    return _Cores([factors]).combined(np.ones(1), rank)
+
+
 class _Cores:
     """n products of one target as small matrices in common orthonormal bases."""
 

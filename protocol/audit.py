@@ -20,6 +20,7 @@ from banyan.protocol.messages import Trial, Update
 from banyan.protocol.records import Record, Records, archive_topic, committee_topic
 from banyan.protocol.release import Contribution, Release, TrialVote, claims_of, committee_of
 from banyan.protocol.round import losses_of
+from banyan.protocol.season import is_turn
 from banyan.protocol.transfer import Measured, Transfer, Wait
 from banyan.protocol.validation import flaw
 from banyan.security.charter import Charter
@@ -66,7 +67,7 @@ class Audit:
         used = [(each.blob, each.size) for each in self.release.used]
         used += [(each.lifted, each.lifted_size) for each in self.release.used]
         steps = [step for claim in claims_of(self.release) for step in claim.steps]
-        return [each for each in (*used, *self.base.blobs, *steps) if each[0]]
+        return [each for each in (*used, *self.base.current, *steps) if each[0]]
 
     def take(self, record: Record) -> None:
         """An update or trial record that was wanted.
@@ -117,7 +118,7 @@ class Audit:
 
     @property
     def flaw(self) -> str:
-        """What is wrong with the release as it reads, its rules and its votes; empty if nothing is."""
+        """What is wrong with the release as it reads, its season, rules and votes; empty if nothing is."""
         found = flaw(self.release, self.base, self.charter)
         return "" if found is None else found[1]
 
@@ -151,6 +152,8 @@ class Host(Protocol):
     records: Records
     branches: dict[str, Branch]
 
+    @property
+    def season(self) -> int: ...
     def do(self, effect: Effect) -> None: ...
     def tell(self, event: Event) -> None: ...
     def ask_for(self, topic: str, record_ids: Iterable[bytes], of: str) -> None: ...
@@ -177,8 +180,11 @@ class Auditor:
             raise Refused("unknown-release", f"{path} has no release {height} that could be audited")
         audit = Audit(release, base, host.charter, host.members.check_past)
         self._audits[release.digest] = audit
-        if audit.flaw:
-            self._end(audit, audit.flaw)
+        flaw = audit.flaw
+        if not flaw and release.season > host.season:
+            flaw = "It begins a season that no root has opened, as far as is known here"
+        if flaw or is_turn(release):  # of a season's beginning there is nothing to recompute
+            self._end(audit, flaw)
             return
         for record in filter(None, map(host.records.get, audit.wanted)):
             self.take(record)

@@ -22,6 +22,7 @@ from banyan.protocol.events import (
     ReleaseCertified,
     RoundClosing,
     RoundWaiting,
+    SeasonBegan,
     UpdateAdmitted,
     UpdateLeftOut,
 )
@@ -29,6 +30,7 @@ from banyan.protocol.messages import CertifiedRelease, Draft, Opening, Proposal,
 from banyan.protocol.records import Record, committee_topic
 from banyan.protocol.release import ChildHead, Release, TrialVote, claims_of, committee_of
 from banyan.protocol.round import Candidate, Child, Round, Status
+from banyan.protocol.season import is_turn
 from banyan.protocol.transfer import Transfer, Wait
 from banyan.protocol.trials import Host as TrialsHost
 from banyan.protocol.trials import Trials
@@ -83,6 +85,7 @@ class Branch:
         status: dict[str, object] = {
             "height": head.height,
             "head": head.digest.hex(),
+            "season": head.season,
             "committee": list(self.chain.committee),
             "roster": [seat.member for seat in head.roster],
         }
@@ -122,6 +125,7 @@ class Branch:
             "left_out": [{"author": item.source, "reason": item.reason} for item in release.left_out],
             "change": release.change.hex(),
             "adapter": release.adapter.hex(),
+            "season": release.season,
             "lifted": self._lift_of(release),
         }
 
@@ -172,8 +176,9 @@ class Branch:
         return [release for each in heights if (release := self.chain.at(each)) is not None]
 
     def newest_held(self) -> Release | None:
-        """The newest release of this branch whose adapter is here, or that has none."""
-        held = (each for each in self.newest() if not each.adapter or self._host.has_blob(each.adapter))
+        """The newest release of this branch of which all is here that those below it build on."""
+        here = self._host.has_blob
+        held = (each for each in self.newest() if all(here(blob) for blob, _ in each.handed_down))
         return next(held, None)
 
     def member_shut_out(self) -> None:
@@ -340,14 +345,16 @@ class Branch:
         if crowded_out is candidate:
             return
         policy = self._charter.round
+        lineage = self.chain.lineage(policy.staleness + 32)
         try:
+            self._check_season(update.base, lineage)
             check_announcement(
                 author=author,
                 size=update.size,
                 digest=update.blob,
                 base=update.base,
                 limit=blob_bytes(self._charter.adapter, policy.codec),
-                lineage=self.chain.lineage(policy.staleness + 32),
+                lineage=lineage,
                 staleness=policy.staleness,
                 members={author},  # its credential was checked when the record came in
                 quarantined=self._host.quarantined,
@@ -356,6 +363,13 @@ class Branch:
             self._refuse(candidate, Reason(refusal.reason))
         else:
             self._fetch(candidate)
+
+    def _check_season(self, base: bytes, lineage: list[bytes]) -> None:
+        """Raises :class:`UpdateRefused` (``wrong-season``) for an update from before the branch's last turn."""
+        assert self.round is not None
+        made = self.chain.at(self.chain.height - lineage.index(base)) if base in lineage else None
+        if made is not None and made.season != self.round.base.season:
+            raise UpdateRefused(Reason.WRONG_SEASON)
 
     def _fetch(self, candidate: Candidate) -> None:
         candidate.status, candidate.reason = Status.FETCHING, None
@@ -372,7 +386,7 @@ class Branch:
         for candidate in self.round.waiting_for_blob(blob):
             if error is None:
                 candidate.status = Status.INSPECTING
-                self._host.do(Inspect(blob))
+                self._host.do(Inspect(blob, self.round.base.season))
             else:  # whoever served something else is at fault, not the author: its hash is what it signed
                 candidate.reason = Reason.UNAVAILABLE
                 candidate.failures += 1
@@ -405,7 +419,7 @@ class Branch:
 
     def child_moved(self, release: Release) -> None:
         """A direct child has a new head: once its adapter is here, it is a contribution."""
-        if release.height > 0 and release.blobs:
+        if release.height > 0 and release.current:
             child = Child(release, committee_of(release, self._charter.committee))
             self._children[release.digest] = child
             self._children = {  # as many as their own branch keeps the adapters of
@@ -428,7 +442,7 @@ class Branch:
     def _needed_for(self, child: Child) -> list[tuple[bytes, int]]:
         head = self.chain.head
         before = [(head.lifted, head.lifted_size)] if head is not None and head.lifted else []
-        return [*child.release.blobs, *before]
+        return [*child.release.current, *before]
 
     def _child(self, digest: bytes) -> Child | None:
         """The child release with this digest, if this node could lift it."""
@@ -448,6 +462,17 @@ class Branch:
             for child in self._children.values():
                 self._fetch_child(child)
 
+    def season_opened(self) -> None:
+        """There is a new season: turn to it as soon as the running round allows."""
+        self._progress()
+
+    def _may_turn(self) -> bool:
+        """Whether a season was opened that this branch is not in yet, and nothing is lost by beginning it now."""
+        round_ = self.round
+        return (
+            round_ is not None and round_.base.season < self._host.season and round_.is_idle(self._host.now)
+        )
+
     def _progress(self) -> None:
         """Look again at the round after anything changed."""
         round_, closing = self.round, self.closing
@@ -463,7 +488,7 @@ class Branch:
             self._host.do(timer("round", round_, now + self._charter.round.deadline))
         if children := round_.to_measure(now, quarantined):
             closing.measure(children)
-        if closing.agreement.view < 0 and round_.ready(now, quarantined):
+        if closing.agreement.view < 0 and (round_.ready(now, quarantined) or self._may_turn()):
             for guest in round_.crowded_out(quarantined):
                 self._turn_away(guest.author, round_.height)
             updates, leader = len(round_.contributions(quarantined, now)), closing.agreement.leader(0)
@@ -539,6 +564,8 @@ class Branch:
     def _on_certified(self, certified: CertifiedRelease) -> None:
         self.chain.append(certified)
         release = certified.release
+        if is_turn(release):
+            self._tell_of_turn(release)
         self._tell_refusals(release)
         self._host.tell(
             ReleaseCertified(
@@ -555,6 +582,13 @@ class Branch:
         for item in release.left_out:
             if item.reason == Reason.FALSE_RELEASE:  # seen by the quorum that certified this
                 self._host.quarantine(item.source, Reason.FALSE_RELEASE, release.digest)
+
+    def _tell_of_turn(self, release: Release) -> None:
+        """A season begins: what was announced in the last one is answered here, since such a release has no lists."""
+        self._host.tell(SeasonBegan(self.path, release.height, release.season))
+        why = Reason.WRONG_SEASON
+        for author in self.round.candidates if self.round is not None else ():
+            self._host.tell(UpdateLeftOut(self.path, release.height, author, why.value, why.sentence))
 
     def _tell_refusals(self, release: Release) -> None:
         following = [*(each.rule for each in release.refused), release.rule][1:]

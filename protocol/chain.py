@@ -83,7 +83,8 @@ class Chain:
         if self.head is not None:
             raise ReleaseRefused("fork", f"{self.branch} is already open")
         members = {seat.member for seat in release.roster}
-        as_opened = opening(self.branch, release.roster, release.time, release.adapter, release.adapter_size)
+        begins = (release.adapter, release.adapter_size, release.season, release.frozen)
+        as_opened = opening(self.branch, release.roster, release.time, *begins)
         if release != as_opened or len(members) != len(release.roster):
             raise ReleaseRefused("bad-opening", f"This is not an opening of {self.branch}")
 

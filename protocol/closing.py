@@ -27,6 +27,7 @@ from banyan.protocol.release import (
     next_roster,
 )
 from banyan.protocol.round import Child, Round, keys_of, quote
+from banyan.protocol.season import turned
 from banyan.protocol.transfer import Measured
 from banyan.protocol.trials import Trials
 from banyan.protocol.validation import passes, rules_of, updates_in
@@ -52,6 +53,8 @@ class Host(Protocol):
 
     @property
     def quarantined(self) -> Mapping[str, Reason]: ...
+    @property
+    def season(self) -> int: ...
     def do(self, effect: Effect) -> None: ...
     def tell(self, event: Event) -> None: ...
     def publish(self, message: object, *, push: bool = True) -> Record: ...
@@ -188,6 +191,10 @@ class Closing:
             self._send_proposal(view, self._proposed[value], valid_view)
             return
         draft = self.draft()
+        base, season = self.round.base, self._host.season
+        if not draft.used and base.season < season:
+            self._send_proposal(view, turned(base, season, max(base.time, self._host.now)), -1)
+            return
         if not draft.used:
             return  # an update was found out in the meantime; the view will time out
         self._building = (view, draft)
@@ -237,6 +244,8 @@ class Closing:
             children=next_children(base, [child.head for child in counted]),
             time=time,
             reported=self.round.reported(used),
+            season=base.season,
+            frozen=base.frozen,
         )
 
     def _sum_up(self, release: Release, *, compared: bool = False) -> None:
@@ -272,6 +281,7 @@ class Closing:
                 clip=policy.clip,
                 base=base.adapter or None,
                 lift=lift,
+                season=base.season,
             )
         )
 
@@ -302,9 +312,10 @@ class Closing:
             return
         self._sums[result.job] = result
         above = self._host.adapters_above(self.path)
+        earlier = tuple(blob for blob, _ in base.earlier)
         own = (base.adapter,) if base.adapter else ()
         before = (*above, *(blob for blob, _ in base.blobs))
-        models = (before, (*above, *own, result.lifted))
+        models = (before, (*above, *earlier, *own, result.lifted))
         rows = self._charter.validation.rows
         self._host.do(Evaluate(self.path, self.round.height, result.job, models, rows))
 
@@ -423,7 +434,13 @@ class Closing:
         if release is None or digest in self._comparing or self.over:
             return
         verdict = judge(
-            release, self.round, self._charter, self._host.quarantined, self._child_of, self._host.now
+            release,
+            self.round,
+            self._charter,
+            self._host.quarantined,
+            self._child_of,
+            self._host.now,
+            self._host.season,
         )
         if isinstance(verdict, Open):
             self._ask_proposers(digest, verdict.wanted)

@@ -22,10 +22,10 @@ from banyan.aggregation.encoding import BLOCK, TOP, Codec, EncodedVector
 from banyan.aggregation.errors import AggregationError
 from banyan.security import canonical
 from banyan.security.errors import Refused
-from banyan.security.model import AdapterSpec
+from banyan.security.model import MOST_SEASONS, AdapterSpec
 from banyan.security.schema import Between, Digest, Length, from_plain, to_plain
 
-__all__ = ["Delta", "DeltaRefused", "blob_bytes", "read_delta", "write_delta"]
+__all__ = ["Delta", "DeltaRefused", "blob_bytes", "read_delta", "season_of", "write_delta"]
 
 MAGIC: Final = b"BYDELTA1"
 MAX_HEADER: Final = 512
@@ -35,7 +35,8 @@ _PREFIX: Final = len(MAGIC) + _LENGTH.size
 
 
 class DeltaRefused(Refused):
-    """Bytes that are not a delta of this network's adapter: ``malformed``, ``wrong-spec`` or ``non-finite``."""
+    """Bytes that are not a delta of this network's adapter: ``malformed``, ``wrong-spec``, ``wrong-season`` or
+    ``non-finite``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,36 +57,40 @@ class Delta:
     base: bytes
 
 
-def write_delta(vector: EncodedVector, *, spec: AdapterSpec, base: bytes) -> bytes:
-    """The blob for ``vector`` against the release ``base`` (b"" for an adapter)."""
-    header = _packed(_Header(base, vector.block, vector.codec, vector.size, spec.digest))
+def write_delta(vector: EncodedVector, *, spec: AdapterSpec, base: bytes, season: int = 0) -> bytes:
+    """The blob for ``vector``, in terms of the A of ``season``, against the release ``base`` (b"" for an adapter)."""
+    header = _packed(_Header(base, vector.block, vector.codec, vector.size, spec.digest_in(season)))
     scales = b"" if vector.scales is None else vector.scales.astype("<f4").tobytes()
     codes = np.ascontiguousarray(vector.codes)
     little = codes.astype(codes.dtype.newbyteorder("<"), copy=False)
     return MAGIC + _LENGTH.pack(len(header)) + header + scales + little.tobytes()
 
 
-def read_delta(data: bytes | memoryview, spec: AdapterSpec) -> Delta:
+def season_of(data: bytes | memoryview, spec: AdapterSpec) -> int:
+    """The season whose A the blob ``data`` is in terms of. Raises :class:`DeltaRefused` as :func:`read_delta`."""
+    made_for = _head(memoryview(data))[0].spec
+    season = next((each for each in range(MOST_SEASONS) if spec.digest_in(each) == made_for), None)
+    if season is None:
+        raise DeltaRefused("wrong-spec", "The delta was made for another adapter")
+    return season
+
+
+def read_delta(data: bytes | memoryview, spec: AdapterSpec, season: int = 0) -> Delta:
     """Decode ``data`` strictly. The arrays of the result are views of ``data``, nothing is copied.
 
     Raises:
         DeltaRefused: ``malformed`` (not this format, or a wrong length), ``wrong-spec`` (another adapter's),
-            ``non-finite`` (a scale or value that is NaN or infinite).
+            ``wrong-season`` (this one's, in another season), ``non-finite`` (a scale or value that is NaN or infinite).
     """
     view = memoryview(data)
-    if len(view) < _PREFIX or bytes(view[: len(MAGIC)]) != MAGIC:
-        raise DeltaRefused("malformed", "The blob is not a delta")
-    (length,) = _LENGTH.unpack(view[len(MAGIC) : _PREFIX])
-    if length > MAX_HEADER or _PREFIX + length > len(view):
-        raise DeltaRefused("malformed", "The delta's header is too long")
-    packed = bytes(view[_PREFIX : _PREFIX + length])
-    try:
-        header = _unpacked(packed)
-    except Refused as error:
-        raise DeltaRefused("malformed", f"The delta's header is wrong: {error.what}") from error
-    if header.spec != spec.digest or header.size != spec.dimension:
+    header, length = _head(view)
+    if header.spec != spec.digest_in(season) or header.size != spec.dimension:
+        if header.size == spec.dimension and (made := season_of(view, spec)) != season:
+            raise DeltaRefused(
+                "wrong-season", f"The delta was made in season {made}, and season {season} is asked for"
+            )
         raise DeltaRefused("wrong-spec", "The delta was made for another adapter")
-    body = view[_PREFIX + length :]
+    body = view[length:]
     scale_bytes, code_bytes = _lengths(header.codec, header.size, header.block)
     if len(body) != scale_bytes + code_bytes:
         raise DeltaRefused(
@@ -103,6 +108,21 @@ def read_delta(data: bytes | memoryview, spec: AdapterSpec) -> Delta:
     if header.codec in ("float32", "bf16") and not _all_finite(vector):
         raise DeltaRefused("non-finite", "The delta has values that are NaN or infinite")
     return Delta(vector, header.base)
+
+
+def _head(view: memoryview) -> tuple[_Header, int]:
+    """The header, and how many bytes are before the numbers. Raises :class:`DeltaRefused` (``malformed``)."""
+    if len(view) < _PREFIX or bytes(view[: len(MAGIC)]) != MAGIC:
+        raise DeltaRefused("malformed", "The blob is not a delta")
+    (length,) = _LENGTH.unpack(view[len(MAGIC) : _PREFIX])
+    if length > MAX_HEADER or _PREFIX + length > len(view):
+        raise DeltaRefused("malformed", "The delta's header is too long")
+    packed = bytes(view[_PREFIX : _PREFIX + length])
+    try:
+        header = _unpacked(packed)
+    except Refused as error:
+        raise DeltaRefused("malformed", f"The delta's header is wrong: {error.what}") from error
+    return header, _PREFIX + length
 
 
 @lru_cache(maxsize=256)  # the deltas of a round differ in their numbers only

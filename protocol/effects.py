@@ -54,10 +54,11 @@ class FetchBlob:
 class Inspect:
     """Strictly decode the delta blob ``digest`` against the charter's adapter spec and measure it.
 
-    Answered by :class:`Inspected`.
+    It must be of ``season``. Answered by :class:`Inspected`.
     """
 
     digest: Digest
+    season: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,9 @@ class Train:
     digest of the branch's head. Answered by
     :class:`Trained` or :class:`JobFailed`.
 
+    What is trained is B in terms of the A of ``season``, which ``carry`` is of, too; ``adapters`` of other seasons are
+    part of the model and stay as they are. A carry of another season cannot be said in this one's terms and is dropped.
+
     ``before`` is what ``adapters`` would be if nothing had come down from above since this node trained last; None
     where nothing has, or it cannot be told. If the model of ``adapters`` has a loss more than ``epsilon`` above that of
     ``before``, training starts from the latter, and ``compensated`` among the metrics is the difference.
@@ -86,6 +90,7 @@ class Train:
     carry: tuple[Digest, ...]
     before: tuple[Digest, ...] | None = None
     epsilon: float = 0.0
+    season: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +128,7 @@ class Aggregate:
     Norms are first clipped to ``clip`` times their median. The change is written as a float32 delta blob
     and the new adapter as a float32 adapter blob. If ``expected`` is given, it is another node's change
     blob for the same inputs, and the answer tells whether the two agree within 1e-6 relative. So for the lift.
+    All of it is of ``season``.
     Answered by :class:`Aggregated` or :class:`JobFailed`.
     """
 
@@ -136,6 +142,7 @@ class Aggregate:
     base: Digest | None
     expected: Digest | None = None
     lift: Lift | None = None
+    season: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +150,8 @@ class Mix:
     """Apply the mixing ``rule`` with ``f`` to this node's own model, the sum of the blobs ``own``, and its neighbours'.
 
     ``neighbours`` are whole models, named by the ids of the states that announced them; ``progress`` in [0, 1] is how
-    much of the training is done. The mixture is written as a float32 adapter blob. Answered by :class:`Mixed` or
-    :class:`JobFailed`.
+    much of the training is done. All are of ``season``. The mixture is written as a float32 adapter blob. Answered by
+    :class:`Mixed` or :class:`JobFailed`.
     """
 
     branch: Path
@@ -155,6 +162,7 @@ class Mix:
     rule: str
     f: int
     progress: float
+    season: int = 0
 
 
 @dataclass(frozen=True, slots=True)

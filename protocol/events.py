@@ -34,6 +34,8 @@ __all__ = [
     "ReleaseUnpinned",
     "RoundClosing",
     "RoundWaiting",
+    "SeasonBegan",
+    "SeasonOpened",
     "ServiceRestarted",
     "StateLeftOut",
     "StatePublished",
@@ -63,6 +65,22 @@ class BranchOpened(Event):
 
     branch: str
     roster: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SeasonOpened(Event):
+    """A root key opened a season: every branch turns to it when it has closed its running round."""
+
+    season: int
+
+
+@dataclass(frozen=True, slots=True)
+class SeasonBegan(Event):
+    """A branch has turned: what it has learned is frozen, and its members train with a fresh A from now on."""
+
+    branch: str
+    height: int
+    season: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from banyan.protocol.effects import Digest, NodeId, Path
 from banyan.protocol.members import Members
 from banyan.protocol.messages import Opening
 from banyan.protocol.paths import parent_of
-from banyan.protocol.release import Release, Seat, committee_of, opening
+from banyan.protocol.release import Layer, Release, Seat, committee_of, opening
 from banyan.security.charter import Charter
 
 __all__ = ["Founding"]
@@ -111,11 +111,17 @@ class Founding:
                 first = self._first_seats(path, members, ready)
                 self._publish(Opening(opening(path, first, host.now, *self._inherited(path))))
 
-    def _inherited(self, path: Path) -> tuple[Digest, int]:
-        """What a new branch begins with: all that was lifted into the one above, whose model it so starts from."""
+    def _inherited(self, path: Path) -> tuple[Digest, int, int, tuple[Layer, ...]]:
+        """What a new branch begins with: all that was lifted into the one above, whose model it so starts from; and the
+        season of that."""
         above = self._host.branches.get(parent_of(path) or "")
         head = above.chain.head if above is not None else None
-        return (head.lifted, head.lifted_size) if head is not None else (b"", 0)
+        if head is None:
+            return b"", 0, 0, ()
+        frozen = tuple(
+            Layer(each.season, each.lifted, each.lifted_size, b"", 0) for each in head.frozen if each.lifted
+        )
+        return head.lifted, head.lifted_size, head.season, frozen
 
     def _ready_children(self, path: Path) -> list[Release]:
         """The heads of the children of ``path`` that could contribute to its first round."""

@@ -23,6 +23,7 @@ from banyan.protocol.release import (
     next_roster,
 )
 from banyan.protocol.round import Child, Round, Status, quote
+from banyan.protocol.season import is_turn
 from banyan.protocol.transfer import Measure, Wait
 from banyan.protocol.validation import flaw
 from banyan.security import canonical
@@ -87,6 +88,7 @@ def sums_of(release: Release, base: Release, charter: Charter, *, expected: bool
         base=base.adapter or None,
         expected=(release.change or None) if expected else None,
         lift=lift_of(children, base, charter, (release.lift or None) if expected else None),
+        season=release.season,
     )
 
 
@@ -122,10 +124,12 @@ def judge(
     quarantined: Mapping[str, Reason],
     child_of: Callable[[bytes], Child | None],
     now: int,
+    season: int = 0,
 ) -> Verdict:
     """Judge ``release`` against what this node knows of ``round_``.
 
-    ``child_of`` finds a certified release of a direct child branch by its digest.
+    ``child_of`` finds a certified release of a direct child branch by its digest; ``season`` is the newest one that was
+    opened.
     """
     base = round_.base
     policy = charter.round
@@ -141,6 +145,8 @@ def judge(
         return Problem(
             "too-long", f"The proposal has {len(release.encoded)} bytes and leaves no room for votes"
         )
+    if is_turn(release):
+        return None if release.season <= season else Open()  # the root's word may still be on its way
     if not has_its_steps(release) or release.lifted_at != (release.time if release.lift else base.lifted_at):
         return Problem("wrong-steps", "The proposal's steps do not follow from whom it counts")
     keys = [each.key for each in release.used]
@@ -196,6 +202,8 @@ def _judge_used(
                 return Problem("wrong-child", f"The proposal misquotes the release of {each.source}")
             elif child.head.height < _height_before(round_.base, each.source):
                 return Problem("wrong-child", f"The proposal counts {each.source} from before the last lift")
+            elif child.release.season != release.season:
+                return Problem("wrong-child", f"The proposal counts {each.source} from another season")
             elif not round_.transfer.is_recent(child.release.time, release.time):
                 return Problem(
                     "wrong-child", f"The proposal counts a release of {each.source} that is too old"

@@ -13,6 +13,7 @@ from banyan.protocol.events import Compensated, Event, UpdatePublished
 from banyan.protocol.messages import Update
 from banyan.protocol.records import Record, Records
 from banyan.protocol.release import UNCHANGED, Release
+from banyan.protocol.season import is_turn
 from banyan.security import canonical
 from banyan.security.charter import Charter
 from banyan.security.credential import Credential
@@ -21,6 +22,10 @@ __all__ = ["Learner", "finite"]
 
 RETRY: Final = 30_000
 """ms after which failed training is tried again."""
+
+
+STATE_BYTES: Final = 65_536
+"""Room on disk for the digests of a whole path, of every season."""
 
 
 class Host(Protocol):
@@ -122,6 +127,7 @@ class Learner:
                     carry=self._carry,
                     before=self._before(head),
                     epsilon=self._host.charter.transfer.epsilon,
+                    season=head.season,
                 )
             )
 
@@ -184,7 +190,12 @@ class Learner:
 
         Used: only what the encoding lost. Left out: the whole update. Where the votes refused whatever was made of the
         round's updates: what was carried before, since pushing on with what was refused would only push further.
+        Where a season begins, nothing: what is ours is in terms of the old A.
         """
+        if is_turn(head):
+            self._carry = self._announced = ()
+            self._host.do(PutState("carry", canonical.encode([])))
+            self._host.do(PutState("pending-carry", canonical.encode([])))
         if self._announced:
             used = any(each.blob == self._announced[0] for each in head.used)
             if not used:
@@ -202,5 +213,5 @@ def finite(loss: float | None) -> float | None:
 
 
 def _digests(data: bytes | None) -> tuple[bytes, ...]:
-    value = canonical.decode(data, max_bytes=1024) if data else []
+    value = canonical.decode(data, max_bytes=STATE_BYTES) if data else []
     return tuple(item for item in value if isinstance(item, bytes)) if isinstance(value, list) else ()

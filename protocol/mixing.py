@@ -21,7 +21,7 @@ from typing import Final, Protocol
 
 from banyan.aggregation import build_mixing
 from banyan.protocol.branch import Branch
-from banyan.protocol.composition import blobs_of, parts_of
+from banyan.protocol.composition import parts_of, split
 from banyan.protocol.effects import (
     Digest,
     Input,
@@ -35,7 +35,7 @@ from banyan.protocol.effects import (
     Trained,
 )
 from banyan.protocol.events import MixingBegan, MixingEnded, MixingWaiting, ModelMixed, StatePublished
-from banyan.protocol.learner import RETRY, Learner, finite
+from banyan.protocol.learner import RETRY, STATE_BYTES, Learner, finite
 from banyan.protocol.messages import State
 from banyan.protocol.neighbourhood import Host as NeighbourhoodHost
 from banyan.protocol.neighbourhood import Neighbourhood, Offer, kin_of
@@ -106,6 +106,8 @@ class Mixer:
         self._height = 0
         self._step = 1
         self._own: tuple[Digest, ...] = ()
+        self._season = 0
+        self._frozen: tuple[Digest, ...] = ()  # of other seasons than ours: nobody's to mix
         self._told_before: Digest = b""
         self._since = 0
         self._mixing: list[Offer] = []
@@ -129,7 +131,7 @@ class Mixer:
     @property
     def model(self) -> tuple[Digest, ...]:
         """The blobs whose sum is this node's whole model; none before the first step."""
-        return self._own
+        return (*self._frozen, *self._own)
 
     @cached_property
     def need(self) -> int:
@@ -151,16 +153,17 @@ class Mixer:
     def keep(self) -> set[Digest]:
         """The blobs that must not be collected: our own, those told, and the neighbours'."""
         told = self._told
-        kept = {*self._own, self._told_before, *(offer.state.blob for offer in self._mixing)}
+        kept = {*self._frozen, *self._own, self._told_before, *(offer.state.blob for offer in self._mixing)}
         return (kept | self.neighbourhood.keep() | ({told.blob} if told else set())) - {b""}
 
     def restore(self, state: Mapping[str, bytes]) -> None:
         """Take up the model and the step from before a restart."""
         data = state.get(KEY)
-        match canonical.decode(data, max_bytes=1024) if data else None:
-            case [int(height), int(step), [*own]]:
-                self._height, self._step = height, step
+        match canonical.decode(data, max_bytes=STATE_BYTES) if data else None:
+            case [int(height), int(step), [*own], int(season), [*frozen]]:
+                self._height, self._step, self._season = height, step, season
                 self._own = tuple(digest for digest in own if isinstance(digest, bytes))
+                self._frozen = tuple(digest for digest in frozen if isinstance(digest, bytes))
 
     @property
     def _told(self) -> State | None:
@@ -207,7 +210,8 @@ class Mixer:
             return
         if self._learner.trains and (told is None or (told.height, told.step) != (self._height, self._step)):
             self._phase = Phase.TRAINING
-            self._host.do(Train(self._path, self._height + self._step, b"", (), self._own))
+            height = self._height + self._step
+            self._host.do(Train(self._path, height, b"", self._frozen, self._own, season=self._season))
             return
         self._phase = Phase.WAITING
         self._wait()
@@ -251,7 +255,7 @@ class Mixer:
         """While we wait: is everybody here, or is it time to go on without the missing?"""
         if self._phase is not Phase.WAITING:
             return
-        self.neighbourhood.meet(self._height)
+        self.neighbourhood.meet(self._height, self._season)
         here, missing = self.neighbourhood.ready(self._step), self.neighbourhood.missing(self._step)
         late = self._host.now >= self._since + self._host.charter.round.deadline
         if late:
@@ -277,6 +281,7 @@ class Mixer:
                 rule=self._policy.rule,
                 f=self._policy.f,
                 progress=min(1.0, self.steps / target) if target else 0.0,
+                season=self._season,
             )
         )
 
@@ -308,7 +313,11 @@ class Mixer:
         self._take_up()
 
     def _persist(self) -> None:
-        self._host.do(PutState(KEY, canonical.encode([self._height, self._step, list(self._own)])))
+        self._host.do(PutState(KEY, canonical.encode(self._standing)))
+
+    @property
+    def _standing(self) -> list[object]:
+        return [self._height, self._step, list(self._own), self._season, list(self._frozen)]
 
     def _report_waiting(self, have: int, missing: tuple[str, ...]) -> None:
         need = self.need
@@ -345,13 +354,14 @@ class Mixer:
         if not wait or update is None or head is None or self._host.now < update.envelope.time + wait:
             return
         heads = [self._host.branches[path].chain.head for path in path_to(self._path)]
-        adapters = blobs_of(parts_of(each for each in heads if each is not None))
-        if not all(self._host.has_blob(adapter) for adapter in adapters):
+        adapters, others = split(parts_of(each for each in heads if each is not None), head.season)
+        if not all(self._host.has_blob(adapter) for adapter in (*adapters, *others)):
             return
         self._fallen = True
         if self._height != head.height or not self._own:
             self._height, self._step = head.height, 1
             self._own = (*adapters, *self._learner.announced)
+            self._season, self._frozen = head.season, others
             self._persist()
         self._host.tell(MixingBegan(self._path, self._height))
         self._take_up()
@@ -362,7 +372,7 @@ class Mixer:
         if self._fallen:
             self._host.tell(MixingEnded(self._path, self._height, self.steps))
         if self._own and not self.is_rule:
-            self._own, self._step, self._mixing = (), 1, []
+            self._own, self._frozen, self._step, self._mixing = (), (), 1, []
             self.neighbourhood.clear()
             self._persist()
         self._fallen, self._phase = False, Phase.IDLE

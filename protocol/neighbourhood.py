@@ -98,6 +98,7 @@ class Neighbourhood:
         self._allowed = allowed
         self._policy = host.charter.mixing
         self._offers: dict[str, Offer] = {}
+        self._season = 0
         self._stale: dict[str, Digest] = {}
 
     # ------------------------------------------------------------------------------------ who and what
@@ -145,8 +146,9 @@ class Neighbourhood:
             self._host.members.welcome(author, state.branch, self._host.now)
         check_size(state.size, blob_bytes(self._host.charter.adapter, self._host.charter.round.codec))
 
-    def meet(self, height: int) -> None:
-        """Look who is near at the release ``height``, and bring the models that are new."""
+    def meet(self, height: int, season: int) -> None:
+        """Look who is near at the release ``height``, which is of ``season``, and bring the models that are new."""
+        self._season = season
         known, self._offers = self._offers, {}
         for record, state in self._near(height):
             offer = known.get(record.envelope.author)
@@ -175,7 +177,7 @@ class Neighbourhood:
         for offer in self._undecided(blob):
             if error is None:
                 offer.status, offer.reason = Status.INSPECTING, None
-                self._host.do(Inspect(blob))
+                self._host.do(Inspect(blob, self._season))
             else:  # whoever served something else is at fault, not the author: its hash is what it signed
                 offer.reason = Reason.UNAVAILABLE
 

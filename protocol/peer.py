@@ -48,6 +48,7 @@ from banyan.protocol.events import (
     MemberJoined,
     MessageRefused,
     NodeQuarantined,
+    SeasonOpened,
 )
 from banyan.protocol.founding import Founding
 from banyan.protocol.gossip import Gossip
@@ -86,6 +87,7 @@ from banyan.protocol.records import (
 )
 from banyan.protocol.release import ChildHead, Release
 from banyan.protocol.revision import name_of
+from banyan.protocol.season import Season
 from banyan.protocol.signs import Signs
 from banyan.protocol.sync import room_in
 from banyan.security import canonical
@@ -96,6 +98,7 @@ from banyan.security.envelope import Envelope
 from banyan.security.errors import Refused
 from banyan.security.evidence import Evidence, EvidenceRefused
 from banyan.security.identity import Signer, Verifier, verify
+from banyan.security.model import MOST_SEASONS
 from banyan.security.revocation import Revocation, check_revocation, revoke
 from banyan.security.schema import from_plain
 from banyan.security.scope import covers
@@ -104,6 +107,9 @@ __all__ = ["Peer", "PeerSettings"]
 
 OF_A_ROUND: Final = (Update, Draft, Trial, Proposal, Vote)
 """Records that serve to close one round of a branch."""
+
+OF_THE_NETWORK: Final = (Accusation, Revocation, Season)
+"""Records that concern every node, whatever branches it follows."""
 
 ARCHIVED_ROUNDS: Final = 3
 """Closed rounds whose updates are kept for auditors."""
@@ -178,6 +184,8 @@ class Peer:
         self.pin = Pin(self, settings.branch)
         self._auditor = Auditor(self)
         self.founding = Founding(self, self._open)
+        self.season = 0
+        """The newest season that a root key has opened; a branch may not have turned to it yet."""
         self._restoring = False
         self._tidied = 0
         self._children = children_in(charter.branches)
@@ -207,7 +215,7 @@ class Peer:
             except Refused:
                 self.refusals["bad-record-on-disk"] += 1
         for record in kept:
-            if isinstance(record.body, Accusation | Revocation):
+            if isinstance(record.body, OF_THE_NETWORK):
                 self._restore_one(record)
         certified = [r for r in kept if isinstance(r.body, Opening | CertifiedRelease)]
         for record in sorted(certified, key=_place_of):  # a seat at a parent makes us follow its children
@@ -297,7 +305,7 @@ class Peer:
     def adapters_above(self, path: str) -> tuple[Digest, ...]:
         """What the model of ``path`` builds on: the newest adapters that are here of the branches above."""
         above = (self.branches[each].newest_held() for each in path_to(path)[:-1] if each in self.branches)
-        return tuple(release.adapter for release in above if release is not None and release.adapter)
+        return tuple(blob for release in above if release is not None for blob, _ in release.handed_down)
 
     def check_member(self, node: str, branch: str, credential: Credential) -> None:
         self.members.check_credential(node, branch, credential, self.now)
@@ -412,7 +420,7 @@ class Peer:
             return ()
         if path == self._settings.branch:
             return head.blobs
-        return ((head.adapter, head.adapter_size),) if head.adapter else ()
+        return head.handed_down
 
     def _sources(self, path: str, again: bool) -> list[NodeId]:
         """Whom to ask for an adapter of ``path``: the committee next to us on the way up, so that an adapter comes
@@ -506,7 +514,7 @@ class Peer:
                 if sender == envelope.author:
                     self._check(record)  # who is a member of another branch is no stranger
                 return
-        elif not isinstance(record.body, Accusation | Revocation) and record.slot[1] not in self.branches:
+        elif not isinstance(record.body, OF_THE_NETWORK) and record.slot[1] not in self.branches:
             return  # of a branch that is no concern of ours
         if isinstance(record.body, State) and record.body.branch not in self.mixer.branches:
             return
@@ -546,6 +554,9 @@ class Peer:
                 self._prove(body)
             case Revocation():
                 check_revocation(body, self.charter, verify=self._verify)
+            case Season():
+                if author not in self.charter.roots:
+                    raise Refused("not-root", "Only a root key opens a season")
             case Update() | Draft() | Trial() | Proposal() | Vote():
                 if isinstance(body, Update):
                     self.branches[body.branch].make_way(record)
@@ -570,10 +581,21 @@ class Peer:
             case Revocation():
                 self.members.revoked.add(body.subject)
                 self.quarantine(body.subject, Reason.REVOKED, record.id)
+            case Season():
+                self._season_opened(body)
             case Update() | Draft() | Trial() | Proposal() | Vote():
                 self.branches[body.branch].take(record)
             case Opening() | CertifiedRelease():
                 self.branches[body.release.branch].take(record)
+
+    def _season_opened(self, opened: Season) -> None:
+        if opened.number <= self.season:
+            return
+        self.season = opened.number
+        if not self._restoring:
+            self.tell(SeasonOpened(opened.number))
+            for branch in [*self.branches.values()]:
+                branch.season_opened()
 
     def _keep(self, record: Record) -> tuple[Added, Record | None]:
         added, standing = self.records.add(record)
@@ -745,7 +767,7 @@ class Peer:
 
     def _command(self, command: Command) -> None:
         """Carry out a wish of the owner: ``train`` (rounds), ``target`` (height), ``pause``, ``addresses``
-        (comma-separated), ``revoke`` (subject, why), ``audit`` (branch, height),
+        (comma-separated), ``revoke`` (subject, why), ``season``, ``audit`` (branch, height),
         ``checkout`` (release, or None for the head), ``leave``.
 
         Raises:
@@ -768,6 +790,8 @@ class Peer:
             subject, why = str(arguments["subject"]), str(arguments.get("why") or "")
             signed = revoke(self._signer, self.charter, subject=subject, why=why, now=self.now)
             self._take(self.publish(signed))
+        elif command.name == "season":
+            self._open_season()
         elif command.name == "audit":
             self._auditor.begin(str(arguments["branch"]), int(arguments["height"] or 0))
         elif command.name == "checkout":
@@ -776,6 +800,21 @@ class Peer:
             self.publish(replace(self._presence(), left=True))
         else:
             raise ValueError(f"unknown command {command.name!r}")
+
+    def _open_season(self) -> None:
+        """Open the next season for every branch."""
+        if self.me not in self.charter.roots:
+            raise Refused("not-root", "Only a root key opens a season")
+        if self.charter.round.coordination == "gossip":
+            raise Refused(
+                "no-releases", "A network without committees has no releases that could begin a season"
+            )
+        if self.season + 1 >= MOST_SEASONS:
+            raise Refused(
+                "last-season", f"A network has {MOST_SEASONS} seasons at most, and this is the last"
+            )
+        opened = Season(self.season + 1)
+        self._take(self.publish(opened))
 
     def _check_out(self, revision: object) -> None:
         """Pin this device to a release of its branch, or (None) let it use the head again."""
@@ -845,6 +884,7 @@ class Peer:
             "network": self._network.hex(),
             "name": self.charter.name,
             "branch": self._settings.branch,
+            "season": self.season,
             "trains": self._learner.trains,
             "target_height": self._learner.target,
             "training": self._learner.busy or self.mixer.is_training,

@@ -27,7 +27,7 @@ __all__ = ["Pin"]
 KEY: Final = "pin"
 """Under which the pin is kept on disk."""
 
-MAX_BYTES: Final = 8_192
+MAX_BYTES: Final = 131_072
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 Every record fills a *slot* (one update an author and round, one vote a member, view and phase, one release a
 branch and height …) and belongs to one *topic*, the unit of gossip and sync:
 
-- ``net``: what every node of the network must know (evidence, revocations);
+- ``net``: what every node of the network must know (evidence, revocations, seasons);
 - ``/en/medical``: a branch's members, and everyone below it: the opening, certified releases;
 - ``/en/medical!``: the same, without those who follow the branch for a seat above it: presences;
 - ``/en/medical#``: the branch's current committee: updates, drafts, trials, proposals, votes of the running round;
@@ -32,6 +32,7 @@ from banyan.protocol.messages import (
     Update,
     Vote,
 )
+from banyan.protocol.season import Season
 from banyan.security.envelope import Envelope
 from banyan.security.revocation import Revocation
 
@@ -116,6 +117,8 @@ def slot_of(author: str, body: object) -> Slot:
             return ("accusation", body.culprit)
         case Revocation():
             return ("revocation", body.subject)
+        case Season():
+            return ("season", body.number)
     raise TypeError(f"{type(body).__name__} is not kept")
 
 

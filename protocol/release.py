@@ -16,15 +16,18 @@ from typing import Annotated, Any, Final
 from banyan.security import canonical
 from banyan.security.admission import Reason
 from banyan.security.charter import CommitteePolicy
+from banyan.security.model import MOST_SEASONS
 from banyan.security.schema import Between, Length, to_plain
 
 __all__ = [
     "EXPELLING",
+    "TURN",
     "UNCHANGED",
     "Attempt",
     "Change",
     "ChildHead",
     "Contribution",
+    "Layer",
     "LeftOut",
     "Losses",
     "Release",
@@ -44,8 +47,12 @@ OptionalSize = Annotated[int, Between(0, 2**40)]
 Name = Annotated[str, Length(1, 200)]
 Height = Annotated[int, Between(0, 2**40)]
 Time = Annotated[int, Between(0, 2**53)]
+SeasonNumber = Annotated[int, Between(0, MOST_SEASONS - 1)]
 Change = Annotated[float, Between(-1e6, 1e6)]
 """By how much a model raises a mean loss; a model that has lost itself is as bad as can be said."""
+
+TURN: Final = "season"
+"""The rule of a release that begins a season: it counts nothing and freezes what there is."""
 
 UNCHANGED: Final = "unchanged"
 """The rule of a release that takes nothing: all that was tried was refused."""
@@ -131,6 +138,18 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
+class Layer:
+    """What a branch held when it left a season, in terms of that season's A: its ``adapter`` and what was ``lifted``
+    into it, either of which may be empty. It never changes any more."""
+
+    season: SeasonNumber
+    adapter: OptionalDigest
+    adapter_size: OptionalSize
+    lifted: OptionalDigest
+    lifted_size: OptionalSize
+
+
+@dataclass(frozen=True, slots=True)
 class Losses:
     """Medians of what the ``updates`` of a release that reported their losses reported."""
 
@@ -154,6 +173,9 @@ class Release:
 
     ``refused`` are the changes that were tried before this one, ``votes`` those on this one. Where all were refused the
     rule is :data:`UNCHANGED`: no change, the adapter of before. A lift is not voted on.
+
+    Both blobs are in terms of the A of the ``season``; ``frozen`` is what the branch held at the end of earlier ones,
+    oldest first, and part of its model as well (:mod:`banyan.protocol.season`).
     """
 
     branch: Name
@@ -179,6 +201,8 @@ class Release:
     votes: Annotated[tuple[TrialVote, ...], Length(0, 64)] = ()
     refused: Annotated[tuple[Attempt, ...], Length(0, 4)] = ()
     reported: Losses | None = None
+    season: SeasonNumber = 0
+    frozen: Annotated[tuple[Layer, ...], Length(0, MOST_SEASONS - 1)] = ()
 
     @cached_property
     def encoded(self) -> bytes:
@@ -201,10 +225,33 @@ class Release:
         return frozenset(seat.member for seat in self.roster)
 
     @property
-    def blobs(self) -> tuple[tuple[bytes, int], ...]:
-        """What the branch itself adds to its model, with sizes: none, one or both of ``adapter`` and ``lifted``."""
+    def current(self) -> tuple[tuple[bytes, int], ...]:
+        """What the branch itself adds to its model in this season, with sizes: none, one or both of ``adapter`` and
+        ``lifted``."""
         both = ((self.adapter, self.adapter_size), (self.lifted, self.lifted_size))
         return tuple((blob, size) for blob, size in both if blob)
+
+    @property
+    def handed_down(self) -> tuple[tuple[bytes, int], ...]:
+        """What the branch adds to the models of those below it, with sizes: its adapter of each season."""
+        earlier = [(each.adapter, each.adapter_size) for each in self.frozen]
+        both = (*earlier, (self.adapter, self.adapter_size))
+        return tuple((blob, size) for blob, size in both if blob)
+
+    @property
+    def earlier(self) -> tuple[tuple[bytes, int], ...]:
+        """What the branch itself has added to its model in earlier seasons, with sizes."""
+        pairs = (
+            pair
+            for each in self.frozen
+            for pair in ((each.adapter, each.adapter_size), (each.lifted, each.lifted_size))
+        )
+        return tuple((blob, size) for blob, size in pairs if blob)
+
+    @property
+    def blobs(self) -> tuple[tuple[bytes, int], ...]:
+        """What the branch itself adds to its model, with sizes: ``adapter`` and ``lifted`` of each season."""
+        return (*self.earlier, *self.current)
 
     @property
     def steps(self) -> tuple[tuple[bytes, int], ...]:
@@ -230,14 +277,22 @@ def claims_of(release: Release) -> tuple[Release, ...]:
             )
             for number, each in enumerate(release.refused)
         )
-        own = () if release.rule == UNCHANGED else (release,)
+        own = () if release.rule in (UNCHANGED, TURN) else (release,)
         known = release.memo["claims"] = (*attempts, *own)
     return known
 
 
-def opening(branch: str, seats: Iterable[Seat], time: int, adapter: bytes = b"", size: int = 0) -> Release:
+def opening(
+    branch: str,
+    seats: Iterable[Seat],
+    time: int,
+    adapter: bytes = b"",
+    size: int = 0,
+    season: int = 0,
+    frozen: tuple[Layer, ...] = (),
+) -> Release:
     """Height 0 of ``branch``: a roster, and nothing learned yet but the ``adapter`` of ``size`` bytes that holds what
-    the branch above had been given by its children until then."""
+    the branch above had been given by its children until then, and what it had been given in earlier seasons."""
     return Release(
         branch=branch,
         height=0,
@@ -258,6 +313,8 @@ def opening(branch: str, seats: Iterable[Seat], time: int, adapter: bytes = b"",
         roster=tuple(sorted(seats, key=lambda seat: seat.member)),
         children=(),
         time=time,
+        season=season,
+        frozen=frozen,
     )
 
 

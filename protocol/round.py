@@ -161,9 +161,13 @@ class Round:
         return [child for child in self.electorate(now) if self.is_new(child)]
 
     def electorate(self, now: int) -> list[Child]:
-        """Every child whose newest release here is not too old, by path: a lift counts them all, those again that have
-        not moved since the last, or whoever is quick could be a majority of two."""
-        here = (each for each in self.children.values() if self.transfer.is_recent(each.release.time, now))
+        """Every child whose newest release here is of this branch's season and not too old, by path: a lift counts them
+        all, those again that have not moved since the last, or whoever is quick could be a majority of two."""
+        here = (
+            each
+            for each in self.children.values()
+            if each.release.season == self.base.season and self.transfer.is_recent(each.release.time, now)
+        )
         return sorted(here, key=lambda child: child.head.branch)
 
     def is_new(self, child: Child) -> bool:
@@ -285,6 +289,13 @@ class Round:
         if not self._all_reported(now, quarantined):
             return False
         return self.count(quarantined) >= self.need or bool(self.lifts(now))
+
+    def is_idle(self, now: int) -> bool:
+        """Whether a season may begin here without losing what members have announced: nothing is on its way to be
+        counted, or the deadline has passed."""
+        if self.opened is None:
+            return not any(each.is_awaited for each in self.candidates.values())
+        return now >= self.opened + self.deadline
 
     def _all_reported(self, now: int, quarantined: Mapping[str, Reason]) -> bool:
         """Whether nobody is waited for any more. No round waits for a guest: a crowd could make every one last until

@@ -159,8 +159,9 @@ class Trials:
         self._trying.add(draft.adapter)
         above = self._host.adapters_above(self._base.branch)
         head = tuple(blob for blob, _ in self._base.blobs)
+        earlier = tuple(blob for blob, _ in self._base.earlier)
         tried = (draft.adapter, self._base.lifted) if self._base.lifted else (draft.adapter,)
-        models = ((*above, *head), (*above, *tried))
+        models = ((*above, *head), (*above, *earlier, *tried))
         rows = self._charter.validation.rows
         self._host.do(Evaluate(self._base.branch, self._base.height + 1, draft.adapter, models, rows))
 

@@ -17,6 +17,7 @@ from typing import Final
 
 from banyan.aggregation import build
 from banyan.protocol.release import UNCHANGED, Release, TrialVote
+from banyan.protocol.season import is_turn, season_flaw
 from banyan.security import canonical
 from banyan.security.charter import Charter
 
@@ -108,7 +109,10 @@ def updates_in(release: Release) -> int:
 
 def flaw(release: Release, base: Release, charter: Charter) -> tuple[str, str] | None:
     """What is wrong with how ``release`` came to its rule, as a reason and a sentence: its votes, taken as they are
-    quoted, must refuse everything before it and pass it."""
+    quoted, must refuse everything before it and pass it; and with its season."""
+    unsound = season_flaw(release, base)
+    if unsound is not None or is_turn(release):
+        return unsound
     rules, attempts = rules_of(charter, updates_in(release)), release.refused
     tried = (*(each.rule for each in attempts), release.rule)
     if tried != rules[: len(tried)] or release.f != charter.round.f:

@@ -50,6 +50,7 @@ class Reason(StrEnum):
     GUEST_LIMIT = "guest-limit"
     TOO_FEW = "too-few"
     NOT_LIFTED = "not-lifted"
+    WRONG_SEASON = "wrong-season"
 
     @property
     def sentence(self) -> str:
@@ -80,6 +81,7 @@ _SENTENCES: Final = {
     Reason.GUEST_LIMIT: "Its author is a guest, and as many guests as are allowed are here already.",
     Reason.TOO_FEW: "Too few others reported for the rule to be safe.",
     Reason.NOT_LIFTED: "The branch above lifts at another time: its policy asks for more.",
+    Reason.WRONG_SEASON: "It was made in another season than the branch is in.",
 }
 
 

@@ -26,6 +26,9 @@ FileName: TypeAlias = Annotated[
 ]
 Size: TypeAlias = Annotated[int, Between(0, 2**46)]
 
+MOST_SEASONS: Final = 32
+"""How many seasons a network can have, the first one included: what bounds the rank of its models."""
+
 
 @dataclass(frozen=True, slots=True)
 class FileEntry:
@@ -112,6 +115,18 @@ class AdapterSpec:
     def digest(self) -> bytes:
         """The SHA-256 of the canonical spec: what a delta blob says it was made for."""
         return hashlib.sha256(canonical.encode(to_plain(self))).digest()
+
+    def digest_in(self, season: int) -> bytes:
+        """What a blob of ``season`` says it was made for: B of another season is B of another A."""
+        known = self._digests.get(season)
+        if known is None:
+            text = b"banyan/season/1\0" + self.digest + season.to_bytes(4, "big")
+            known = self._digests[season] = hashlib.sha256(text).digest() if season else self.digest
+        return known
+
+    @cached_property
+    def _digests(self) -> dict[int, bytes]:
+        return {}
 
 
 def _check_sorted(field: str, names: list[str]) -> None:

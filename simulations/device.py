@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from banyan.aggregation.encoding import encode
-from banyan.node.learning.blobs import read_sum, write_float32
+from banyan.node.learning.blobs import read_layers, write_float32
 from banyan.node.learning.compensation import compensated
 from banyan.node.learning.memory_blobs import MemoryBlobs
 from banyan.node.learning.mix_job import mix
@@ -41,6 +41,7 @@ from banyan.protocol.events import Event
 from banyan.protocol.peer import Peer, PeerSettings
 from banyan.security.errors import Refused
 from banyan.security.identity import Signer
+from banyan.simulations.layers import read_model
 
 if TYPE_CHECKING:
     from banyan.simulations.attacks import Attack
@@ -243,8 +244,8 @@ class Device:
         if foresee is None or self.attack is not None:
             return
         try:
-            above = read_sum(self.blobs, job.adapters, self.world.spec)
-            foresee(self.name, above + read_sum(self.blobs, job.carry, self.world.spec), job.height)
+            above = read_model(self.blobs, job.adapters, self.world.spec)
+            foresee(self.name, above + read_model(self.blobs, job.carry, self.world.spec), job.height)
         except (ValueError, KeyError, Refused):
             return  # it cannot be trained on yet; when it is due, that is another matter
 
@@ -256,7 +257,7 @@ class Device:
 
     def _evaluate(self, job: Evaluate) -> InputEvent:
         try:
-            models = [read_sum(self.blobs, model, self.world.spec) for model in job.models]
+            models = [read_model(self.blobs, model, self.world.spec) for model in job.models]
             losses = tuple(self.world.task.loss(self.name, model) for model in models)
         except (ValueError, KeyError, Refused) as error:
             return JobFailed("evaluate", job.branch, job.height, str(error), job.job)
@@ -271,19 +272,19 @@ class Device:
     def _trained(self, job: Train) -> Trained:
         spec = self.world.spec
         task = self.world.task if self.attack is None else self.attack.study(self.world.task)
-        above = read_sum(self.blobs, job.adapters, spec)
-        kept = read_sum(self.blobs, job.carry, spec)
-        before = read_sum(self.blobs, job.before, spec) + kept if job.before is not None else None
+        above = read_model(self.blobs, job.adapters, spec)
+        kept = read_layers(self.blobs, job.carry, spec).get(job.season, np.zeros(spec.dimension, np.float32))
+        before = read_model(self.blobs, job.before, spec) + kept if job.before is not None else None
         start, rise = compensated(
             above + kept, before, job.epsilon, lambda model: task.loss(self.name, model)
         )
         trained = task.train(self.name, start, job.height)
         change = trained - above
         coded = encode(change, self.world.charter.round.codec)
-        data = write_delta(coded, spec=spec, base=job.base)
+        data = write_delta(coded, spec=spec, base=job.base, season=job.season)
         blob = self.blobs.put(data)
         self.world.show(self.name, job, coded)
-        carry, _ = write_float32(self.blobs, change - coded.decode(), spec)
+        carry, _ = write_float32(self.blobs, change - coded.decode(), spec, season=job.season)
         losses = {"loss_before": task.loss(self.name, start), "loss_after": task.loss(self.name, trained)}
         losses |= {"compensated": rise} if rise else {}
         return Trained(job.branch, job.height, job.base, blob, len(data), carry, losses)
@@ -307,7 +308,7 @@ class Device:
 
     def own_model(self) -> np.ndarray:
         """What the device itself serves: the model it has mixed, or the sum of the heads; float32 (dimension,)."""
-        return read_sum(self.blobs, self.peer.model if self.peer else (), self.world.spec)
+        return read_model(self.blobs, self.peer.model if self.peer else (), self.world.spec)
 
     def steps(self) -> int:
         """How many steps of mixing lie behind the device."""
@@ -316,4 +317,4 @@ class Device:
     def model(self, branch: str) -> np.ndarray:
         """What the branch's head holds, learned and lifted, float32 (dimension,)."""
         release = self.peer.branches[branch].chain.head if self.peer else None
-        return read_sum(self.blobs, [blob for blob, _ in release.blobs] if release else [], self.world.spec)
+        return read_model(self.blobs, [blob for blob, _ in release.blobs] if release else [], self.world.spec)

@@ -14,7 +14,6 @@ from typing import ClassVar, Final, Protocol
 import numpy as np
 
 from banyan.node.learning.aggregate_job import aggregate
-from banyan.node.learning.blobs import read_sum
 from banyan.node.learning.inspect_job import inspect
 from banyan.protocol.audit import Audit
 from banyan.protocol.chain import Chain
@@ -34,12 +33,14 @@ from banyan.protocol.members import Members
 from banyan.protocol.messages import CertifiedRelease, Update, read_body
 from banyan.protocol.records import record_of
 from banyan.protocol.release import Contribution, Release, TrialVote, claims_of
+from banyan.protocol.season import is_turn
 from banyan.protocol.validation import flaw, is_tried
 from banyan.security.admission import Reason
 from banyan.security.credential import is_guest
 from banyan.security.envelope import open_envelope
 from banyan.security.errors import Refused
 from banyan.simulations.device import Device
+from banyan.simulations.layers import read_model
 from banyan.simulations.record import ViolationFigures
 from banyan.simulations.world import World
 
@@ -236,7 +237,7 @@ class OnlyAdmissibleInputs(_EachRelease):
         if update.base != base.digest and world.charter.round.staleness == 0:
             return "it starts from another release"
         try:
-            found = inspect(Inspect(used.blob), blobs=Everywhere(world, device), spec=world.spec)
+            found = inspect(Inspect(used.blob, base.season), blobs=Everywhere(world, device), spec=world.spec)
         except KeyError:
             return "nobody has its blob"
         return (
@@ -329,7 +330,7 @@ class ALiftIsWhole(_EachRelease):
             self.violated(device, f"the model of {where} is off by {error:.2g}")
 
     def _sum(self, blobs: Everywhere, digests: Iterable[bytes]) -> np.ndarray:
-        return read_sum(blobs, digests, self.scene.world.spec)
+        return read_model(blobs, digests, self.scene.world.spec)
 
 
 class ReleasedByVote(_EachRelease):
@@ -518,6 +519,8 @@ class EveryUpdateAnswered(_EachRelease):
             self.violated(device, f"{where} answers {', '.join(sorted(twice))} twice")
         if unknown := {each.reason for each in release.left_out} - _REASONS:
             self.violated(device, f"{where} gives reasons nobody knows: {', '.join(sorted(unknown))}")
+        if is_turn(release):
+            return  # it has no lists; events tell of what it leaves out
         answered = {*used, *left_out}
         seats = {seat.member for seat in base.roster if seat.speaks_for == release.branch}
         if forgotten := seats - answered:

@@ -26,14 +26,14 @@ class SharedJobs:
 
     def __init__(self, spec: AdapterSpec) -> None:
         self._spec = spec
-        self._inspected: OrderedDict[bytes, Inspected] = OrderedDict()
+        self._inspected: OrderedDict[Inspect, Inspected] = OrderedDict()
         self._aggregated: OrderedDict[Aggregate, tuple[Aggregated, dict[bytes, bytes]]] = OrderedDict()
 
     def inspect(self, job: Inspect, blobs: MemoryBlobs) -> Inspected:
         """What is in a blob of ``blobs``."""
-        known = self._inspected.get(job.digest) if job.digest in blobs.data else None
+        known = self._inspected.get(job) if job.digest in blobs.data else None
         if known is None:
-            known = self._inspected[job.digest] = inspect(job, blobs=blobs, spec=self._spec)
+            known = self._inspected[job] = inspect(job, blobs=blobs, spec=self._spec)
             _forget(self._inspected)
         return known
 

@@ -12,7 +12,6 @@ from typing import Final
 
 import numpy as np
 
-from banyan.node.learning.blobs import read_sum
 from banyan.protocol.composition import blobs_of, parts_of
 from banyan.protocol.effects import Effect, InputEvent
 from banyan.protocol.events import BranchOpened, Event, ReleaseCertified
@@ -23,6 +22,7 @@ from banyan.security.errors import Refused
 from banyan.simulations.device import Device
 from banyan.simulations.graphs import dumbbell
 from banyan.simulations.invariants import INVARIANTS, Everywhere, Invariant
+from banyan.simulations.layers import read_model
 from banyan.simulations.network import Conditions
 from banyan.simulations.record import (
     NodeFigures,
@@ -273,7 +273,7 @@ class Run:
         heads = [device.peer.branches[each].chain.head for each in path_to(path)]
         blobs = blobs_of(parts_of(head for head in heads if head is not None))
         try:
-            model = read_sum(Everywhere(self.world, device), blobs, self.world.spec)
+            model = read_model(Everywhere(self.world, device), blobs, self.world.spec)
         except (KeyError, Refused):
             return  # nobody honest can bring it
         judges = self._judges(path)

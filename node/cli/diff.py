@@ -11,6 +11,7 @@ from banyan.node.cli.options import HomeOption, JsonOption
 
 if TYPE_CHECKING:
     from banyan.node.learning.comparison import Comparison
+    from banyan.node.learning.layout import Vector
 
 EXAMPLES = """
 Examples:
@@ -82,7 +83,9 @@ def diff(
 
 
 def _compared(home: Any, first: list[str], second: list[str]) -> Comparison:
-    from banyan.node.learning.blobs import read_sum
+    import numpy as np
+
+    from banyan.node.learning.blobs import read_layers
     from banyan.node.learning.comparison import compare
     from banyan.node.learning.layout import Layout
     from banyan.node.membership import load_charter
@@ -91,8 +94,32 @@ def _compared(home: Any, first: list[str], second: list[str]) -> Comparison:
     charter, blobs = load_charter(home), BlobStore(home.blobs)
     assert charter is not None  # the node has just spoken for its network
     spec = charter.adapter
-    one, other = (read_sum(blobs, map(bytes.fromhex, names), spec) for names in (first, second))
-    return compare(one, other, Layout(spec.rank, spec.tensors))
+    layers = [read_layers(blobs, map(bytes.fromhex, names), spec) for names in (first, second)]
+    one, other = _of_one_season(*layers)
+    zero = np.zeros(spec.dimension, np.float32)
+    return compare(
+        zero if one is None else one, zero if other is None else other, Layout(spec.rank, spec.tensors)
+    )
+
+
+def _of_one_season(
+    first: Mapping[int, Vector], second: Mapping[int, Vector]
+) -> tuple[Vector | None, Vector | None]:
+    """The B in which two models differ: numbers of different seasons are in terms of different A."""
+    from banyan.security.errors import BanyanError
+
+    differing = [
+        season
+        for season in sorted(first.keys() | second.keys())
+        if season not in first or season not in second or (first[season] != second[season]).any()
+    ]
+    if len(differing) > 1:
+        raise BanyanError(
+            f"The two models differ in what they learned in {len(differing)} seasons, and those have no common scale",
+            "Compare releases of one season: `banyan log` shows where each begins",
+        )
+    season = differing[0] if differing else max([0, *first])
+    return first.get(season), second.get(season)
 
 
 def _between(client: Any, first: Mapping[str, Any], second: Mapping[str, Any]) -> list[dict[str, Any]]:

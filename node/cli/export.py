@@ -86,16 +86,17 @@ def _write(home: Any, to: Path, model: Mapping[str, Any], base: str | None) -> i
     import tempfile
 
     from banyan.node import base_folder
-    from banyan.node.learning.blobs import read_sum
+    from banyan.node.learning.blobs import read_layers
     from banyan.node.learning.export import write_peft_folder
-    from banyan.node.learning.shared_a import from_bytes
+    from banyan.node.learning.workplace import frozen_of, newest_first, shared_a_of
     from banyan.node.membership import load_charter
     from banyan.node.store import BlobStore
 
     charter, blobs = load_charter(home), BlobStore(home.blobs)
     assert charter is not None  # the node has just spoken for its network
     spec, copy = charter.adapter, base_folder.place(home, charter.base)
-    vector = read_sum(blobs, map(bytes.fromhex, model["adapters"]), spec)
+    layers = read_layers(blobs, map(bytes.fromhex, model["adapters"]), spec)
+    season, vector, earlier = newest_first(layers, spec)
     to.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=to, prefix=".new-") as name:
         new = Path(name)
@@ -105,7 +106,8 @@ def _write(home: Any, to: Path, model: Mapping[str, Any], base: str | None) -> i
             rank=spec.rank,
             scale=spec.scale,
             tensors=spec.tensors,
-            shared_a=from_bytes(blobs.read(spec.a_digest), spec.rank, spec.tensors),
+            shared_a=shared_a_of(spec, season, blobs),
+            frozen=frozen_of(spec, earlier, blobs),
             base_model=base or (str(copy) if copy.is_dir() else charter.base.name),
         )
         lineage = {"network": charter.network_id.hex(), "base": charter.base.name, **_lineage(model)}

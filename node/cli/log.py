@@ -90,7 +90,7 @@ def _chosen(answer: Mapping[str, Any], limit: int | None, everything: bool) -> l
 
 def _norms(home: Home, steps: Mapping[str, str]) -> dict[str, float]:
     """The norm of each release's step, by its id, where the blob is still on this node."""
-    from banyan.node.learning.blobs import read_blob
+    from banyan.node.learning.blobs import read_any
     from banyan.node.membership import load_charter
     from banyan.node.store import BlobMissing, BlobStore
     from banyan.security.admission import norm
@@ -100,7 +100,7 @@ def _norms(home: Home, steps: Mapping[str, str]) -> dict[str, float]:
         digest = bytes.fromhex(name)
         if charter is not None and digest and digest in blobs:
             try:
-                norms[release] = norm(read_blob(blobs, digest, charter.adapter).vector)
+                norms[release] = norm(read_any(blobs, digest, charter.adapter).vector)
             except BlobMissing:
                 continue  # collected this moment
     return norms
@@ -152,6 +152,8 @@ def _details(page: Page, change: float | None, lift: float | None) -> Iterator[t
     """The lines below a release's first, each with its style."""
     from banyan.node.cli.wording import named, short
 
+    if page["rule"] == "season":
+        yield "magenta", f"season {page['season']} begins: what was learned is frozen, with a fresh A for all"
     if page["leader"] is None:
         yield "dim", "the opening, by the charter's first root"
         return

@@ -189,7 +189,7 @@ class Auditor:
             return None
         spec = self._charter.adapter
         ours, theirs = (
-            read_blob(blobs, digest, spec).vector.decode().astype(np.float64)
+            read_blob(blobs, digest, spec, release.season).vector.decode().astype(np.float64)
             for digest in (without.change, release.change)
         )
         return float(np.linalg.norm(theirs - ours) / max(float(np.linalg.norm(ours)), 1e-30))

@@ -28,7 +28,7 @@ from banyan.node.learning.blobs import read_sum, write_float32
 from banyan.node.learning.layout import Vector
 from banyan.node.learning.memory_blobs import MemoryBlobs
 from banyan.node.learning.settings import TrainingSettings
-from banyan.node.learning.train_job import seed_of
+from banyan.node.learning.train_job import NOTHING, seed_of
 from banyan.node.learning.train_job import train as train_job
 from banyan.node.learning.workplace import Workplace
 from banyan.protocol.delta import DeltaRefused, read_delta
@@ -157,6 +157,8 @@ class _Lesson:
         data: Sequence[Path],
         settings: TrainingSettings,
         config: Mapping[str, str | int | float],
+        season: int = 0,
+        frozen: Mapping[int, Vector] = NOTHING,
     ) -> tuple[Vector, dict[str, float]]:
         """Train from ``vector``."""
         return self._learn(self._pupil, vector, int(config["height"])), {}

@@ -7,16 +7,18 @@ what a PEFT user would train with a frozen A.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor as TorchTensor
+from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from banyan.node.learning.errors import AdapterError
 from banyan.node.learning.export import target_names
+from banyan.node.learning.frozen import Frozen
 from banyan.node.learning.layout import Layout, Tensor, Vector
 
 ADAPTER = "default"
@@ -63,12 +65,14 @@ class AdaptedModel:
             )  # between the two libraries; nothing a user could do
             self.peft: PeftModel = get_peft_model(model, config)
         layers = {name: self.peft.base_model.model.get_submodule(name) for name in names}
+        self._layers = layers
+        self._hooks: list[RemovableHandle] = []
+        self._frozen: Frozen = {}
+        self.set_shared_a(shared_a)
         self._b: dict[str, TorchTensor] = {}
         with torch.no_grad():
             for name, layer in layers.items():
-                a = layer.lora_A[ADAPTER].weight
-                a.copy_(torch.from_numpy(np.ascontiguousarray(shared_a[name])))
-                a.requires_grad_(False)
+                layer.lora_A[ADAPTER].weight.requires_grad_(False)
                 self._b[name] = layer.lora_B[ADAPTER].weight
                 self._b[name].zero_()
 
@@ -84,8 +88,40 @@ class AdaptedModel:
         """B as one float32 vector, a copy."""
         return self.layout.join({name: b.detach().float().cpu().numpy() for name, b in self._b.items()})
 
+    def set_shared_a(self, shared_a: Mapping[str, Vector]) -> None:
+        """Go on with the A of another season; B is then in terms of that."""
+        with torch.no_grad():
+            for name, layer in self._layers.items():
+                layer.lora_A[ADAPTER].weight.copy_(torch.from_numpy(np.ascontiguousarray(shared_a[name])))
+
+    def freeze(self, frozen: Frozen) -> None:
+        """Add ``frozen``, and nothing else, to what the model computes beside B: what it learned in earlier seasons. It
+        is not trained. Nothing is done to the base's weights, so it can be taken out again to the last bit."""
+        if not frozen and not self._frozen:
+            return
+        for hook in self._hooks:
+            hook.remove()
+        self._frozen = frozen
+        self._hooks = [
+            self._layers[name].register_forward_hook(_adding(b, a, self.device))
+            for name, (b, a) in frozen.items()
+        ]
+
     def set_vector(self, vector: Vector) -> None:
         """Set B. Raises :class:`AdapterError` on another length."""
         with torch.no_grad():
             for name, matrix in self.layout.split(vector).items():
                 self._b[name].copy_(torch.from_numpy(matrix))
+
+
+def _adding(
+    b: Vector, a: Vector, device: torch.device
+) -> Callable[[torch.nn.Module, tuple[TorchTensor, ...], TorchTensor], TorchTensor]:
+    """A forward hook that adds ``b @ a`` to a linear layer."""
+    up, down = torch.from_numpy(b).to(device), torch.from_numpy(a).to(device)
+
+    def hook(module: torch.nn.Module, inputs: tuple[TorchTensor, ...], output: TorchTensor) -> TorchTensor:
+        added = (inputs[0].to(down.dtype) @ down.T) @ up.T
+        return output + added.to(output.dtype)
+
+    return hook

@@ -33,16 +33,16 @@ def aggregate(job: Aggregate, *, blobs: Blobs, spec: AdapterSpec) -> Aggregated:
     agreement = 0.0
     if job.inputs:
         inputs = _ordered(job.inputs)
-        deltas = [read_blob(blobs, each.blob, spec).vector for each in inputs]
+        deltas = [read_blob(blobs, each.blob, spec, job.season).vector for each in inputs]
         change = _combine(inputs, deltas, job.rule, job.f, job.clip)
-        change = change.written(job.base, job.expected, blobs, spec)
+        change = change.written(job.base, job.expected, blobs, spec, job.season)
     if job.lift is not None:
         inputs, before = _ordered(job.lift.inputs), job.lift.base
-        held = [_beyond(each, before, blobs, spec) for each in inputs]
+        held = [_beyond(each, before, blobs, spec, job.season) for each in inputs]
         lift = _combine(inputs, held, job.lift.rule, job.lift.f, job.clip)
         agreement = cosine_between(held, lift.vector)
         lift.vector = np.multiply(lift.vector, job.lift.share, dtype=np.float32)
-        lift = lift.written(before, job.lift.expected, blobs, spec)
+        lift = lift.written(before, job.lift.expected, blobs, spec, job.season)
     steps = [step for step in (change, lift) if step is not None]
     weights = [step.weights for step in steps if step.weights is not None]
     compared = [step.agrees for step in steps if step.agrees is not None]
@@ -80,17 +80,19 @@ class _Step:
     total: bytes = b""
     total_size: int = 0
 
-    def written(self, base: bytes | None, expected: bytes | None, blobs: Blobs, spec: AdapterSpec) -> _Step:
+    def written(
+        self, base: bytes | None, expected: bytes | None, blobs: Blobs, spec: AdapterSpec, season: int
+    ) -> _Step:
         """This step, compared with another node's and written, and its sum with ``base``."""
         if expected is not None:
-            theirs = read_blob(blobs, expected, spec).vector.decode()
+            theirs = read_blob(blobs, expected, spec, season).vector.decode()
             self.error = _relative_error(self.vector, theirs)
             self.agrees = self.error <= AGREEMENT
             self.vector = theirs if self.agrees else self.vector
-        before = read_blob(blobs, base, spec).vector.decode() if base is not None else 0
-        self.step, self.step_size = write_float32(blobs, self.vector, spec)
+        before = read_blob(blobs, base, spec, season).vector.decode() if base is not None else 0
+        self.step, self.step_size = write_float32(blobs, self.vector, spec, season=season)
         total = np.add(before, self.vector, dtype=np.float32)
-        self.total, self.total_size = write_float32(blobs, total, spec)
+        self.total, self.total_size = write_float32(blobs, total, spec, season=season)
         return self
 
 
@@ -114,10 +116,11 @@ def _combine(inputs: list[Input], vectors: list[EncodedVector], rule: str, f: in
     return _Step(result.vector, weights, clipped)
 
 
-def _beyond(child: Input, base: bytes | None, blobs: Blobs, spec: AdapterSpec) -> EncodedVector:
+def _beyond(child: Input, base: bytes | None, blobs: Blobs, spec: AdapterSpec, season: int) -> EncodedVector:
     """B of a child: what it holds beyond what was lifted from it before."""
-    held = read_sum(blobs, [blob for blob in (child.blob, child.also) if blob], spec)
-    return encode(held - (read_blob(blobs, base, spec).vector.decode() if base else 0), "float32")
+    held = read_sum(blobs, [blob for blob in (child.blob, child.also) if blob], spec, season)
+    before = read_blob(blobs, base, spec, season).vector.decode() if base else 0
+    return encode(held - before, "float32")
 
 
 def cosine_between(held: Sequence[EncodedVector], consensus: Vector) -> float:

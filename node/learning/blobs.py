@@ -9,7 +9,7 @@ import numpy as np
 
 from banyan.aggregation.encoding import encode
 from banyan.node.learning.layout import Vector
-from banyan.protocol.delta import Delta, read_delta, write_delta
+from banyan.protocol.delta import Delta, read_delta, season_of, write_delta
 from banyan.security.model import AdapterSpec
 
 
@@ -21,20 +21,40 @@ class Blobs(Protocol):
     def put(self, data: bytes) -> bytes: ...
 
 
-def read_blob(blobs: Blobs, digest: bytes, spec: AdapterSpec) -> Delta:
-    """The delta or adapter stored as ``digest``, strictly decoded."""
-    return read_delta(blobs.read(digest), spec)
+def read_blob(blobs: Blobs, digest: bytes, spec: AdapterSpec, season: int = 0) -> Delta:
+    """The delta or adapter stored as ``digest``, strictly decoded; one of another season is refused."""
+    return read_delta(blobs.read(digest), spec, season)
 
 
-def read_sum(blobs: Blobs, digests: Iterable[bytes], spec: AdapterSpec) -> Vector:
-    """The sum of adapters, float32 ``(dimension,)``, added in the order given; zero for none."""
+def read_any(blobs: Blobs, digest: bytes, spec: AdapterSpec) -> Delta:
+    """As :func:`read_blob`, of whichever season it is."""
+    data = blobs.read(digest)
+    return read_delta(data, spec, season_of(data, spec))
+
+
+def read_sum(blobs: Blobs, digests: Iterable[bytes], spec: AdapterSpec, season: int = 0) -> Vector:
+    """The sum of adapters, float32 ``(dimension,)``, added in the order given; zero for none. One of another season is
+    refused: its B is in terms of another A."""
     total = np.zeros(spec.dimension, np.float32)
     for digest in digests:
-        total += read_blob(blobs, digest, spec).vector.decode()
+        total += read_blob(blobs, digest, spec, season).vector.decode()
     return total
 
 
-def write_float32(blobs: Blobs, vector: Vector, spec: AdapterSpec, base: bytes = b"") -> tuple[bytes, int]:
+def read_layers(blobs: Blobs, digests: Iterable[bytes], spec: AdapterSpec) -> dict[int, Vector]:
+    """The sums of adapters by their seasons, oldest first, each as :func:`read_sum`: what a whole model is."""
+    layers: dict[int, Vector] = {}
+    for digest in digests:
+        data = blobs.read(digest)
+        season = season_of(data, spec)
+        total = layers.setdefault(season, np.zeros(spec.dimension, np.float32))
+        total += read_delta(data, spec, season).vector.decode()
+    return dict(sorted(layers.items()))
+
+
+def write_float32(
+    blobs: Blobs, vector: Vector, spec: AdapterSpec, base: bytes = b"", season: int = 0
+) -> tuple[bytes, int]:
     """Store ``vector`` unrounded; returns the blob's digest and size."""
-    data = write_delta(encode(vector, "float32"), spec=spec, base=base)
+    data = write_delta(encode(vector, "float32"), spec=spec, base=base, season=season)
     return blobs.put(data), len(data)

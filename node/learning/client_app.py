@@ -64,6 +64,10 @@ def _open(message: Message, context: Context) -> tuple[Learner, Vector]:
         tensors=[TensorSpec(name, len(b[name]), shared_a[name].shape[1]) for name in sorted(shared_a)],
         shared_a=shared_a,
     )
+    frozen = {name: array.numpy() for name, array in message.content.get("frozen", {}).items()}
+    learner.model.freeze(
+        {name: (frozen[peft_key(name, "B")], frozen[peft_key(name, "A")]) for name in _modules(frozen)}
+    )
     return learner, learner.model.layout.join(b)
 
 
@@ -80,9 +84,10 @@ def _settings(message: Message) -> TrainingSettings:
 
 
 def _memory(message: Message, context: Context) -> Path | None:
-    """The file of what this node has learnt before for the message's branch."""
+    """The file of what this node has learnt before for the message's branch, in its season."""
     folder = str(context.node_config["memory"])
-    return place(Path(folder), str(message.content["config"]["branch"])) if folder else None
+    config = message.content["config"]
+    return place(Path(folder), str(config["branch"]), int(config["season"])) if folder else None
 
 
 def _data(context: Context) -> list[Path]:

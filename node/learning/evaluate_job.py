@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from banyan.node.learning.blobs import read_sum
+from banyan.node.learning.blobs import read_layers
 from banyan.node.learning.errors import AppError
 from banyan.node.learning.settings import TrainingSettings
 from banyan.node.learning.train_job import Client
-from banyan.node.learning.workplace import Workplace
+from banyan.node.learning.workplace import Workplace, newest_first
 from banyan.protocol.effects import Evaluate, Evaluated
 
 
@@ -32,8 +32,10 @@ def evaluate(
     }
     measured = []
     for adapters in job.models:
-        vector = read_sum(place.blobs, adapters, place.spec)
-        _, metrics = client.ask("evaluate", vector, data=data, settings=fewer, config=config)
+        season, vector, frozen = newest_first(read_layers(place.blobs, adapters, place.spec), place.spec)
+        _, metrics = client.ask(
+            "evaluate", vector, data=data, settings=fewer, config=config, season=season, frozen=frozen
+        )
         loss = metrics.get("loss", metrics.get("eval_loss"))
         if loss is None:
             raise AppError(f"The ClientApp {place.app} evaluated without reporting a metric named loss")

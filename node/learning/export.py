@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from safetensors.numpy import save_file
 
+from banyan.node.learning.frozen import Frozen
 from banyan.node.learning.layout import Layout, Tensor, Vector
 
 PREFIX = "base_model.model."
+
+NOTHING: Final[Frozen] = {}
 
 
 def peft_key(name: str, factor: str) -> str:
@@ -28,16 +32,25 @@ def write_peft_folder(
     tensors: Sequence[Tensor],
     shared_a: Mapping[str, Vector],
     base_model: str,
+    frozen: Frozen = NOTHING,
 ) -> None:
     """Write ``adapter_config.json`` and ``adapter_model.safetensors``, loadable by ``PeftModel.from_pretrained``.
 
-    ``vector`` is the sum of the adapters along a branch's path (float32, :class:`Layout` order).
+    ``vector`` is the sum of the adapters along a branch's path in the season that ``shared_a`` is of (float32,
+    :class:`Layout` order); ``frozen`` what the path has of others, whose factors are stacked below: the ranks add up.
     """
     layout = Layout(rank, tensors)
     weights = {}
     for name, b in layout.split(vector).items():
-        weights[peft_key(name, "A")] = np.ascontiguousarray(shared_a[name])
+        a = shared_a[name]
+        if frozen:
+            earlier_b, earlier_a = frozen[name]
+            b = np.concatenate([earlier_b, np.float32(scale) * b], axis=1)
+            a = np.concatenate([earlier_a, a], axis=0)
+        weights[peft_key(name, "A")] = np.ascontiguousarray(a)
         weights[peft_key(name, "B")] = np.ascontiguousarray(b)
+    if frozen:
+        rank, scale = next(iter(weights.values())).shape[0], 1.0
     config = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",

@@ -4,8 +4,10 @@ What an app gets, by the names Flower apps use:
 
 - ``message.content["arrays"]``: the adapter under PEFT's names, A and B, so that
   ``set_peft_model_state_dict(model, arrays.to_torch_state_dict())`` works as it stands;
+- ``message.content["frozen"]``, once the network has had more than one season: the product that is part of the model
+  besides and must not be trained, under the same names, its scale multiplied into B;
 - ``message.content["config"]``: the training settings (``lr`` too), ``seed``, ``first_row``, ``rank``, ``scale``,
-  ``branch`` and ``height``;
+  ``season``, ``branch`` and ``height``;
 - ``context.node_config``: ``base_model`` (a folder) and ``data`` (a JSON list of files and folders) and ``memory`` (a
   folder for what the node has learnt before, or empty);
   ``context.run_config``: the training settings; ``context.state`` lives as long as the worker does.
@@ -29,8 +31,10 @@ import numpy as np
 
 from banyan.node.learning.errors import AppError, LearningError
 from banyan.node.learning.export import peft_key
+from banyan.node.learning.frozen import Frozen
 from banyan.node.learning.layout import Layout, Vector
 from banyan.node.learning.settings import TrainingSettings
+from banyan.node.learning.train_job import NOTHING
 from banyan.node.learning.workplace import Workplace
 from banyan.security.schema import to_plain
 
@@ -76,7 +80,6 @@ class LocalClient:
         self._app = app
         self._place = place
         self._layout = Layout(place.spec.rank, place.spec.tensors)
-        self._a = place.shared_a()
         self._state = RecordDict()
 
     def ask(
@@ -87,9 +90,14 @@ class LocalClient:
         data: Sequence[Path],
         settings: TrainingSettings,
         config: Mapping[str, str | int | float],
+        season: int = 0,
+        frozen: Mapping[int, Vector] = NOTHING,
     ) -> tuple[Vector | None, dict[str, float]]:
-        """Send a ``train`` or ``evaluate`` message with B = ``vector``; the B of the answer (None: it has no arrays)
-        and its metrics. Raises :class:`AppError`, and any :class:`LearningError` of the app."""
+        """Send a ``train`` or ``evaluate`` message with B = ``vector`` of ``season``, and ``frozen``, the B of other
+        seasons; the B of the answer (None: it has no arrays) and its metrics.
+
+        Raises :class:`AppError`, and any :class:`LearningError` of the app.
+        """
         chosen = to_plain(settings)
         spec = self._place.spec
         everything = {
@@ -98,8 +106,12 @@ class LocalClient:
             "lr": settings.learning_rate,
             "rank": spec.rank,
             "scale": spec.scale,
+            "season": season,
         }
-        content = RecordDict({"arrays": self._arrays(vector), "config": ConfigRecord(everything)})
+        a = self._place.shared_a(season)
+        content = RecordDict({"arrays": self._arrays(vector, a), "config": ConfigRecord(everything)})
+        if frozen:
+            content["frozen"] = _factors(self._place.frozen(frozen))
         node = _number(self._place.node.encode())
         context = Context(
             run_id=_number(self._place.network),
@@ -136,16 +148,16 @@ class LocalClient:
                 "Its own log has the traceback",
             ) from error
         self._state = context.state
-        return self._read(reply)
+        return self._read(reply, a)
 
-    def _arrays(self, vector: Vector) -> ArrayRecord:
+    def _arrays(self, vector: Vector, shared_a: Mapping[str, Vector]) -> ArrayRecord:
         record = ArrayRecord()
         for name, b in self._layout.split(vector).items():
-            record[peft_key(name, "A")] = Array(self._a[name])
+            record[peft_key(name, "A")] = Array(shared_a[name])
             record[peft_key(name, "B")] = Array(np.ascontiguousarray(b))
         return record
 
-    def _read(self, reply: object) -> tuple[Vector | None, dict[str, float]]:
+    def _read(self, reply: object, shared_a: Mapping[str, Vector]) -> tuple[Vector | None, dict[str, float]]:
         if not isinstance(reply, Message) or not reply.has_content():
             raise AppError(f"The ClientApp {self._place.app} answered with an error or nothing")
         metrics = {
@@ -162,16 +174,24 @@ class LocalClient:
                 f"The ClientApp {self._place.app} answered with {len(records)} ArrayRecords, not one"
             )
         arrays = {name: array.numpy() for name, array in records[0].items()}
-        for name, a in self._a.items():
+        for name, a in shared_a.items():
             returned = arrays.pop(peft_key(name, "A"), a)
             if not np.array_equal(returned, a):
                 raise AppError(
                     f"The ClientApp {self._place.app} changed A of {name}, which the whole network shares",
                     "Train only B: call requires_grad_(False) on every lora_A weight",
                 )
-        named = {peft_key(name, "B"): name for name in self._a}
+        named = {peft_key(name, "B"): name for name in shared_a}
         matrices = {named.get(key, key): value for key, value in arrays.items()}
         return self._layout.join(matrices), metrics
+
+
+def _factors(frozen: Frozen) -> ArrayRecord:
+    record = ArrayRecord()
+    for name, (b, a) in frozen.items():
+        record[peft_key(name, "A")] = Array(a)
+        record[peft_key(name, "B")] = Array(b)
+    return record
 
 
 def _number(data: bytes) -> int:

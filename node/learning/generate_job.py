@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from banyan.node.learning.blobs import read_sum
-from banyan.node.learning.workplace import Workplace
+from banyan.node.learning.blobs import read_layers
+from banyan.node.learning.workplace import Workplace, newest_first
 from banyan.security.schema import Between, Digest, Length
 
 
@@ -24,12 +24,14 @@ def generate(job: Generate, place: Workplace, device: str = "auto") -> str:
     from banyan.node.learning.learner import shared_learner
 
     spec = place.spec
+    season, vector, frozen = newest_first(read_layers(place.blobs, job.adapters, spec), spec)
     learner = shared_learner(
         place.base_model,
         device,
         rank=spec.rank,
         scale=spec.scale,
         tensors=spec.tensors,
-        shared_a=place.shared_a(),
+        shared_a=place.shared_a(season),
     )
-    return learner.generate(read_sum(place.blobs, job.adapters, spec), job.prompt, job.max_tokens)
+    learner.model.freeze(place.frozen(frozen))
+    return learner.generate(vector, job.prompt, job.max_tokens)

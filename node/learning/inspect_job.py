@@ -16,7 +16,7 @@ def inspect(job: Inspect, *, blobs: Blobs, spec: AdapterSpec) -> Inspected:
     """
     data = blobs.read(job.digest)
     try:
-        found = inspect_blob(data, spec=spec, decode=lambda data, _: read_delta(data, spec))
+        found = inspect_blob(data, spec=spec, decode=lambda data, _: read_delta(data, spec, job.season))
     except UpdateRefused as refusal:
         return Inspected(job.digest, refusal.reason, detail=str(refusal))
     return Inspected(job.digest, None, found.norm, found.base)

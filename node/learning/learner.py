@@ -169,7 +169,7 @@ class Learner:
 
 
 # One model at a time: a worker serves one network, and two models might not fit into memory.
-_shared: tuple[object, Learner] | None = None
+_shared: tuple[object, bytes, Learner] | None = None
 
 
 def shared_learner(
@@ -181,16 +181,20 @@ def shared_learner(
     tensors: Sequence[Tensor],
     shared_a: Mapping[str, Vector],
 ) -> Learner:
-    """This process's learner for a base model and adapter shape; loads the model where it is another than before.
+    """This process's learner for a base model and adapter shape; loads the model where it is another than before, and
+    only changes A where that is.
 
     Raises :class:`ModelError`, :class:`AdapterError`.
     """
     global _shared
     digest = hashlib.sha256(b"".join(shared_a[tensor.name].tobytes() for tensor in tensors)).digest()
-    key = (str(folder), device, rank, scale, tuple(tensor.name for tensor in tensors), digest)
+    key = (str(folder), device, rank, scale, tuple(tensor.name for tensor in tensors))
     if _shared is None or _shared[0] != key:
         _shared = None  # free the old model first
         report(Progress("load model"))
         base = load(folder, device)
-        _shared = key, Learner(base, rank=rank, scale=scale, tensors=tensors, shared_a=shared_a)
-    return _shared[1]
+        _shared = key, digest, Learner(base, rank=rank, scale=scale, tensors=tensors, shared_a=shared_a)
+    elif _shared[1] != digest:
+        _shared[2].model.set_shared_a(shared_a)
+        _shared = key, digest, _shared[2]
+    return _shared[2]

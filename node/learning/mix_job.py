@@ -13,10 +13,10 @@ def mix(job: Mix, *, blobs: Blobs, spec: AdapterSpec) -> Mixed:
 
     Raises ``AggregationError`` (too few neighbours for the rule and f, …), ``DeltaRefused``.
     """
-    neighbours = [read_blob(blobs, each.blob, spec).vector for each in job.neighbours]
-    own = read_sum(blobs, job.own, spec)
+    neighbours = [read_blob(blobs, each.blob, spec, job.season).vector for each in job.neighbours]
+    own = read_sum(blobs, job.own, spec, job.season)
     mixture = build_mixing(job.rule, job.f)(own, neighbours, progress=job.progress)
-    adapter, size = write_float32(blobs, mixture.vector, spec)
+    adapter, size = write_float32(blobs, mixture.vector, spec, season=job.season)
     keys = [each.key for each in job.neighbours]
     weights = None
     if mixture.weights is not None:

@@ -5,7 +5,8 @@ tensor's name; the Gram-Schmidt process that makes the rows orthonormal uses onl
 in one way (elementwise products and differences, division, square root) and exactly rounded sums (``math.fsum``).
 A QR decomposition would not do: LAPACK and BLAS libraries sum in different orders, and their results differ in
 the last bits. So A travels as a blob whose hash is in the charter, *and* anyone can check with :func:`draw`
-that its founder drew it honestly.
+that its founder drew it honestly. The A of a later season (:mod:`banyan.protocol.season`) is in nobody's blob: each
+device draws it.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from banyan.node.learning.layout import Tensor, Vector
 _BYTES_SUMMED = 8  # the sum of 8 uniform bytes is close to Gaussian, and an exact integer
 
 
-def draw(seed: int, rank: int, tensors: Sequence[Tensor]) -> dict[str, Vector]:
-    """A for every tensor: float32 ``(rank, cols_in)`` with orthonormal rows, by name.
+def draw(seed: int, rank: int, tensors: Sequence[Tensor], season: int = 0) -> dict[str, Vector]:
+    """A for every tensor in ``season``: float32 ``(rank, cols_in)`` with orthonormal rows, by name.
 
     Raises :class:`AdapterError` if a tensor has fewer than ``rank`` inputs: more rows than that cannot be
     orthogonal.
@@ -38,7 +39,8 @@ def draw(seed: int, rank: int, tensors: Sequence[Tensor]) -> dict[str, Vector]:
                 f"Choose a rank of at most {min(t.cols_in for t in tensors)}",
             )
     return {
-        tensor.name: _orthonormal(_directions(seed, tensor.name, rank, tensor.cols_in)) for tensor in tensors
+        tensor.name: _orthonormal(_directions(seed, season, tensor.name, rank, tensor.cols_in))
+        for tensor in tensors
     }
 
 
@@ -69,9 +71,10 @@ def from_bytes(data: bytes, rank: int, tensors: Sequence[Tensor]) -> dict[str, V
     return matrices
 
 
-def _directions(seed: int, name: str, rank: int, columns: int) -> NDArray[np.float64]:
+def _directions(seed: int, season: int, name: str, rank: int, columns: int) -> NDArray[np.float64]:
     """Near-Gaussian integers, as float64 ``(rank, columns)``: sums of 8 centred uniform bytes."""
-    stream = hashlib.shake_256(f"banyan/shared-a/1/{seed}/{name}".encode())
+    drawn_by = f"banyan/shared-a/2/{seed}/{season}/{name}" if season else f"banyan/shared-a/1/{seed}/{name}"
+    stream = hashlib.shake_256(drawn_by.encode())
     octets = np.frombuffer(stream.digest(rank * columns * _BYTES_SUMMED), np.uint8)
     sums = octets.reshape(rank, columns, _BYTES_SUMMED).sum(axis=2, dtype=np.int64)
     centred: NDArray[np.float64] = (2 * sums - 255 * _BYTES_SUMMED).astype(np.float64)

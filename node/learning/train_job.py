@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 
 from banyan.aggregation.encoding import encode
-from banyan.node.learning.blobs import read_sum, write_float32
+from banyan.node.learning.blobs import read_layers, write_float32
 from banyan.node.learning.compensation import compensated
 from banyan.node.learning.continual import rejected
 from banyan.node.learning.continual.rejected import Rejected
@@ -21,6 +21,8 @@ from banyan.node.learning.settings import TrainingSettings
 from banyan.node.learning.workplace import Workplace
 from banyan.protocol.delta import write_delta
 from banyan.protocol.effects import Train, Trained
+
+NOTHING: Final[Mapping[int, Vector]] = {}
 
 
 class Client(Protocol):
@@ -34,13 +36,16 @@ class Client(Protocol):
         data: Sequence[Path],
         settings: TrainingSettings,
         config: dict[str, str | int | float],
+        season: int = 0,
+        frozen: Mapping[int, Vector] = NOTHING,
     ) -> tuple[Vector | None, dict[str, float]]: ...
 
 
 def train(
     job: Train, place: Workplace, client: Client, *, data: Sequence[Path], settings: TrainingSettings
 ) -> Trained | Rejected:
-    """Train from the path's sum plus the carry; write the encoded delta and what the encoding left over.
+    """Train from the path's sum plus the carry; write the encoded delta and what the encoding left over. What the path
+    has of other seasons is part of the model and not trained.
 
     With h the sum of ``job.adapters`` and c that of ``job.carry``, training starts at h + c and ends at B; the delta is
     Δ = B - h, the blob holds Q(Δ), and the new carry is Δ - Q(Δ): nothing learnt is ever lost to rounding, it is
@@ -51,18 +56,20 @@ def train(
 
     Raises :class:`LearningError`; the same job on the same machine, remembering the same, gives the same blob.
     """
-    spec, blobs = place.spec, place.blobs
+    spec, blobs, season = place.spec, place.blobs, job.season
     aside = None if place.memory is None else rejected.place(place.memory, job, settings, data)
     if aside is not None and (before := rejected.find(aside)) is not None:
         return replace(before, again=True)
-    head = read_sum(blobs, job.adapters, spec)
-    carry = read_sum(blobs, job.carry, spec)
+    head, frozen = layers_of(job.adapters, season, place)
+    carry, _ = layers_of(job.carry, season, place)
     start, rise = np.add(head, carry, dtype=np.float32), 0.0
     if job.before is not None:
-        before = np.add(read_sum(blobs, job.before, spec), carry, dtype=np.float32)
-        start, rise = compensated(
-            start, before, job.epsilon, lambda model: _loss(client, model, job, data, settings)
-        )
+        held, then = layers_of(job.before, season, place)
+        before = np.add(held, carry, dtype=np.float32)
+        if same_layers(then, frozen):  # what another season's A says cannot be taken off in this one's
+            start, rise = compensated(
+                start, before, job.epsilon, lambda model: _loss(client, model, job, data, settings, frozen)
+            )
     trained, metrics = client.ask(
         "train",
         start,
@@ -74,6 +81,8 @@ def train(
             "seed": seed_of(place.network, place.node, job.branch),
             "first_row": job.height * settings.steps * settings.batch,
         },
+        season=season,
+        frozen=frozen,
     )
     if trained is None:
         raise AppError(f"The ClientApp {place.app} answered without the adapter it trained")
@@ -86,17 +95,35 @@ def train(
         rise = metrics.get("gate_rise", float("nan"))
         file = str(aside.with_suffix(".delta"))
         version = Rejected(job.branch, job.height, file, rise, settings.continual_epsilon, metrics)
-        rejected.keep(aside, version, write_delta(encode(delta, "float32"), spec=spec, base=job.base))
+        rejected.keep(
+            aside, version, write_delta(encode(delta, "float32"), spec=spec, base=job.base, season=season)
+        )
         return version
     encoded = encode(delta, place.codec)
-    blob = write_delta(encoded, spec=spec, base=job.base)
+    blob = write_delta(encoded, spec=spec, base=job.base, season=season)
     left_over = delta - encoded.decode()
-    carry = write_float32(blobs, left_over, spec)[0] if left_over.any() else None
+    carry = write_float32(blobs, left_over, spec, season=season)[0] if left_over.any() else None
     return Trained(job.branch, job.height, job.base, blobs.put(blob), len(blob), carry, metrics)
 
 
+def layers_of(digests: Sequence[bytes], season: int, place: Workplace) -> tuple[Vector, dict[int, Vector]]:
+    """The sum of the adapters of ``season``, zero for none, and the sums of the others by their seasons."""
+    layers = read_layers(place.blobs, digests, place.spec)
+    return layers.pop(season, np.zeros(place.spec.dimension, np.float32)), layers
+
+
+def same_layers(left: Mapping[int, Vector], right: Mapping[int, Vector]) -> bool:
+    """Whether two models are the same in these seasons."""
+    return left.keys() == right.keys() and all(np.array_equal(left[each], right[each]) for each in left)
+
+
 def _loss(
-    client: Client, model: Vector, job: Train, data: Sequence[Path], settings: TrainingSettings
+    client: Client,
+    model: Vector,
+    job: Train,
+    data: Sequence[Path],
+    settings: TrainingSettings,
+    frozen: Mapping[int, Vector],
 ) -> float | None:
     """The loss of ``model`` on this node's held-out rows; None where there are none, or the app cannot tell."""
     config: dict[str, str | int | float] = {
@@ -106,7 +133,15 @@ def _loss(
         "first_row": 0,
     }
     try:
-        _, metrics = client.ask("evaluate", model, data=data, settings=settings, config=config)
+        _, metrics = client.ask(
+            "evaluate",
+            model,
+            data=data,
+            settings=settings,
+            config=config,
+            season=job.season,
+            frozen=frozen,
+        )
     except LearningError:
         return None
     return metrics.get("loss", metrics.get("eval_loss"))

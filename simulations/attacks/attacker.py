@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from banyan.aggregation.encoding import encode
-from banyan.protocol.delta import read_delta, write_delta
+from banyan.protocol.delta import read_delta, season_of, write_delta
 from banyan.protocol.effects import (
     Effect,
     Evaluated,
@@ -218,8 +218,14 @@ class Attack:
     def encoded(self, change: npt.NDArray[np.floating], base: bytes) -> bytes:
         """The blob of ``change`` against the release ``base``, in the network's codec."""
         coded = encode(change.astype(np.float32), self.charter.round.codec)
-        return write_delta(coded, spec=self.charter.adapter, base=base)
+        return write_delta(coded, spec=self.charter.adapter, base=base, season=self._season_of(base))
+
+    def _season_of(self, base: bytes) -> int:
+        """The season of the release ``base``; the first where it is unknown, or none."""
+        branches = self.core.branches.values() if self.core is not None else ()
+        known = (each for branch in branches for each in branch.chain.releases())
+        return next((each.season for each in known if each.digest == base), 0)
 
     def change(self, blob: bytes) -> npt.NDArray[np.float32]:
         """The numbers in a delta blob."""
-        return read_delta(blob, self.charter.adapter).vector.decode()
+        return read_delta(blob, self.charter.adapter, season_of(blob, self.charter.adapter)).vector.decode()

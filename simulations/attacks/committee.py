@@ -35,7 +35,9 @@ class LyingLeader(Attack):
             return None
         proposal = read_body(envelope, Proposal)
         lie = encode(-self.change(self.blobs.read(proposal.release.change)), "float32")
-        change = self.blobs.put(write_delta(lie, spec=self.charter.adapter, base=b""))
+        change = self.blobs.put(
+            write_delta(lie, spec=self.charter.adapter, base=b"", season=proposal.release.season)
+        )
         release = replace(proposal.release, change=change, adapter=change)
         return [(self.audience, self.seal(envelope, replace(proposal, release=release)))]
 

@@ -68,6 +68,7 @@ CHANGES: dict[str, Callable[[Release], Release]] = {
     "misquoted": lambda r: replace(r, used=(replace(r.used[0], blob=bytes(32)), *r.used[1:])),
     "contradiction": lambda r: replace(r, left_out=(LeftOut(r.used[0].source, "missing"),)),
     "wrong-losses": lambda r: replace(r, reported=None),
+    "wrong-season": lambda r: replace(r, season=1),
     "unknown-reason": lambda r: replace(drop_first(r), left_out=(LeftOut(r.used[0].source, "dislike"),)),
 }
 

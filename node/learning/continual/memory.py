@@ -108,9 +108,11 @@ def with_task(tasks: Sequence[Task], task: Task, rows: int) -> tuple[Task, ...]:
     return tuple(replace(each, reservoir=each.reservoir.offer((), share)) for each in kept)
 
 
-def place(folder: Path, branch: str) -> Path:
-    """The memory's file of ``branch`` in a node's folder for memories."""
-    return folder / f"{quote(branch, safe='')}.memory"
+def place(folder: Path, branch: str, season: int = 0) -> Path:
+    """The memory's file of ``branch`` in a node's folder for memories. Each season has its own: what mattered to a task
+    is measured in terms of the season's A, and what was learned before is frozen anyway."""
+    suffix = f"@{season}" if season else ""
+    return folder / f"{quote(branch, safe='')}{suffix}.memory"
 
 
 def load(path: Path, dimension: int) -> Memory:

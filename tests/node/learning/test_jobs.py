@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from banyan.node.learning.inspect_job import inspect
 from banyan.node.learning.memory_blobs import MemoryBlobs
 from banyan.node.learning.mix_job import mix
 from banyan.node.learning.settings import TrainingSettings
-from banyan.node.learning.train_job import train
+from banyan.node.learning.train_job import NOTHING, train
 from banyan.node.learning.workplace import Workplace
 from banyan.protocol.delta import write_delta
 from banyan.protocol.effects import Aggregate, Evaluate, Input, Inspect, Lift, Mix, Train, Trained
@@ -45,6 +45,7 @@ class StepClient:
         self.metrics = metrics or {}
         self.asked: list[tuple[str, np.ndarray, dict[str, str | int | float]]] = []
         self.rows: list[int] = []
+        self.seasons: list[tuple[int, dict[int, np.ndarray]]] = []
 
     def ask(
         self,
@@ -54,8 +55,11 @@ class StepClient:
         data: Sequence[Path],
         settings: TrainingSettings,
         config: dict[str, str | int | float],
+        season: int = 0,
+        frozen: Mapping[int, np.ndarray] = NOTHING,
     ) -> tuple[np.ndarray | None, dict[str, float]]:
         self.asked.append((kind, vector, config))
+        self.seasons.append((season, dict(frozen)))
         self.rows.append(settings.eval_rows)
         return (None if self.step is None else vector + self.step), self.metrics
 
