@@ -15,7 +15,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from banyan.node.learning.adapter import AdaptedModel
-from banyan.node.learning.base_model import load
+from banyan.node.learning.base_model import load, parameters_of
 from banyan.node.learning.errors import ModelError
 from banyan.node.learning.layout import Vector
 from banyan.security.model import AdapterSpec
@@ -35,7 +35,8 @@ class BaseInMemory:
     def __init__(
         self, folder: Path, spec: AdapterSpec, shared_a: Mapping[str, Vector], device: str = "auto"
     ) -> None:
-        check_fits(folder, device)
+        if device == "cpu" or (device == "auto" and not torch.cuda.is_available()):
+            check_fits(folder, available_memory())  # an accelerator says so itself
         base = load(folder, device)
         self.device = base.device
         self.tokenizer = base.tokenizer
@@ -102,13 +103,9 @@ def check_can_be_batched(network: torch.nn.Module, device: torch.device) -> None
         )
 
 
-def check_fits(folder: Path, device: str) -> None:
-    """Raise :class:`ModelError` where the weights cannot fit into memory; on an accelerator loading says so itself."""
-    from banyan.node.learning.base_model import parameters_of
-
-    if device not in ("auto", "cpu") or (device == "auto" and torch.cuda.is_available()):
-        return
-    needed, free = parameters_of(folder) * 4 + SPARE, available_memory()
+def check_fits(folder: Path, free: int | None) -> None:
+    """Raise :class:`ModelError` where the weights, as float32, are more than the ``free`` bytes (None: not known)."""
+    needed = parameters_of(folder) * 4 + SPARE
     if free is not None and needed > free:
         raise ModelError(
             f"The base model needs {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free",
