@@ -54,7 +54,7 @@ async def follow(
         except BanyanError as error:
             if str(error) != told:
                 told = str(error)
-                log.warning("%s Meanwhile %s is served.", told, now.name)
+                log.warning("%s Until then the same model is served.", told)
             await trio.sleep(PAUSE)
 
 
