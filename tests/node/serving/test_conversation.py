@@ -9,11 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, MambaConfig
 
+from banyan.node.cli.chat import answer
 from banyan.node.cli.main import run
 from banyan.node.learning.errors import ModelError
 from banyan.node.serving.base_in_memory import check_can_be_batched, check_fits
 from banyan.node.serving.conversation import Conversation
 from banyan.node.serving.errors import ContextExceeded
+from banyan.node.serving.generation import Piece
 from banyan.node.serving.sampling import Sampling
 from banyan.node.serving.talk import Talk
 
@@ -77,6 +79,25 @@ def test_an_interrupted_answer_stays_as_far_as_it_came(talk):
     whole = list(talk.say("And sand?", GREEDY, 5))
     assert whole[-1].finish in ("stop", "length")
     assert [role for role, _ in talk.conversation.turns[:3]] == ["user", "assistant", "user"]
+
+
+class InterruptedTalk:
+    """A model whose owner presses Ctrl-C in the middle of its answer."""
+
+    def __init__(self, chosen):
+        self.chosen, self.prompt_tokens = chosen, 3
+
+    def say(self, text, sampling, max_tokens):
+        yield Piece("half an ", 2, "r")
+        raise KeyboardInterrupt
+
+
+def test_ctrl_c_ends_an_answer_and_not_the_program(talk, capsys):
+    answer(InterruptedTalk(talk.chosen), "What is clay?", GREEDY, None, json_=True)
+    told = json.loads(capsys.readouterr().out)
+    assert (told["text"], told["finish_reason"]) == ("half an ", "interrupted")
+    answer(InterruptedTalk(talk.chosen), "What is clay?", GREEDY, None, json_=False)
+    assert capsys.readouterr().out == "half an \n"
 
 
 def test_one_answer_for_scripts(founded, capsys):
