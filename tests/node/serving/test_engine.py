@@ -11,7 +11,7 @@ from banyan.node.serving.generation import Wish
 from banyan.node.serving.sampling import Sampling
 
 GREEDY = Sampling(temperature=0.0)
-PROMPTS = [tuple(range(5, 5 + n)) for n in (1, 9, 3, 30, 2, 17, 5, 12, 4, 7)]
+PROMPTS = [tuple(range(5, 5 + n)) for n in (1, 9, 3, 30, 2, 17)]
 
 
 @pytest.fixture
@@ -75,16 +75,16 @@ def by_generate(base, vector, ids, count):
 
 
 def test_each_answer_of_a_batch_is_the_one_that_generate_gives_alone(make, base, vector_of):
-    texts, ends = ask(make(), [Wish(ids, 20, GREEDY) for ids in PROMPTS])
+    texts, ends = ask(make(), [Wish(ids, 12, GREEDY) for ids in PROMPTS])
     for ids, text, end in zip(PROMPTS, texts, ends, strict=True):
-        expected = by_generate(base, vector_of(1), ids, 20)
+        expected = by_generate(base, vector_of(1), ids, 12)
         assert text == base.tokenizer.decode(expected, skip_special_tokens=True)
         assert end.tokens == len(expected)
         assert end.finish == ("stop" if expected[-1] in base.ends else "length")
 
 
 def test_answers_come_and_go_at_any_step_and_keep_their_own_lengths(make):
-    wishes = [Wish(ids, 3 + 5 * i, GREEDY, ignore_end=True) for i, ids in enumerate(PROMPTS)]
+    wishes = [Wish(ids, 3 + 3 * i, GREEDY, ignore_end=True) for i, ids in enumerate(PROMPTS)]
     together, ends = ask(make(slots=3, prefill=16), wishes)
     assert [end.tokens for end in ends] == [wish.max_tokens for wish in wishes]
     alone = make(slots=1)
@@ -93,10 +93,10 @@ def test_answers_come_and_go_at_any_step_and_keep_their_own_lengths(make):
 
 def test_a_seeded_answer_does_not_depend_on_its_neighbours(make):
     engine = make()
-    wishes = [Wish(ids, 20, Sampling(0.5 + i / 9, 0.9, seed=i)) for i, ids in enumerate(PROMPTS)]
+    wishes = [Wish(ids, 10, Sampling(0.5 + i / 9, 0.9, seed=i)) for i, ids in enumerate(PROMPTS)]
     together, _ = ask(engine, wishes)
     assert together == [ask(engine, [wish])[0][0] for wish in wishes]
-    other, _ = ask(engine, [Wish(wish.ids, 20, Sampling(1.0, 1.0, seed=99)) for wish in wishes])
+    other, _ = ask(engine, [Wish(wish.ids, 10, Sampling(1.0, 1.0, seed=99)) for wish in wishes])
     assert other != together
 
 
@@ -108,11 +108,11 @@ def test_running_answers_end_with_their_release_and_new_ones_take_the_new(make, 
         if "lora_B" not in name
     }
     old, new = Heard(), Heard()
-    wish = Wish(PROMPTS[1], 60, GREEDY, ignore_end=True)
+    wish = Wish(PROMPTS[1], 25, GREEDY, ignore_end=True)
 
     def change(piece):
         old.pieces.put((0, piece))
-        if piece.tokens == 5:
+        if piece.tokens >= 5 and engine.release == "one":
             engine.serve("two", vector_of(2))
             engine.submit(wish, new.listener(0))
 
@@ -120,7 +120,7 @@ def test_running_answers_end_with_their_release_and_new_ones_take_the_new(make, 
     [before], [end] = old.all(1)
     [after], [new_end] = new.all(1)
     assert (end.release, new_end.release) == ("one", "two")
-    assert (end.tokens, new_end.tokens) == (60, 60)
+    assert (end.tokens, new_end.tokens) == (25, 25)
     for text, seed in ((before, 1), (after, 2)):
         fresh = make()
         fresh.serve("again", vector_of(seed))

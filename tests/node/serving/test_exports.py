@@ -17,6 +17,9 @@ from transformers import (
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from banyan.node.assets import base_model_path
+from banyan.node.learning.adapter_spec import design_adapter
+from banyan.node.learning.shared_a import from_bytes
+from banyan.node.serving.base_in_memory import BaseInMemory
 from banyan.node.serving.errors import ServingError
 from banyan.node.serving.gguf_file import check_architecture, gguf_tensors, permuted, rope_factors, write_gguf
 from banyan.node.serving.gguf_vocabulary import LLAMA_3, vocabulary_of
@@ -157,20 +160,23 @@ def test_a_gguf_file_holds_the_merged_weights_and_the_shape_of_the_model(
     assert "[U]" in field(reader, "tokenizer.chat_template")
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [("float16", 0.02), ("bfloat16", 0.1), ("q8_0", 0.1)])
-def test_smaller_numbers_stay_close_to_the_live_model(tmp_path, dtype, tolerance):
-    """On the embedded base, whose rows are whole blocks of 32."""
-    from banyan.node.learning.adapter_spec import design_adapter
-    from banyan.node.learning.shared_a import from_bytes
-    from banyan.node.serving.base_in_memory import BaseInMemory
-
+@pytest.fixture(scope="module")
+def embedded():
+    """The embedded base's spec and A, an adapter, and the live model's logits."""
     spec, blob = design_adapter(base_model_path(), seed=1, rank=2)
     shared_a = from_bytes(blob, 2, spec.tensors)
     vector = np.random.default_rng(5).normal(0, 0.05, spec.dimension).astype(np.float32)
-    reader = write(tmp_path / "model.gguf", base_model_path(), (spec, shared_a), vector, dtype=dtype)
+    live = logits(BaseInMemory(base_model_path(), spec, shared_a, "cpu").model_with(vector).peft)
+    return (spec, shared_a), vector, live
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float16", 0.02), ("bfloat16", 0.1), ("q8_0", 0.1)])
+def test_smaller_numbers_stay_close_to_the_live_model(tmp_path, embedded, dtype, tolerance):
+    """On the embedded base, whose rows are whole blocks of 32."""
+    spec_and_a, vector, live = embedded
+    reader = write(tmp_path / "model.gguf", base_model_path(), spec_and_a, vector, dtype=dtype)
     kinds = {tensor.tensor_type for tensor in reader.tensors if len(tensor.shape) == 2}
     assert len(kinds) <= 2  # a matrix whose rows are no whole blocks is float16
-    live = logits(BaseInMemory(base_model_path(), spec, shared_a, "cpu").model_with(vector).peft)
     away = np.abs(logits(from_gguf(reader)) - live).max() / np.abs(live).max()
     assert away < tolerance
 
