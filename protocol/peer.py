@@ -15,6 +15,8 @@ from typing import Final
 
 from banyan.protocol.audit import Auditor
 from banyan.protocol.branch import Branch, NotNow
+from banyan.protocol.card import Card
+from banyan.protocol.catalog import Catalog
 from banyan.protocol.effects import (
     Aggregated,
     BlobFetched,
@@ -107,7 +109,7 @@ SEQUENCE_STEP: Final = 1024
 """Sequence numbers reserved on disk at once: one write per so many messages, and none used twice."""
 
 SIGNS_OF_LIFE: Final = 4
-"""Presences, and states, of one author that are passed on in one presence interval."""
+"""Presences, states, and cards of one branch, of one author that are passed on in one presence interval."""
 
 GUEST_MESSAGES: Final = 32
 """Messages of one guest that are answered between two syncs of our own: enough to catch up, too few to keep us busy."""
@@ -199,9 +201,10 @@ class Peer:
         self.mixer = Mixer(self, settings.branch, settings.credential, self._learner, settings.neighbours)
         self.lineage = Lineage(self, settings.branch)
         self.pin = Pin(self, settings.branch)
+        self.catalog = Catalog(self, settings.branch, settings.credential)
         self._auditor = Auditor(self)
         self._newcomer: dict[str, int] = {}
-        self._lively: dict[tuple[NodeId, type[object]], tuple[int, int]] = {}
+        self._lively: dict[tuple[NodeId, object], tuple[int, int]] = {}
         self._talkative: Counter[NodeId] = Counter()
         self._restoring = False
         self._children = children_in(charter.branches)
@@ -245,6 +248,8 @@ class Peer:
                     self.records.archive(record)
             elif isinstance(body, State):
                 self.records.add(record)
+            elif isinstance(body, Card):
+                self._restore_one(record)
         self._restoring = False
         self._out.clear()
 
@@ -521,7 +526,7 @@ class Peer:
         record = self._reader.record(envelope)
         if self._auditor.take(record):
             return
-        if not isinstance(record.body, Accusation | Revocation) and record.slot[1] not in self.branches:
+        if record.topic != NETWORK_TOPIC and record.slot[1] not in self.branches:
             if isinstance(record.body, Presence) and sender == envelope.author:
                 self._check(record)  # who is a member of another branch is no stranger
             return  # of a branch that is no concern of ours
@@ -572,9 +577,11 @@ class Peer:
 
     def _is_too_lively(self, record: Record) -> bool:
         """Whether its author says something new so often that passing it all on would flood the network."""
-        if type(record.body) not in AGEING:
+        body = record.body
+        if type(body) not in AGEING and not isinstance(body, Card):
             return False
-        key, interval = (record.envelope.author, type(record.body)), self.charter.gossip.presence_interval
+        what = body.branch if isinstance(body, Card) else type(body)
+        key, interval = (record.envelope.author, what), self.charter.gossip.presence_interval
         since, count = self._lively.get(key, (self.now, 0))
         if self.now - since >= interval:
             since, count = self.now, 0
@@ -614,6 +621,8 @@ class Peer:
                 self._prove(body)
             case Revocation():
                 check_revocation(body, self.charter, verify=self._verify)
+            case Card():
+                self.catalog.check(record)
             case Update() | Proposal() | Vote():
                 if isinstance(body, Update):
                     self.branches[body.branch].make_way(record)
@@ -749,8 +758,8 @@ class Peer:
             if isinstance(record.body, CertifiedRelease) and not mine and self._only_looks_on(record.topic):
                 return
             to = self._neighbours(record.topic, but)
-            if isinstance(record.body, Presence) and not mine:
-                to = to[:1]  # a sign of life is not urgent: sync brings it to the rest
+            if isinstance(record.body, Presence | Card) and not mine:
+                to = to[:1]  # a sign of life, or a card, is not urgent: sync brings it to the rest
             elif isinstance(record.body, CertifiedRelease) and not mine and self._is_from_above(record.topic):
                 to = to[: max(1, len(to) // 2)]
             root = self.charter.roots[0]
@@ -955,7 +964,7 @@ class Peer:
     def _command(self, command: Command) -> None:
         """Carry out a wish of the owner: ``train`` (rounds), ``target`` (height), ``pause``, ``addresses``
         (comma-separated), ``revoke`` (subject, why), ``audit`` (branch, height),
-        ``checkout`` (release, or None for the head), ``leave``.
+        ``checkout`` (release, or None for the head), ``describe`` (sheet of a model card), ``leave``.
 
         Raises:
             Refused, ValueError: it cannot be granted.
@@ -981,6 +990,8 @@ class Peer:
             self._auditor.begin(str(arguments["branch"]), int(arguments["height"] or 0))
         elif command.name == "checkout":
             self._check_out(arguments["release"])
+        elif command.name == "describe":
+            self.catalog.describe(str(arguments["sheet"]))
         elif command.name == "leave":
             self.publish(replace(self._presence(), left=True))
         else:
