@@ -526,7 +526,8 @@ class Peer:
         record = self._reader.record(envelope)
         if self._auditor.take(record):
             return
-        if record.topic != NETWORK_TOPIC and record.slot[1] not in self.branches:
+        everybodys = isinstance(record.body, Accusation | Revocation | Card)
+        if not everybodys and record.slot[1] not in self.branches:
             if isinstance(record.body, Presence) and sender == envelope.author:
                 self._check(record)  # who is a member of another branch is no stranger
             return  # of a branch that is no concern of ours
