@@ -112,6 +112,12 @@ class Catalog:
         Raises:
             Refused: the text is no sheet, or this node may not speak for its branch.
         """
+        card = self.check_sheet(text)
+        record = self._host.publish(card)
+        self._host.tell(CardPublished(card.branch, card.height, record.id.hex()))
+
+    def check_sheet(self, text: str) -> Card:
+        """The card that :meth:`describe` would sign now. Raises as that."""
         try:
             plain: Any = json.loads(text)
         except (ValueError, RecursionError) as error:
@@ -122,8 +128,7 @@ class Catalog:
             plain["base"]["digest"] = bytes.fromhex(plain["base"]["digest"])
         card = Card(self._path, self._credential, self._head(), from_plain(Sheet, plain))
         check_card(card, self._host.me, self._host.charter)
-        record = self._host.publish(card)
-        self._host.tell(CardPublished(card.branch, card.height, record.id.hex()))
+        return card
 
     def is_due(self, now: int, interval: int) -> bool:
         """Whether this node should sign its branch's card anew: it leads the branch's next round, and the card that

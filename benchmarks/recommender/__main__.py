@@ -112,7 +112,8 @@ def main() -> None:
         )
     spent = result["latency"]
     print(
-        f"an answer over {spent['cards']} cards: median {spent['median_ms']:.1f} ms, 95 % within {spent['p95_ms']:.1f} ms "
+        f"an answer over {spent['cards']} cards: "
+        f"median {spent['median_ms']:.1f} ms, 95 % below {spent['p95_ms']:.1f} ms "
         f"(limit {LIMIT_MS:.0f}); its index once {spent['index_ms']:.0f} ms"
     )
     options.out.write_text(json.dumps(result, indent=2) + "\n", "utf-8")

@@ -12,7 +12,7 @@ HERE: Final = Path(__file__).parent
 NOW: Final = 1_800_000_000_000
 DAY: Final = 86_400_000
 
-#: Shapes of well-known open models: parameters, layers, hidden, intermediate, heads, width of keys, vocabulary, context.
+#: Shapes of well-known models: parameters, layers, hidden, intermediate, heads, width of keys, vocabulary, context.
 BASES: Final = {
     "b01": (134_515_008, 30, 576, 1_536, 9, 192, 49_152, 8_192),
     "b05": (494_032_768, 24, 896, 4_864, 14, 128, 151_936, 32_768),

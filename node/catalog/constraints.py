@@ -35,7 +35,9 @@ def obstacles(listing: Listing, need: Need, device: Device) -> list[Obstacle]:
 
 def precision_here(listing: Listing, need: Need, device: Device) -> Precision:
     """The first precision at which it fits here; where none does, the smallest that runs here."""
-    fitting = (each for each in device.precisions if needed(listing, need.use, each) <= memory_of(need, device))
+    fitting = (
+        each for each in device.precisions if needed(listing, need.use, each) <= memory_of(need, device)
+    )
     smallest = min(device.precisions, key=lambda each: needed(listing, need.use, each))
     return next(fitting, smallest)
 
@@ -50,7 +52,9 @@ def _language(listing: Listing, need: Need) -> Iterator[Obstacle]:
     spoken = {tag.partition("-")[0] for tag in listing.languages}
     missing = [tag for tag in need.languages if tag.partition("-")[0] not in spoken]
     if missing:
-        yield Obstacle("language", f"does not know {', '.join(missing)} (it knows {', '.join(listing.languages)})")
+        yield Obstacle(
+            "language", f"does not know {', '.join(missing)} (it knows {', '.join(listing.languages)})"
+        )
 
 
 def _license(listing: Listing, need: Need) -> Iterator[Obstacle]:
@@ -75,12 +79,16 @@ def _room(listing: Listing, need: Need, device: Device) -> Iterator[Obstacle]:
     room, takes = memory_of(need, device), needed(listing, need.use, precision)
     if takes > room:
         yield Obstacle(
-            "memory", f"needs {in_words(takes)} to {need.use} in {precision}, {in_words(room)} are there", takes - room
+            "memory",
+            f"needs {in_words(takes)} to {need.use} in {precision}, {in_words(room)} are there",
+            takes - room,
         )
     disk = min(need.disk or device.disk, device.disk)
     if listing.download > disk:
         yield Obstacle(
-            "disk", f"needs {in_words(listing.download)} of disk, {in_words(disk)} are there", listing.download - disk
+            "disk",
+            f"needs {in_words(listing.download)} of disk, {in_words(disk)} are there",
+            listing.download - disk,
         )
     if need.tokens_per_second is not None:
         rate = tokens_per_second(listing, device, need.use, precision)

@@ -86,7 +86,9 @@ class Device(_Facts):
     accelerator: str | None = None
 
 
-def probe(folder: Path, *, fresh: bool = False, cache: Path | None = None, root: Path = Path("/")) -> Hardware:
+def probe(
+    folder: Path, *, fresh: bool = False, cache: Path | None = None, root: Path = Path("/")
+) -> Hardware:
     """This machine, with the disk below ``folder``. ``fresh`` measures throughput again; else the one in ``cache``
     (default: this user's) counts while it is of this machine and not too old.
 
@@ -171,7 +173,13 @@ def _machine() -> list[object]:
     """What a remembered measurement belongs to."""
     from importlib.metadata import version
 
-    return [platform.node(), platform.machine(), os.cpu_count(), psutil.virtual_memory().total, version("torch")]
+    return [
+        platform.node(),
+        platform.machine(),
+        os.cpu_count(),
+        psutil.virtual_memory().total,
+        version("torch"),
+    ]
 
 
 def _remembered(file: Path) -> tuple[Throughput, int] | None:

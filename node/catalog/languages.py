@@ -6,15 +6,17 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Final
 
-from babel import Locale
-
 from banyan.node.catalog.words import SPOKEN, fold
 
 #: Languages by their tags. More of them would be found in texts that do not mean them: "even", "ga", "sango".
-KNOWN: Final = tuple(
-    "af ar bg bn ca cs cy da de el en es et eu fa fi fr gl he hi hr hu id is it ja ka kk km ko lt lv mk ms nl no pl pt ro "
-    "ru sk sl sq sr sv sw ta te th tr uk ur vi zh".split()
+# fmt: off
+KNOWN: Final = (
+    "af", "ar", "bg", "bn", "ca", "cs", "cy", "da", "de", "el", "en", "es", "et", "eu", "fa", "fi", "fr",
+    "gl", "he", "hi", "hr", "hu", "id", "is", "it", "ja", "ka", "kk", "km", "ko", "lt", "lv", "mk", "ms",
+    "nl", "no", "pl", "pt", "ro", "ru", "sk", "sl", "sq", "sr", "sv", "sw", "ta", "te", "th", "tr", "uk",
+    "ur", "vi", "zh",
 )
+# fmt: on
 
 _ENDINGS: Final = {
     "de": ("", "e", "es", "er", "en", "em", "sprachig", "sprachige", "sprachiges", "sprachigen"),
@@ -34,13 +36,22 @@ _IN: Final = frozenset({"in", "auf", "en", "em", "into", "ins", "al", "del", "ve
 _ARTICLES: Final = frozenset({"a", "an", "some", "any", "ein", "eine", "einen", "un", "una", "une"})
 
 #: Within three words after a name, these are what it describes.
+# fmt: off
 _MODEL: Final = frozenset(
-    "model models modell modells modele modelo modello assistant assistent assistente asistente ki ai ia llm bot "
-    "chatbot version".split()
+    {
+        "model", "models", "modell", "modells", "modele", "modelo", "modello", "assistant", "assistent",
+        "assistente", "asistente", "ki", "ai", "ia", "llm", "bot", "chatbot", "version",
+    }
 )
+# fmt: on
+# fmt: off
 _SPEAK: Final = frozenset(
-    "speak speaks speaking spricht sprechen reden hablan habla hablar parle parlent parler".split()
+    {
+        "speak", "speaks", "speaking", "spricht", "sprechen", "reden", "hablan", "habla", "hablar", "parle",
+        "parlent", "parler",
+    }
 )
+# fmt: on
 _SELF: Final = frozenset({"i", "ich", "yo", "je", "we", "wir", "nosotros", "nous"})
 
 #: In so short a request a language is named for its own sake.
@@ -50,6 +61,8 @@ SHORT: Final = 4
 @cache
 def names() -> dict[str, str]:
     """Folded name to tag, in every language here and in its own."""
+    from babel import Locale
+
     found: dict[str, str] = dict(_SPEAKERS)
     for tag in KNOWN:
         for spoken in SPOKEN:
@@ -83,7 +96,12 @@ def wanted(words: Sequence[str], *, translates: bool = False) -> tuple[str, ...]
 
 def _is_meant(words: Sequence[str], at: int) -> bool:
     before = words[at - 1] if at else ""
-    if at == 0 or before in _ARTICLES or before in _IN or any(word in _MODEL for word in words[at + 1 : at + 4]):
+    if (
+        at == 0
+        or before in _ARTICLES
+        or before in _IN
+        or any(word in _MODEL for word in words[at + 1 : at + 4])
+    ):
         return True
     if any(word in _MODEL for word in words[max(0, at - 1) : at]):
         return True

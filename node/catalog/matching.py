@@ -1,4 +1,4 @@
-"""How well each listing matches a need, from 0 to 1, by its words: subjects, BM25, and where there is one a sentence model.
+"""How well each listing matches a need, from 0 to 1, by subjects, BM25, and where there is one a sentence model.
 
 Subjects carry over languages and word forms, BM25 (Robertson and Zaragoza, 2009) finds what no list of subjects
 foresaw. A general branch answers everything a little; it is the best where nothing matches better.
@@ -34,7 +34,9 @@ OTHER_LANGUAGE: Final = 0.35
 MANY_TONGUES: Final = 0.15
 
 #: Subjects that often only say how somebody would like to be helped with another.
-MANNERS: Final = frozenset({"writing", "conversation", "translation", "school", "customer_support", "science"})
+MANNERS: Final = frozenset(
+    {"writing", "conversation", "translation", "school", "customer_support", "science"}
+)
 MANNER: Final = 0.4
 
 #: A BM25 score at which half of its share is given.
@@ -102,7 +104,7 @@ class Matcher:
         return bool(self._general[place])
 
     def _by_subject(self, need: Need) -> Scores | None:
-        wanted = {subject: 1.0 for subject in need.domains}
+        wanted = dict.fromkeys(need.domains, 1.0)
         if len(wanted.keys() - MANNERS) > 0:
             wanted = {subject: MANNER if subject in MANNERS else 1.0 for subject in wanted}
         if len(wanted) > 1:
@@ -146,11 +148,15 @@ class Matcher:
     def _fluency(self, need: Need) -> Scores:
         """A model of one language knows it better than one of many (Conneau et al., arXiv:1911.02116, section 5.2)."""
         asked = set(need.languages) or {need.written_in}
-        share = [len(asked & set(listing.languages)) / max(1, len(listing.languages)) for listing in self._listings]
+        share = [
+            len(asked & set(listing.languages)) / max(1, len(listing.languages)) for listing in self._listings
+        ]
         return 1 - MANY_TONGUES * (1 - np.minimum(1.0, share)) if asked != {None} else np.ones(len(share))
 
     def _does(self, need: Need) -> Scores:
-        return np.array([bool(set(need.tasks) & set(listing.tasks)) for listing in self._listings], dtype=float)
+        return np.array(
+            [bool(set(need.tasks) & set(listing.tasks)) for listing in self._listings], dtype=float
+        )
 
 
 @cache
@@ -184,7 +190,15 @@ def _document(listing: Listing) -> list[str]:
     """The stems of a listing's words; those that name it more than once."""
     language = listing.languages[0] if listing.languages else None
     path = listing.path.replace("_", " ")
-    texts = [path, path, listing.title, listing.title, *listing.domains * 3, listing.description, *listing.tasks]
+    texts = [
+        path,
+        path,
+        listing.title,
+        listing.title,
+        *listing.domains * 3,
+        listing.description,
+        *listing.tasks,
+    ]
     silent = silent_words()
     return [stem for text in texts for stem in stems(tokens(text), language) if stem not in silent]
 

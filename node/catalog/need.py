@@ -1,4 +1,4 @@
-"""What somebody needs of a model: filled from free text, from flags, or by the assistant that asks for what is missing."""
+"""What somebody needs of a model: filled from free text, from flags, or by an assistant that asks for the rest."""
 
 from __future__ import annotations
 
@@ -31,6 +31,9 @@ class Need(BaseModel):
     )
     tokens_per_second: float | None = Field(None, gt=0, description="The slowest that is fast enough.")
     private: bool = Field(
-        False, description="Nothing may leave the device. Every model of the tree runs on it, so all satisfy this."
+        False,
+        description="Nothing may leave the device. Every model of the tree runs on it, so all satisfy this.",
     )
-    prefers: Literal["quality", "speed"] | None = Field(None, description="What matters more where they differ.")
+    prefers: Literal["quality", "speed"] | None = Field(
+        None, description="What matters more where they differ."
+    )

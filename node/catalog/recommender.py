@@ -22,6 +22,7 @@ from banyan.node.catalog.need import Need, Precision
 from banyan.node.catalog.remedies import remedies
 from banyan.node.catalog.sizes import in_words
 from banyan.node.catalog.speed import tokens_per_second
+from banyan.node.catalog.weights import Weights
 
 #: Below this match a model is about something else, and is not offered for want of a better one.
 LEAST_MATCH: Final = 0.2
@@ -43,17 +44,6 @@ DAY: Final = 86_400_000
 
 class _Facts(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Weights(_Facts):
-    """How much each share counts. Only their proportions matter."""
-
-    match: float = Field(0.62, ge=0, description="What the model is about. Lower offers better models of less use.")
-    quality: float = Field(0.14, ge=0, description="How good it should be: its size, and its loss among its like.")
-    speed: float = Field(0.08, ge=0, description="How fast it is on this device.")
-    trust: float = Field(0.10, ge=0, description="How many made it, and whether that is proved here.")
-    freshness: float = Field(0.06, ge=0, description="How new its release is.")
-    half_life: float = Field(120.0, gt=0, description="Days in which half of the freshness is lost.")
 
 
 class Offer(_Facts):
@@ -137,7 +127,9 @@ class Recommender:
         return Recommendation(
             need=need,
             offers=tuple(self._offer(*each, need, device) for each in fitting[:top]),
-            left_out=tuple(_left_out(self._listings[place], match, found) for match, place, found in hindered[:NAMED]),
+            left_out=tuple(
+                _left_out(self._listings[place], match, found) for match, place, found in hindered[:NAMED]
+            ),
             counts=counts,
             changes=remedies([(self._listings[place], found) for _, place, found in better], need, device)
             if better
@@ -184,9 +176,14 @@ class Recommender:
     def _offer(self, score: float, place: int, shares: dict[str, float], need: Need, device: Device) -> Offer:
         listing = self._listings[place]
         precision = precision_here(listing, need, device)
-        takes, rate = needed(listing, need.use, precision), tokens_per_second(listing, device, need.use, precision)
+        takes, rate = (
+            needed(listing, need.use, precision),
+            tokens_per_second(listing, device, need.use, precision),
+        )
         reasons, cautions = self._match_in_words(place, shares["match"], need)
-        reasons.append(f"{in_words(takes)} to {need.use} in {precision}, {in_words(memory_of(need, device))} are there")
+        reasons.append(
+            f"{in_words(takes)} to {need.use} in {precision}, {in_words(memory_of(need, device))} are there"
+        )
         if rate is not None:
             reasons.append(f"about {rate:.3g} tokens a second here")
         if listing.released is not None:
@@ -195,7 +192,9 @@ class Recommender:
             votes = f"{listing.contributors} contributor" + "s" * (listing.contributors != 1)
             reasons.append(f"{votes}, {days} days old, {proof}")
         if listing.standing == "claimed":
-            cautions.append("this node does not follow the branch, so its certificate is checked when it is cloned")
+            cautions.append(
+                "this node does not follow the branch, so its certificate is checked when it is cloned"
+            )
         elif listing.standing == "unreleased":
             cautions.append("it has no release yet: nothing has been learnt")
         if need.written_in and not need.languages and need.written_in not in listing.languages:

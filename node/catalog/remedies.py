@@ -1,4 +1,4 @@
-"""What would have to change for a model that matches better than anything that fits: memory, precision, another wish."""
+"""What would have to change for a model that matches better than all that fit: memory, precision, another wish."""
 
 from __future__ import annotations
 

@@ -33,9 +33,7 @@ class Terms:
 
     def add(self, subject: str, term: str) -> None:
         """``term`` names ``subject``; a ``*`` ends a beginning."""
-        parts = tuple(
-            word + "*" * part.endswith("*") for part in fold(term).split() for word in tokens(part)
-        )
+        parts = tuple(word + "*" * part.endswith("*") for part in fold(term).split() for word in tokens(part))
         if len(parts) > 1:
             self._phrases.setdefault(parts[0].rstrip("*")[:3], []).append((parts, subject))
         elif parts[0].endswith("*"):
@@ -105,7 +103,11 @@ class Terms:
                 near = [*near, known] if apart == best else [known]
                 best = apart
         longest = max(map(len, near), default=0)
-        found = (self._words.get(each, set()) | self._beginnings.get(each, set()) for each in near if len(each) == longest)
+        found = (
+            self._words.get(each, set()) | self._beginnings.get(each, set())
+            for each in near
+            if len(each) == longest
+        )
         return set().union(*found)
 
 

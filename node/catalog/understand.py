@@ -26,7 +26,8 @@ _TRAIN: Final = re.compile(
 )
 _PRIVATE: Final = re.compile(
     r"\bprivate?\b|\bprivacy\b|\bconfidential\w*|\boffline\b|\blocal(ly|e|mente)?\b|\bon (my|our|this) (own )?"
-    r"(device|machine|computer|laptop)\b|\b(nothing|not|never)\b.{0,30}\bleave\b|\b(stay|stays|remain) (on|in|here|local)\b"
+    r"(device|machine|computer|laptop)\b|\b(nothing|not|never)\b.{0,30}\bleave\b"
+    r"|\b(stay|stays|remain) (on|in|here|local)\b"
     r"|\bprivat\w*|\bvertraulich\w*|\blokal\w*|\bdatenschutz\w*|\bohne (internet|cloud)\b"
     r"|\bprivad\w*|\bconfidencial\w*|\bsin (internet|conexion|nube)\b|\bprivee?s?\b|\bconfidentiel\w*|\bhors ligne\b"
 )
@@ -36,7 +37,8 @@ _FAST: Final = re.compile(
     r"|\brapidement\b|\bvite\b"
 )
 _QUALITY: Final = re.compile(
-    r"\bbest\b|\bbiggest\b|\bbig\b|\blargest\b|\bmost accurate\b|\b(high|highest) quality\b|\bbeste[sr]?\b|\bgro(ss|ß)(es|te|er|e)?\b"
+    r"\bbest\b|\bbiggest\b|\bbig\b|\blargest\b|\bmost accurate\b|\b(high|highest) quality\b|\bbeste[sr]?\b"
+    r"|\bgro(ss|ß)(es|te|er|e)?\b"
     r"|\bgenau(este)?\w*|\bmejor\b|\bmas preciso\b|\bmeilleur\w*|\bplus precis\b"
 )
 _COMMERCIAL: Final = re.compile(
@@ -51,10 +53,18 @@ _TASKS: Final = {
     "translation": re.compile(r"\btranslat\w*|\bubersetz\w*|\btraduc\w*|\btradui\w*"),
     "summarisation": re.compile(r"\bsummar\w*|\bzusammenfass\w*|\bresum\w*|\babstract\w*"),
     "code": re.compile(r"\b(coding|code|script\w*|debug\w*|program(ming|mieren|acion|mation))\b"),
-    "writing": re.compile(r"\b(write|writing|draft\w*|redraft|edit|schreib\w*|verfass\w*|escrib\w*|redact\w*|rediger|ecrire)\b"),
-    "chat": re.compile(r"\bchat\w*|\btalk\b|\bconversation\w*|\bplauder\w*|\bcharl\w*|\bdiscut\w*|\bjokes?\b"),
-    "classification": re.compile(r"\b(sort|classif\w*|categori\w*|label)\b|\bsortier\w*|\bklassifi\w*|\bclasific\w*|\bclasser\b"),
-    "extraction": re.compile(r"\bextract\w*|\bread (invoices|receipts)\b|\bextrahier\w*|\bextra(er|ire)\b|\bauslesen\b"),
+    "writing": re.compile(
+        r"\b(write|writing|draft\w*|redraft|edit|schreib\w*|verfass\w*|escrib\w*|redact\w*|rediger|ecrire)\b"
+    ),
+    "chat": re.compile(
+        r"\bchat\w*|\btalk\b|\bconversation\w*|\bplauder\w*|\bcharl\w*|\bdiscut\w*|\bjokes?\b"
+    ),
+    "classification": re.compile(
+        r"\b(sort|classif\w*|categori\w*|label)\b|\bsortier\w*|\bklassifi\w*|\bclasific\w*|\bclasser\b"
+    ),
+    "extraction": re.compile(
+        r"\bextract\w*|\bread (invoices|receipts)\b|\bextrahier\w*|\bextra(er|ire)\b|\bauslesen\b"
+    ),
 }
 
 
@@ -73,7 +83,9 @@ def understand(text: str) -> Need:
         text=text,
         written_in=language,
         languages=languages.wanted(words, translates=translates),
-        domains=tuple(sorted(named, key=lambda subject: -found[subject])),  # the surest first, then as they came
+        domains=tuple(
+            sorted(named, key=lambda subject: -found[subject])
+        ),  # the surest first, then as they came
         tasks=tasks,
         use=_use(plain),
         memory=memory,
