@@ -167,7 +167,7 @@ def main() -> None:
                 flush=True,
             )
     result = {
-        "what": "peak resident memory of a process that loads a model, answers and trains, without the file's pages, beside the formula's",
+        "what": "peak resident memory of a process at work with a model, less the file's pages, beside the formula",
         "date": datetime.now(UTC).date().isoformat(),
         "machine": f"{platform.machine()}, {psutil.cpu_count()} cores, Python {platform.python_version()}, float32",
         "rows": rows,

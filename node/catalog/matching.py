@@ -82,8 +82,8 @@ class Matcher:
             match = np.where(self._general, np.maximum(match, GENERAL), match)
         elif by_word.any():
             match = np.maximum(by_word, np.where(self._general, GENERAL, 0.0))
-        else:
-            match = np.where(self._general, GENERAL_UNSAID, UNSAID)
+        else:  # who names a subject that nobody here knows is not offered just anything
+            match = np.where(self._general, GENERAL_UNSAID, 0.0 if _content(need) else UNSAID)
         if self._sentences is not None and self._embedder is not None and need.text.strip():
             near = self._sentences @ self._embedder.embed([need.text])[0]
             match = (1 - BY_SENTENCE) * match + BY_SENTENCE * np.clip(near, 0.0, 1.0)
@@ -125,10 +125,8 @@ class Matcher:
         nothing = np.zeros(len(self._listings))
         if not self._known:
             return nothing
-        named = languages.names()
-        words = [word for word in tokens(need.text) if word not in named and not any(map(str.isdigit, word))]
         known = self._index.vocab_dict
-        asked = [self._nearest(each) for each in stems(words, need.written_in)]
+        asked = [self._nearest(each) for each in _content(need)]
         asked = [each for each in dict.fromkeys(asked) if each in known]
         if not asked:
             return nothing
@@ -157,6 +155,13 @@ class Matcher:
         return np.array(
             [bool(set(need.tasks) & set(listing.tasks)) for listing in self._listings], dtype=float
         )
+
+
+def _content(need: Need) -> list[str]:
+    """The stems of what a request says, without names of languages and numbers."""
+    named = languages.names()
+    words = [word for word in tokens(need.text) if word not in named and not any(map(str.isdigit, word))]
+    return stems(words, need.written_in)
 
 
 @cache

@@ -16,6 +16,9 @@ NAMED: Final = 1.0
 MISSPELT: Final = 0.8
 IN_COMPOUND: Final = 0.6
 
+#: Letters of the longest word that is looked into, longer than any that people join.
+LONGEST: Final = 48
+
 #: Shorter beginnings are found inside too many compounds, shorter words resemble too many others.
 LEAST_INNER: Final = 5
 LEAST_MISSPELT: Final = 5
@@ -54,6 +57,8 @@ class Terms:
 
     def word(self, word: str) -> dict[str, float]:
         """The subjects that a word names, each with how surely."""
+        if len(word) > LONGEST:
+            return {}
         named = self._words.get(word) or self._begun(word)
         if named:
             return dict.fromkeys(named, NAMED)
@@ -66,7 +71,7 @@ class Terms:
 
     def names(self, word: str) -> bool:
         """Whether ``word``, as it is spelt, names a subject."""
-        return bool(self._words.get(word) or self._begun(word))
+        return len(word) <= LONGEST and bool(self._words.get(word) or self._begun(word))
 
     def _begun(self, word: str) -> set[str]:
         """The subjects of the longest beginning of ``word`` that is known."""
