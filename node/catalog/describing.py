@@ -77,7 +77,7 @@ def base_of(config_file: Path, base: CharterBase) -> Base:
             vocabulary=int(config["vocab_size"]),
             context=int(config.get("max_position_embeddings") or 2_048),
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
         raise DescriptionError(
             f"The sizes of the base model {base.name} cannot be read ({type(error).__name__}: {error})",
             "Its config.json must name hidden_size, num_hidden_layers, num_attention_heads and vocab_size",
