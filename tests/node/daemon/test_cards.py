@@ -52,8 +52,8 @@ async def test_an_owner_describes_a_branch_and_everyone_can_choose_it(
     grove.join(1)
     grove.join(2)
     async with (
-        grove.running(0, training__data=rows, training__branch="/en"),
-        grove.running(1, training__data=rows, training__branch="/en"),
+        grove.running(0, training__data=rows, training__branch="/en", catalog__renew=20.0),
+        grove.running(1, training__data=rows, training__branch="/en", catalog__renew=20.0),
         grove.running(2, training__branch="/") as (reader,),
     ):
         code, out, errors = await banyan(
@@ -64,7 +64,7 @@ async def test_an_owner_describes_a_branch_and_everyone_can_choose_it(
         await wait_until(lambda: [card["title"] for card in cards(reader)] == ["Gardening"])
 
         # its leader renews it by itself, and keeps the words
-        await wait_until(lambda: any(card["height"] >= 1 for card in cards(reader)), patience=6_000)
+        await wait_until(lambda: any(card["height"] >= 1 for card in cards(reader)))
         (card,) = cards(reader)
         assert (card["title"], card["languages"], card["tasks"]) == ("Gardening", ["en"], ["chat"])
         assert card["contributors"] >= 2
