@@ -53,7 +53,7 @@ Task: TypeAlias = Literal[
 
 class CardRefused(Refused):
     """A card that does not hold; ``reason`` is one of ``unknown-branch``, ``wrong-branch``, ``wrong-base``,
-    ``guest``, ``not-on-committee``, ``unknown-release``, ``quarantined``, ``catalog-full``."""
+    ``guest``, ``not-on-committee``, ``unknown-release``, ``quarantined``, ``too-long``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from banyan.protocol.branch import Branch, NotNow
 from banyan.protocol.card import Card, CardRefused, Sheet, check_card
 from banyan.protocol.events import CardPublished, Event
 from banyan.protocol.members import Members
+from banyan.protocol.messages import pack
 from banyan.protocol.paths import parent_of
 from banyan.protocol.records import Record, Records
 from banyan.protocol.release import Release
@@ -29,7 +30,11 @@ from banyan.security.schema import from_plain, to_plain
 __all__ = ["Catalog", "Entry", "Standing", "plain_entry"]
 
 ROOM: Final = 64 << 20
-"""Bytes of cards that a node keeps. A thousand branches of twenty contributors need 8 MB."""
+"""Bytes that the cards of all branches may take, each an equal share: 16 KiB where there are 4,096, enough to quote a
+release of fifty contributors. A thousand branches of twenty contributors take 8 MB."""
+
+SIGNED: Final = 512
+"""Bytes of an envelope beside its body, at most."""
 
 Standing: TypeAlias = Literal["certified", "claimed", "unreleased"]
 
@@ -101,10 +106,7 @@ class Catalog:
             raise CardRefused("quarantined", "The node is shut out")
         members.check_past(author, card.branch, card.credential, record.envelope.time)
         self._check_release(card)
-        standing = self._host.records.at(*record.slot)
-        held = self._held() - (len(standing.envelope.data) if standing is not None else 0)
-        if held + len(record.envelope.data) > ROOM:
-            raise CardRefused("catalog-full", f"More than {ROOM >> 20} MiB of cards are here already")
+        self._check_size(len(record.envelope.data))
 
     def describe(self, text: str) -> None:
         """Sign a card of the branch that this node works on: ``text`` is a :class:`Sheet` as JSON.
@@ -128,6 +130,7 @@ class Catalog:
             plain["base"]["digest"] = bytes.fromhex(plain["base"]["digest"])
         card = Card(self._path, self._credential, self._head(), from_plain(Sheet, plain))
         check_card(card, self._host.me, self._host.charter)
+        self._check_size(len(pack(card)[1]) + SIGNED)
         return card
 
     def is_due(self, now: int, interval: int) -> bool:
@@ -144,9 +147,12 @@ class Catalog:
     def _head(self) -> Release | None:
         return self._host.branches[self._path].chain.head
 
-    def _held(self) -> int:
-        slots = (self._host.records.at("card", path) for path in self._host.charter.branches)
-        return sum(len(record.envelope.data) for record in slots if record is not None)
+    def _check_size(self, size: int) -> None:
+        share = ROOM // len(self._host.charter.branches)
+        if size > share:
+            raise CardRefused(
+                "too-long", f"A card of {size} bytes is longer than a branch's share of {share}"
+            )
 
     def _check_release(self, card: Card) -> None:
         branch, release = self._host.branches.get(card.branch), card.release
