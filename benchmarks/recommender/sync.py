@@ -203,7 +203,8 @@ def main() -> None:
     load = psutil.getloadavg()[0]
     for run in runs:
         print(
-            f"{run['cards']} cards, {run['bytes'] / 1e6:.1f} MB: {run['seconds']:.2f} s (limit {LIMIT:.0f} s)"
+            f"{run['cards']} cards, {run['bytes'] / 1e6:.1f} MB: {run['seconds']:.2f} s (limit {LIMIT:.0f} s), "
+            f"{run['processor_seconds']:.2f} s of the second node's processor"
         )
     result = {
         "what": "seconds from the connection until a second daemon has stored all cards of the first, on loopback",

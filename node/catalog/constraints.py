@@ -33,13 +33,12 @@ def obstacles(listing: Listing, need: Need, device: Device) -> list[Obstacle]:
     return [*_language(listing, need), *_license(listing, need), *_room(listing, need, device)]
 
 
-def precision_here(listing: Listing, need: Need, device: Device) -> Precision:
-    """The first precision at which it fits here; where none does, the smallest that runs here."""
-    fitting = (
-        each for each in device.precisions if needed(listing, need.use, each) <= memory_of(need, device)
-    )
-    smallest = min(device.precisions, key=lambda each: needed(listing, need.use, each))
-    return next(fitting, smallest)
+def fit(listing: Listing, need: Need, device: Device) -> tuple[Precision, int]:
+    """The first precision at which it fits here, else the smallest that runs here, and the bytes that it takes so."""
+    takes = [(needed(listing, need.use, each), each) for each in device.precisions]
+    room = memory_of(need, device)
+    size, precision = next((each for each in takes if each[0] <= room), min(takes))
+    return precision, size
 
 
 def memory_of(need: Need, device: Device) -> int:
@@ -75,8 +74,7 @@ def _is_named(name: str, wanted: str) -> bool:
 
 
 def _room(listing: Listing, need: Need, device: Device) -> Iterator[Obstacle]:
-    precision = precision_here(listing, need, device)
-    room, takes = memory_of(need, device), needed(listing, need.use, precision)
+    room, (precision, takes) = memory_of(need, device), fit(listing, need, device)
     if takes > room:
         yield Obstacle(
             "memory",

@@ -13,11 +13,10 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from banyan.node.catalog.constraints import Obstacle, memory_of, obstacles, precision_here
+from banyan.node.catalog.constraints import Obstacle, fit, memory_of, obstacles
 from banyan.node.catalog.hardware import Device
 from banyan.node.catalog.listing import Listing
 from banyan.node.catalog.matching import GENERAL, Embedder, Matcher
-from banyan.node.catalog.memory import needed
 from banyan.node.catalog.need import Need, Precision
 from banyan.node.catalog.remedies import remedies
 from banyan.node.catalog.sizes import in_words
@@ -74,7 +73,7 @@ class Recommendation(_Facts):
     need: Need
     offers: tuple[Offer, ...]
     left_out: tuple[LeftOut, ...]
-    counts: dict[str, int] = Field(description="How many listings each cause leaves out.")
+    counts: dict[str, int] = Field(description="How many that match each cause leaves out.")
     changes: tuple[str, ...]
 
 
@@ -110,11 +109,11 @@ class Recommender:
         fitting: list[tuple[float, int, dict[str, float]]] = []
         hindered: list[tuple[float, int, list[Obstacle]]] = []
         for place, (listing, match) in enumerate(zip(self._listings, matches, strict=True)):
+            if match < LEAST_MATCH:
+                continue
             found = obstacles(listing, need, device)
             for cause in {obstacle.cause for obstacle in found}:
                 counts[cause] = counts.get(cause, 0) + 1
-            if match < LEAST_MATCH:
-                continue
             if found:
                 hindered.append((match, place, found))
             else:
@@ -139,7 +138,7 @@ class Recommender:
     # -------------------------------------------------------------------------------------------- shares
 
     def _shares(self, listing: Listing, match: float, need: Need, device: Device) -> dict[str, float]:
-        rate = tokens_per_second(listing, device, need.use, precision_here(listing, need, device))
+        rate = tokens_per_second(listing, device, need.use, fit(listing, need, device)[0])
         return {
             "match": match,
             "quality": self._quality(listing),
@@ -175,11 +174,8 @@ class Recommender:
 
     def _offer(self, score: float, place: int, shares: dict[str, float], need: Need, device: Device) -> Offer:
         listing = self._listings[place]
-        precision = precision_here(listing, need, device)
-        takes, rate = (
-            needed(listing, need.use, precision),
-            tokens_per_second(listing, device, need.use, precision),
-        )
+        precision, takes = fit(listing, need, device)
+        rate = tokens_per_second(listing, device, need.use, precision)
         reasons, cautions = self._match_in_words(place, shares["match"], need)
         reasons.append(
             f"{in_words(takes)} to {need.use} in {precision}, {in_words(memory_of(need, device))} are there"

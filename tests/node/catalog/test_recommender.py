@@ -100,7 +100,7 @@ def test_int8_is_named_where_it_would_fit_and_never_offered(garden):
 def test_a_language_that_nobody_speaks_here_is_said(recommender):
     answer = recommender.recommend(understand("a Finnish tax model"), device())
     assert answer.offers == ()
-    assert answer.counts["language"] == 8
+    assert answer.counts["language"] == len(answer.left_out) >= 2
     assert any("would fit if" in change for change in answer.changes)
 
 
