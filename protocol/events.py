@@ -11,7 +11,10 @@ import re
 from dataclasses import dataclass
 
 __all__ = [
+    "BranchFellAsleep",
+    "BranchFounded",
     "BranchOpened",
+    "BranchWoke",
     "CaughtUp",
     "Event",
     "JobFailedEvent",
@@ -60,6 +63,31 @@ class BranchOpened(Event):
 
     branch: str
     roster: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BranchFounded(Event):
+    """There is a new branch in the tree: the charter's policy is met."""
+
+    branch: str
+    founder: str
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class BranchFellAsleep(Event):
+    """Nobody has been on the branch for the charter's ``dormancy``: no traffic is spent on it until somebody comes."""
+
+    branch: str
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class BranchWoke(Event):
+    """Somebody is on a branch again that had been asleep."""
+
+    branch: str
+    height: int
 
 
 @dataclass(frozen=True, slots=True)

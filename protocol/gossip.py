@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final, Protocol
 
 from banyan.protocol.effects import Effect, NodeId, Path, Send
@@ -50,6 +50,7 @@ class Host(FollowersHost, Protocol):
     def do(self, effect: Effect) -> None: ...
     def topics(self) -> list[str]: ...
     def start_of(self, path: str) -> int: ...
+    def asleep(self) -> Collection[str]: ...
     def follows_for_good(self, path: str) -> bool: ...
     def unpack(self, bundle: Bundle, sender: NodeId) -> None: ...
 
@@ -72,7 +73,9 @@ class Gossip:
         self.sealer = Sealer(signer, host.charter, reader, host.do)
         self.followers = Followers(host, rng)
         limits = host.charter.limits
-        self._sync = Sync(host.records, host.topics, self._head_of, limits.message_bytes, host.start_of)
+        self._sync = Sync(
+            host.records, host.topics, self._head_of, limits.message_bytes, host.start_of, host.asleep
+        )
         self._guard = ReplayGuard(limits.clock_skew)
         self._asked_lately: dict[NodeId, int] = {}
         self._talkative: Counter[NodeId] = Counter()

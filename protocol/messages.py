@@ -1,8 +1,8 @@
 """What peers say to each other: the body of every envelope, one frozen dataclass a kind.
 
 *Records* are kept, gossiped and synced: presence, opening, update, state, proposal, vote, certified release,
-accusation, revocation. *Control* messages pass once between two peers: summary, inventory, want, bundle. Every message
-travels in a signed envelope whose ``kind`` names its class here (:data:`KINDS`).
+accusation, revocation, founding, consent. *Control* messages pass once between two peers: summary, inventory, want,
+bundle. Every message travels in a signed envelope whose ``kind`` names its class here (:data:`KINDS`).
 
 All bounds are checked when a body is read, before anything is done with it.
 """
@@ -18,7 +18,8 @@ from banyan.security.credential import Credential
 from banyan.security.envelope import Envelope
 from banyan.security.evidence import Evidence
 from banyan.security.revocation import Revocation
-from banyan.security.schema import Between, Length, fields_to_plain, from_plain, to_plain
+from banyan.security.schema import Between, Length, Printable, fields_to_plain, from_plain, to_plain
+from banyan.security.scope import Path
 
 __all__ = [
     "CONTROL",
@@ -26,6 +27,8 @@ __all__ = [
     "Accusation",
     "Bundle",
     "CertifiedRelease",
+    "Consent",
+    "Founding",
     "Inventory",
     "Opening",
     "Presence",
@@ -148,6 +151,27 @@ class Accusation:
     evidence: Evidence
 
 
+@dataclass(frozen=True, slots=True)
+class Founding:
+    """There is to be a branch ``branch`` below the one above it. Its author's foundings are numbered from 0, and it may
+    say one thing only under each number, so that nobody founds without bound."""
+
+    branch: Path
+    description: Annotated[str, Length(0, 200), Printable]
+    number: Annotated[int, Between(0, 4_095)]
+    credential: Credential
+
+
+@dataclass(frozen=True, slots=True)
+class Consent:
+    """Its author agrees that there be a branch ``branch``, with the seat that it has at the branch above after the
+    release ``height`` of that."""
+
+    branch: Path
+    height: Height
+    credential: Credential
+
+
 # --------------------------------------------------------------------------------------------- control
 
 
@@ -207,6 +231,8 @@ KINDS: Final[dict[str, type[Any]]] = {
     "release": CertifiedRelease,
     "accusation": Accusation,
     "revocation": Revocation,
+    "founding": Founding,
+    "consent": Consent,
     "summary": Summary,
     "inventory": Inventory,
     "want": Want,

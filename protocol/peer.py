@@ -48,6 +48,7 @@ from banyan.protocol.events import (
     NodeQuarantined,
 )
 from banyan.protocol.gossip import Gossip
+from banyan.protocol.growth import Growth
 from banyan.protocol.learner import Learner
 from banyan.protocol.lineage import Lineage
 from banyan.protocol.members import Members
@@ -57,6 +58,8 @@ from banyan.protocol.messages import (
     Accusation,
     Bundle,
     CertifiedRelease,
+    Consent,
+    Founding,
     Opening,
     Presence,
     Proposal,
@@ -65,7 +68,7 @@ from banyan.protocol.messages import (
     Vote,
 )
 from banyan.protocol.mixing import Mixer
-from banyan.protocol.paths import check_path, children_in, parent_of, path_to
+from banyan.protocol.paths import check_path, parent_of, path_to
 from banyan.protocol.pin import Part, Pin, parts_of
 from banyan.protocol.reader import Reader
 from banyan.protocol.records import (
@@ -82,6 +85,7 @@ from banyan.protocol.release import ChildHead, Release, Seat, committee_of, open
 from banyan.protocol.revision import name_of
 from banyan.protocol.signs import Signs
 from banyan.protocol.sync import room_in
+from banyan.protocol.tree import Tree
 from banyan.security import canonical
 from banyan.security.admission import Reason, UpdateRefused
 from banyan.security.charter import Charter
@@ -95,6 +99,9 @@ from banyan.security.schema import from_plain
 from banyan.security.scope import covers
 
 __all__ = ["Peer", "PeerSettings"]
+
+OF_ALL: Final = (Accusation, Revocation, Founding, Consent)
+"""Records that concern everybody, whatever branch they work on."""
 
 ARCHIVED_ROUNDS: Final = 3
 """Closed rounds whose updates are kept for auditors."""
@@ -158,6 +165,8 @@ class Peer:
         self._reader = reader or Reader(self._network, verifier, max_bytes=charter.limits.message_bytes)
         self._out: list[Effect] = []
         self._longest_record = room_in(charter.limits.message_bytes)
+        self.growth = Growth(self, settings.branch, settings.credential, self._tree_grew)
+        self.members.branches = self.tree
         self.gossip = Gossip(self, signer, self._reader, rng)
         self._signs = Signs(charter, self.me, self.members)
         self._blobs: set[Digest] = set()
@@ -170,12 +179,10 @@ class Peer:
         self._auditor = Auditor(self)
         self._newcomer: dict[str, int] = {}
         self._restoring = False
-        self._children = children_in(charter.branches)
-        self._own = frozenset(self._followed_branches())
+        self._own: frozenset[str] = frozenset()
         """The branches that we follow whatever seats we have."""
         self._left: list[str] = []
-        for path in sorted(self._own):  # a set's own order is another in every process
-            self.branches[path] = Branch(path, self)
+        self._follow_own()
 
     # ============================================================================= the driver's side
 
@@ -199,10 +206,15 @@ class Peer:
         for record in kept:
             if isinstance(record.body, Accusation | Revocation):
                 self._restore_one(record)
+        for kind in (Founding, Consent):
+            for record in kept:
+                if isinstance(record.body, kind):
+                    self._restore_one(record)
         certified = [r for r in kept if isinstance(r.body, Opening | CertifiedRelease)]
         for record in sorted(certified, key=_place_of):  # a seat at a parent makes us follow its children
             if record.topic in self.branches:
                 self._restore_one(record)
+        self._restore_seats(certified)
         for record in kept:
             body = record.body
             if isinstance(body, Update | Proposal | Vote) and body.branch in self.branches:
@@ -269,6 +281,11 @@ class Peer:
     # ============================================================================= the branches' side
 
     @property
+    def tree(self) -> Tree:
+        """The branches of the network, as far as this node knows."""
+        return self.growth.tree
+
+    @property
     def quarantined(self) -> Mapping[str, Reason]:
         return self.members.quarantined
 
@@ -326,6 +343,8 @@ class Peer:
         if above in self.branches:
             self.branches[above].child_moved(head)
         self._follow_children(path)
+        self.growth.head_moved(path)
+        self._left.append(path)  # we may have had but a seat there, and have lost it
         if self._restoring:
             return
         self.lineage.note(head)
@@ -336,18 +355,56 @@ class Peer:
             self._learner.settle(head)
         self._learner.train_if_due()
 
+    def _tree_grew(self, new: Iterable[str]) -> None:
+        """There are new branches: follow those that concern us."""
+        self.mixer.tree_grew(self.tree)
+        self._follow_own()
+        for path in new:
+            above = parent_of(path)
+            if above in self.branches:
+                self._follow_children(above)
+        self.gossip.followers.moved()
+
+    def _follow_own(self) -> None:
+        self._own = frozenset(self._followed_branches())
+        for path in sorted(self._own - self.branches.keys()):  # a set's own order is another in every process
+            self.branches[path] = Branch(path, self)
+
     def _follow_children(self, path: str) -> None:
         """A seat at a branch makes us follow its children, for as long as we have it."""
         seated = self.branches[path].on_committee
         for child in self._children_of(path):
             if seated and child not in self.branches:
                 self.branches[child] = Branch(child, self)
-            elif not seated and child in self.branches and child not in self._own:
-                del self.branches[child]
+            elif not seated and child in self.branches:
                 self._left.append(child)
+
+    def _is_followed(self, path: str) -> bool:
+        """Whether we have a reason to follow a branch: it is ours, or we have a seat there or on the one above it."""
+        above, branch = self.branches.get(parent_of(path) or ""), self.branches.get(path)
+        seats = [each for each in (above, branch) if each is not None and each.on_committee]
+        return path in self._own or bool(seats)
+
+    def _restore_seats(self, certified: Iterable[Record]) -> None:
+        """Take up the branches that we follow only because we have a seat on their own committee."""
+        for path in sorted({record.topic for record in certified} - self.branches.keys()):
+            self.branches[path] = Branch(path, self)
+            for record in sorted(certified, key=_place_of):
+                if record.topic == path:
+                    self._restore_one(record)
+            self._left.append(path)
+        self._leave()
+
+    def _leave(self) -> None:
+        """Follow no more what we have no reason to."""
+        left, self._left = [path for path in dict.fromkeys(self._left) if not self._is_followed(path)], []
+        for path in left:
+            self.branches.pop(path, None)
+        self._left = left
 
     def _drop_left(self) -> None:
         """Forget the records of branches that we follow no more."""
+        self._leave()
         left, self._left = set(self._left) - self.branches.keys(), []
         gone = [record for path in sorted(left) for record in self.records.drop_branch(path)]
         if gone:
@@ -388,7 +445,8 @@ class Peer:
         mine = [number for number, ring in enumerate(rings) if self.me in ring]
         rings = rings[: min(mine, default=len(rings))][::-1] or rings[:1]
         siblings = (member.node for member in self.members.live(self.now, self._settings.branch))
-        rings += [chain.committee, tuple(siblings)]
+        above = self.branches.get(parent_of(path) or "")
+        rings += [chain.committee, tuple(siblings), above.chain.committee if above is not None else ()]
         asked = rings if again or path == self._settings.branch else rings[:1]
         drawn = [node for ring in asked for node in self._shuffled(ring)]
         return [node for node in dict.fromkeys(drawn) if node != self.me]
@@ -459,7 +517,7 @@ class Peer:
         record = self._reader.record(envelope)
         if self._auditor.take(record):
             return
-        if not isinstance(record.body, Accusation | Revocation) and record.slot[1] not in self.branches:
+        if not isinstance(record.body, OF_ALL) and record.slot[1] not in self.branches:
             if isinstance(record.body, Presence) and sender == envelope.author:
                 self._check(record)  # who is a member of another branch is no stranger
             return  # of a branch that is no concern of ours
@@ -501,6 +559,8 @@ class Peer:
                 self._prove(body)
             case Revocation():
                 check_revocation(body, self.charter, verify=self._verify)
+            case Founding() | Consent():
+                self.growth.check(record, known=self._restoring)
             case Update() | Proposal() | Vote():
                 if isinstance(body, Update):
                     self.branches[body.branch].make_way(record)
@@ -514,6 +574,7 @@ class Peer:
         body, author = record.body, record.envelope.author
         match body:
             case Presence():
+                self.growth.met(body.branch)
                 if self.members.seen(record):
                     if not self._signs.is_guests(record):  # or a crowd could put off the opening for good
                         self._newcomer[body.branch] = self.now
@@ -525,6 +586,8 @@ class Peer:
             case Revocation():
                 self.members.revoked.add(body.subject)
                 self.quarantine(body.subject, Reason.REVOKED, record.id)
+            case Founding() | Consent():
+                self.growth.take(record)
             case Update() | Proposal() | Vote():
                 self.branches[body.branch].take(record)
             case Opening() | CertifiedRelease():
@@ -627,11 +690,13 @@ class Peer:
 
     def _sync_once(self) -> None:
         """Compare with one random neighbour, say again what only we may say, tidy up."""
+        self.growth.look_around()
         self.gossip.compare_with_some()
         self._say_again()
         for path, branch in [*self.branches.items()]:
             self.records.drop_where(path, self._is_forgotten)
-            branch.retry()
+            if not self.growth.is_asleep(path):
+                branch.retry()
         for path in self.mixer.branches:
             self.records.drop_where(mixing_topic(path), self._is_forgotten)
         self.mixer.go_on()
@@ -676,12 +741,15 @@ class Peer:
             children = [self.branches[c].chain.head for c in self._children_of(path) if c in self.branches]
             ready = [head for head in children if head is not None and head.height > 0]
             gathered = len(members) + min(guests[path], self.charter.round.f)
-            if gathered + len(ready) >= branch.need and (members or ready):
+            caretakers = self.growth.caretakers(path)
+            enough = gathered + len(ready) >= branch.need and bool(members or ready)
+            if enough or (caretakers and gathered):
                 delegates = [
                     Seat(member, 0, head.branch)
                     for head in ready
                     for member in committee_of(head, self.charter.committee)
                 ]
+                delegates += caretakers
                 seats = {seat.member: seat for seat in (*delegates, *members)}  # one each, though it be both
                 first = sorted(seats.values(), key=lambda seat: seat.speaks_for == path)[:192]
                 self._take(self.publish(Opening(opening(path, first, self.now))))
@@ -708,7 +776,7 @@ class Peer:
     def _command(self, command: Command) -> None:
         """Carry out a wish of the owner: ``train`` (rounds), ``target`` (height), ``pause``, ``addresses``
         (comma-separated), ``revoke`` (subject, why), ``audit`` (branch, height),
-        ``checkout`` (release, or None for the head), ``leave``.
+        ``checkout`` (release, or None for the head), ``found`` (branch, description), ``agree`` (branch), ``leave``.
 
         Raises:
             Refused, ValueError: it cannot be granted.
@@ -734,6 +802,10 @@ class Peer:
             self._auditor.begin(str(arguments["branch"]), int(arguments["height"] or 0))
         elif command.name == "checkout":
             self._check_out(arguments["release"])
+        elif command.name == "found":
+            self.growth.found(str(arguments["branch"]), str(arguments.get("description") or ""))
+        elif command.name == "agree":
+            self.growth.agree(str(arguments["branch"]))
         elif command.name == "leave":
             self.publish(replace(self._presence(), left=True))
         else:
@@ -762,7 +834,7 @@ class Peer:
         """Our own branch and all above it, and those whose members we mix with; a root key follows every branch, to
         open them."""
         if self.me in self.charter.roots:
-            return set(self.charter.branches)
+            return {*self.tree, *path_to(check_path(self._settings.branch))}
         return {*path_to(check_path(self._settings.branch)), *self.mixer.branches}
 
     def follows_for_good(self, path: Path) -> bool:
@@ -770,7 +842,15 @@ class Peer:
         return path in self._own
 
     def _children_of(self, path: str) -> tuple[str, ...]:
-        return self._children.get(path, ())
+        return self.tree.children_of(path)
+
+    def asleep(self) -> set[str]:
+        """The topics that this node answers for and does not ask about: those of branches that sleep."""
+        return {
+            topic
+            for path in self.growth.asleep
+            for topic in (path, committee_topic(path), mixing_topic(path))
+        }
 
     def topics(self) -> list[str]:
         """What this node keeps in step with others."""
@@ -831,10 +911,13 @@ class Peer:
         if branch.chain.head is not None:
             return branch.status() | mixing
         here = self._gathered(path)
-        missing = f"members: {here} of the {branch.need} it needs are here"
+        if path not in self.tree:
+            return {"height": -1, "waits_for": "somebody to found it: this node knows of no such branch"}
+        need = 1 if self.growth.caretakers(path) else branch.need
+        missing = f"members: {here} of the {need} it needs are here"
         return {
             "height": -1,
-            "waits_for": missing if here < branch.need else "the charter's first root to open it",
+            "waits_for": missing if here < need else "the charter's first root to open it",
         }
 
     @property

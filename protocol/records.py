@@ -3,7 +3,7 @@
 Every record fills a *slot* (one update an author and round, one vote a member, view and phase, one release a
 branch and height …) and belongs to one *topic*, the unit of gossip and sync:
 
-- ``net``: what every node of the network must know (evidence, revocations);
+- ``net``: what every node of the network must know (evidence, revocations, branches founded since the charter);
 - ``/en/medical``: a branch's members, and everyone below it: presences, the opening, certified releases;
 - ``/en/medical#``: the branch's current committee: updates, proposals, votes of the running round;
 - ``/en/medical~``: those who mix with the branch's members: where their own models stand.
@@ -22,6 +22,8 @@ from typing import Final, TypeAlias
 from banyan.protocol.messages import (
     Accusation,
     CertifiedRelease,
+    Consent,
+    Founding,
     Opening,
     Presence,
     Proposal,
@@ -103,6 +105,10 @@ def slot_of(author: str, body: object) -> Slot:
             return ("accusation", body.culprit)
         case Revocation():
             return ("revocation", body.subject)
+        case Founding():
+            return ("founding", author, body.number)
+        case Consent():
+            return ("consent", body.branch, author)
     raise TypeError(f"{type(body).__name__} is not kept")
 
 
@@ -110,7 +116,7 @@ def occasion_of(author: str, body: object) -> Slot | None:
     """What ``author`` may say one thing only about: two different bodies for it prove a cheat. None for bodies that
     may be said again in other words, or that are not one author's alone."""
     match body:
-        case Update() | Proposal() | Vote() | Opening():
+        case Update() | Proposal() | Vote() | Opening() | Founding():
             return slot_of(author, body)
         case State():
             return (*slot_of(author, body), body.height, body.step)
@@ -131,6 +137,8 @@ def record_of(envelope: Envelope, body: object) -> Record:
             topic = mixing_topic(body.branch)
         case Opening() | CertifiedRelease():
             topic, name = body.release.branch, body.release.digest
+        case Founding():
+            topic = NETWORK_TOPIC
         case _:
             topic, name = NETWORK_TOPIC, hashlib.sha256(repr(slot).encode()).digest()
     return Record(envelope, body, topic, slot, name[:MARK_BYTES])
