@@ -483,8 +483,10 @@ class Peer:
 
     def is_member(self, node: NodeId) -> bool:
         """Whether somebody has vouched for ``node``, as far as this node knows."""
+        if node in self.members.shown or node in self.charter.roots:
+            return True
         heads = (branch.chain.head for branch in self.branches.values())
-        return node in self.members.shown or any(node in head.members for head in heads if head is not None)
+        return any(node in head.members for head in heads if head is not None)
 
     def unpack(self, bundle: Bundle, sender: NodeId) -> None:
         """Take in what another node has brought, and ask for more if there may be."""

@@ -36,7 +36,7 @@ def tree() -> World:
     for device in world.devices.values():
         device.train_time = 10_000
     world.start()
-    for _ in range(160):
+    for _ in range(60):
         world.run(limit=5_000)
         if max(device.height("/") for device in world.live()) >= 3:
             return world
