@@ -223,6 +223,7 @@ class Closing:
                 clip=policy.clip,
                 base=base.adapter or None,
                 expected=expected,
+                heads=tuple(each.blob for each in release.used if each.source.startswith("/")),
             )
         )
 

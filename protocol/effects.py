@@ -95,6 +95,10 @@ class Input:
     minus: Digest | None = None
 
 
+Direction: TypeAlias = tuple[Digest, float, tuple[float, ...]]
+"""Where one vector points: what names it, its norm, and its cosines with each of a list, in that list's order."""
+
+
 @dataclass(frozen=True, slots=True)
 class Aggregate:
     """Apply ``rule`` with ``f`` to ``inputs`` and add the result to ``base`` (None: zero).
@@ -102,6 +106,7 @@ class Aggregate:
     Norms are first clipped to ``clip`` times their median. The change is written as a float32 delta blob
     and the new adapter as a float32 adapter blob. If ``expected`` is given, it is another node's change
     blob for the same inputs, and the answer tells whether the two agree within 1e-6 relative.
+    ``heads`` are adapters of children whose changes are among the inputs, to be compared with each other.
     Answered by :class:`Aggregated` or :class:`JobFailed`.
     """
 
@@ -114,6 +119,7 @@ class Aggregate:
     clip: float
     base: Digest | None
     expected: Digest | None = None
+    heads: tuple[Digest, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +269,8 @@ class Aggregated:
 
     ``weights`` gives, per input key, the share the rule gave it (None where a rule has no such notion).
     ``agrees`` answers ``expected``; ``error`` is the relative difference found.
+    ``directions`` says where the inputs point, by their keys, before anything is clipped; ``heads`` where the
+    children's adapters do, by their digests.
     """
 
     branch: Path
@@ -276,6 +284,8 @@ class Aggregated:
     clipped: tuple[Digest, ...] = ()
     agrees: bool | None = None
     error: float = 0.0
+    directions: tuple[Direction, ...] = ()
+    heads: tuple[Direction, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 __all__ = [
     "BranchFellAsleep",
     "BranchFounded",
+    "BranchMergeSuggested",
     "BranchOpened",
+    "BranchSplitSuggested",
     "BranchWoke",
     "CaughtUp",
     "Event",
@@ -88,6 +90,29 @@ class BranchWoke(Event):
 
     branch: str
     height: int
+
+
+@dataclass(frozen=True, slots=True)
+class BranchSplitSuggested(Event):
+    """For ``rounds`` rounds the updates of a branch have pulled two ways, as far as this node has closed them: mean
+    cosines ``within`` the groups and ``across`` them. Each group may want a branch of its own."""
+
+    branch: str
+    rounds: int
+    first: tuple[str, ...]
+    second: tuple[str, ...]
+    within: float
+    across: float
+
+
+@dataclass(frozen=True, slots=True)
+class BranchMergeSuggested(Event):
+    """For ``rounds`` rounds of ``branch`` two of its children have been nearly the same model."""
+
+    branch: str
+    rounds: int
+    children: tuple[str, str]
+    cosine: float
 
 
 @dataclass(frozen=True, slots=True)

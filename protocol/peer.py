@@ -84,6 +84,7 @@ from banyan.protocol.records import (
 from banyan.protocol.release import ChildHead, Release, Seat, committee_of, opening
 from banyan.protocol.revision import name_of
 from banyan.protocol.signs import Signs
+from banyan.protocol.suggestions import Suggestions
 from banyan.protocol.sync import room_in
 from banyan.protocol.tree import Tree
 from banyan.security import canonical
@@ -176,6 +177,7 @@ class Peer:
         self.mixer = Mixer(self, settings.branch, settings.credential, self._learner, settings.neighbours)
         self.lineage = Lineage(self, settings.branch)
         self.pin = Pin(self, settings.branch)
+        self.suggestions = Suggestions(charter.round.f, self.tell)
         self._auditor = Auditor(self)
         self._newcomer: dict[str, int] = {}
         self._restoring = False
@@ -249,6 +251,7 @@ class Peer:
             case Aggregated():
                 self._blobs |= {event.change, event.adapter}
                 self._auditor.computed(event)
+                self.suggestions.computed(event)
                 if event.branch in self.branches:  # or we worked on another branch when we asked for it
                     self.branches[event.branch].aggregated(event)
             case Mixed():
@@ -348,6 +351,7 @@ class Peer:
         if self._restoring:
             return
         self.lineage.note(head)
+        self.suggestions.released(head)
         self._archive(path, head.height)
         self._fetch_adapter(path)
         if path == self._settings.branch:
@@ -903,6 +907,7 @@ class Peer:
             "quarantined": {node: reason.value for node, reason in sorted(self.quarantined.items())},
             "refusals": dict(sorted(self.refusals.items())),
             "branches": {path: self._branch_status(path) for path in sorted(self.branches)},
+            "suggestions": self.suggestions.listing(),
         }
 
     def _branch_status(self, path: str) -> dict[str, object]:

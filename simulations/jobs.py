@@ -40,6 +40,7 @@ class SharedJobs:
     def aggregate(self, job: Aggregate, blobs: MemoryBlobs) -> Aggregated:
         """The aggregate of what is in ``blobs``, and its two results put there. Raises what the job raises."""
         key = (job.branch, job.height, job.job, job.inputs, job.rule, job.f, job.clip, job.base, job.expected)
+        key = (*key, job.heads)
         known = self._aggregated.get(key) if _holds_inputs(job, blobs) else None
         if known is None:
             result = aggregate(job, blobs=blobs, spec=self._spec)

@@ -8,6 +8,8 @@ import typer
 
 from banyan.node.cli import (
     audit,
+    branch,
+    branches,
     checkout,
     demo,
     diff,
@@ -63,6 +65,8 @@ for module in (
     up,
     train,
     status,
+    branches,
+    branch,
     log,
     diff,
     checkout,

@@ -6,9 +6,10 @@ import numpy as np
 
 from banyan.aggregation import EncodedVector, build, encode
 from banyan.node.learning.blobs import Blobs, read_blob, write_float32
+from banyan.node.learning.directions import directions
 from banyan.node.learning.errors import AdapterError
 from banyan.node.learning.layout import Vector
-from banyan.protocol.effects import Aggregate, Aggregated, Input
+from banyan.protocol.effects import Aggregate, Aggregated, Direction, Input
 from banyan.security.admission import clip_factors, norm
 from banyan.security.model import AdapterSpec
 
@@ -30,6 +31,7 @@ def aggregate(job: Aggregate, *, blobs: Blobs, spec: AdapterSpec) -> Aggregated:
     if len({each.key for each in inputs}) != len(inputs):
         raise AdapterError("Two inputs of one aggregation have the same key")
     vectors = [_change(each, blobs, spec) for each in inputs]
+    pointing = directions([each.key for each in inputs], vectors)
     factors = clip_factors([norm(vector) for vector in vectors], job.clip)
     shortened = [
         vector.scaled(factor) if factor < 1 else vector
@@ -60,7 +62,15 @@ def aggregate(job: Aggregate, *, blobs: Blobs, spec: AdapterSpec) -> Aggregated:
         clipped=tuple(each.key for each, factor in zip(inputs, factors, strict=True) if factor < 1),
         agrees=agrees,
         error=error,
+        directions=pointing,
+        heads=_heads(job.heads, blobs, spec),
     )
+
+
+def _heads(digests: tuple[bytes, ...], blobs: Blobs, spec: AdapterSpec) -> tuple[Direction, ...]:
+    """Where these adapters point."""
+    names = list(dict.fromkeys(digests))
+    return directions(names, [read_blob(blobs, digest, spec).vector for digest in names])
 
 
 def _change(each: Input, blobs: Blobs, spec: AdapterSpec) -> EncodedVector:
