@@ -78,10 +78,13 @@ class Tree:
         ``most``: back-dating can crowd out a branch, which is why a member has few claims.
         """
         before, founded, known = self.founded, dict[str, Claim](), {*self._first}
+        oldest: dict[str, Claim] = {}
+        for claim in self._claims:
+            oldest.setdefault(claim.path, claim)
         grown = True
         while grown:
             grown = False
-            for claim in self._claims:
+            for claim in oldest.values():
                 if len(founded) == self._policy.most:
                     break
                 if claim.path in known or parent_of(claim.path) not in known:

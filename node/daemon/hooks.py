@@ -33,6 +33,9 @@ WAITING: Final = 64
 OUTPUT: Final = 2_048
 """Bytes of a failed hook's output that are reported."""
 
+LAST_WORDS: Final = 1.0
+"""Seconds to read what a hook has said once it has ended: a child of its own may hold the pipe open for ever."""
+
 SECRETS: Final = frozenset({"BANYAN_PASSPHRASE"})
 
 
@@ -125,7 +128,7 @@ async def _run(command: tuple[str, ...], facts: Mapping[str, str], limit: float)
                 nursery.start_soon(_read, process.stderr, said)
                 await process.wait()
                 ended = True
-                nursery.cancel_scope.cancel()  # a child of its own may hold the pipe open for ever
+                nursery.cancel_scope.deadline = trio.current_time() + LAST_WORDS
     finally:
         if process.returncode is None:
             with suppress(ProcessLookupError, PermissionError):

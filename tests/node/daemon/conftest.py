@@ -102,6 +102,12 @@ def grove(tmp_path):
 
 
 @pytest.fixture
+def inn(tmp_path):
+    """A garden with an open door, whose members may found branches."""
+    return Garden(tmp_path, admission="open", growth="members")
+
+
+@pytest.fixture
 def village(tmp_path):
     """A garden without a committee."""
     return Garden(tmp_path, coordination="gossip", mixing_rule="nna", min_neighbours=1)
