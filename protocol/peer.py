@@ -850,6 +850,10 @@ class Peer:
     def _children_of(self, path: str) -> tuple[str, ...]:
         return self.tree.children_of(path)
 
+    def is_asleep(self, path: str) -> bool:
+        """Whether nobody has been on a branch for long."""
+        return self.growth.is_asleep(path)
+
     def asleep(self) -> set[str]:
         """The topics that this node answers for and does not ask about: those of branches that sleep."""
         return {

@@ -94,6 +94,8 @@ class Round:
     candidates: dict[str, Candidate] = field(default_factory=dict)
     children: dict[str, Child] = field(default_factory=dict)
     turns: int = 0
+    asleep: frozenset[str] = frozenset()
+    """Children that nobody works on: no round waits for them."""
     _expected: frozenset[str] | None = None
 
     @property
@@ -224,7 +226,7 @@ class Round:
     def missing(self, quarantined: Mapping[str, Reason]) -> tuple[str, ...]:
         """The expected sources from which nothing has been decided yet."""
         settled = {child.head.branch for child in self.fresh_children()} | quarantined.keys()
-        settled |= {author for author, each in self.candidates.items() if not each.is_awaited}
+        settled |= {author for author, each in self.candidates.items() if not each.is_awaited} | self.asleep
         return tuple(sorted(self.expected() - settled))
 
     def ready(self, now: int, quarantined: Mapping[str, Reason]) -> bool:
@@ -233,7 +235,7 @@ class Round:
         if self.opened is None:
             return False
         due = now >= self.opened + self.deadline
-        heard = len(self.candidates) + len(self.children) + len(quarantined)
+        heard = len(self.candidates) + len(self.children) + len(quarantined) + len(self.asleep)
         if not due and heard < len(self.expected()):
             return False  # somebody is missing, whoever it is: this is asked at every update of a round
         if self.count(quarantined) < self.need:

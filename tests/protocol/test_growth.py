@@ -12,9 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from banyan.protocol.effects import MessageReceived
-from banyan.protocol.messages import Accusation, Consent, Founding, body_of
+from banyan.protocol.messages import Accusation, Consent, Founding, Update, body_of
 from banyan.protocol.peer import Peer
 from banyan.protocol.records import Record
+from banyan.protocol.release import ChildHead, Seat
+from banyan.protocol.round import Candidate, Round, Status
 from banyan.protocol.tree import Tree
 from banyan.security.charter import Charter, GrowthPolicy, Preset
 from banyan.security.credential import Credential, root_credential, self_credential
@@ -184,6 +186,22 @@ def test_votes_need_a_committee_with_as_many_seats() -> None:
         )
     with pytest.raises(SchemaError, match="must not exceed the 7 seats"):
         World(1, {"/": 3}, policies(branches="votes", votes=8))
+
+
+def test_no_round_waits_for_a_child_that_nobody_works_on(listening: Listening) -> None:
+    base = listening.peer.branches["/"].chain.head
+    assert base is not None
+    child = ChildHead("/en", 3, bytes(32), bytes(32), 1)
+    round_ = Round(replace(base, roster=(Seat("m", 0, "/"),), children=(child,)), need=1, deadline=1_000)
+    update = Update("/", 1, base.digest, bytes(32), 1, listening.member(1)[1], None, None)
+    candidate = Candidate(record("m", "/x", 0, 0), update, Status.ADMITTED)
+    round_.take(candidate)
+    round_.opened = 0
+    assert round_.missing({}) == ("/en",)
+    assert not round_.ready(1, {})
+    round_.asleep = frozenset({"/en"})
+    assert round_.missing({}) == ()
+    assert round_.ready(1, {})
 
 
 # ------------------------------------------------------------------------------------ one tree
