@@ -390,13 +390,16 @@ class Peer:
         return path in self._own or bool(seats)
 
     def _restore_seats(self, certified: Iterable[Record]) -> None:
-        """Take up the branches that we follow only because we have a seat on their own committee."""
-        for path in sorted({record.topic for record in certified} - self.branches.keys()):
+        """Take up the founded branches that we follow only because we are among their caretakers."""
+        paths = {record.topic for record in certified} & self.tree.founded.keys() - self.branches.keys()
+        for path in sorted(path for path in paths if parent_of(path) in self.branches):
             self.branches[path] = Branch(path, self)
             for record in sorted(certified, key=_place_of):
                 if record.topic == path:
                     self._restore_one(record)
-            self._left.append(path)
+            if not self._is_followed(path):  # we worked there once: what is on the disk may stay
+                del self.branches[path]
+                self.records.drop_branch(path)
         self._leave()
 
     def _leave(self) -> None:
@@ -808,14 +811,24 @@ class Peer:
             self._auditor.begin(str(arguments["branch"]), int(arguments["height"] or 0))
         elif command.name == "checkout":
             self._check_out(arguments["release"])
-        elif command.name == "found":
-            self.growth.found(str(arguments["branch"]), str(arguments.get("description") or ""))
-        elif command.name == "agree":
-            self.growth.agree(str(arguments["branch"]))
+        elif command.name in ("found", "agree"):
+            self._grow(command)
         elif command.name == "leave":
             self.publish(replace(self._presence(), left=True))
         else:
             raise ValueError(f"unknown command {command.name!r}")
+
+    def _grow(self, command: Command) -> None:
+        """Found a branch or agree to one. Whether it could be was told to the owner before; what came in between is
+        said in the event."""
+        path = str(command.arguments["branch"])
+        try:
+            if command.name == "agree":
+                self.growth.agree(path)
+            else:
+                self.growth.found(path, str(command.arguments.get("description") or ""))
+        except Refused as refusal:
+            self._refused(self.me, refusal)
 
     def _check_out(self, revision: object) -> None:
         """Pin this device to a release of its branch, or (None) let it use the head again."""

@@ -98,12 +98,17 @@ def test_groups_do_not_hang_on_the_order_of_the_updates(seed: int, count: int) -
 
 def test_where_vectors_point_is_told_to_three_decimals_and_a_zero_vector_points_nowhere() -> None:
     rng = np.random.default_rng(1)
-    vectors = [encode(v.astype(np.float32), "int8") for v in rng.standard_normal((4, 100_003))]
-    vectors.append(encode(np.zeros(100_003, np.float32), "int8"))
+    assert_told(rng, 100_003, 1e-5, 6e-4)
+    assert_told(rng, 1_000_003, 0.02, 0.012)  # of which 131,072 columns are looked at
+
+
+def assert_told(rng: np.random.Generator, columns: int, norm: float, cosine: float) -> None:
+    vectors = [encode(v.astype(np.float32), "int8") for v in rng.standard_normal((4, columns))]
+    vectors.append(encode(np.zeros(columns, np.float32), "int8"))
     found = directions([bytes([number]) for number in range(5)], vectors)
     decoded = np.array([vector.decode() for vector in vectors], dtype=np.float64)
-    np.testing.assert_allclose([norm for _, norm, _ in found], np.linalg.norm(decoded, axis=1), rtol=1e-5)
-    np.testing.assert_allclose([row[:4] for *_, row in found[:4]], cosines_of(decoded[:4]), atol=6e-4)
+    np.testing.assert_allclose([norm for _, norm, _ in found], np.linalg.norm(decoded, axis=1), rtol=norm)
+    np.testing.assert_allclose([row[:4] for *_, row in found[:4]], cosines_of(decoded[:4]), atol=cosine)
     assert set(found[4][2]) == {0.0}
     assert directions([b""], vectors[:1]) == directions([b""] * (MOST + 1), vectors[:1] * (MOST + 1)) == ()
 

@@ -99,6 +99,27 @@ def test_the_committee_above_closes_the_first_rounds_and_the_seats_go_over_to_th
     assert grove.run(until=lambda: all(device.height("/") >= 2 for device in others), limit=100_000)
 
 
+def test_a_caretaker_that_has_lost_its_seat_above_closes_rounds_after_a_restart() -> None:
+    grove = Grove(devices=9)
+    grove.found(grove.all[1], "/en")
+    assert grove.run(until=lambda: grove.everybody_knows("/en"), limit=30_000)
+    mover = grove.all[8]
+    grove.move(mover, "/en")
+    assert grove.run(until=lambda: mover.height("/en") == 0, limit=60_000)
+
+    def caretakers() -> list[Device]:
+        peers = [(device, device.peer) for device in grove.all[1:8]]
+        return [d for d, p in peers if p and "/en" in p.branches and not p.branches["/"].on_committee]
+
+    assert grove.run(until=lambda: bool(caretakers()), limit=400_000)
+    device = caretakers()[0]
+    device.crash()
+    device.start()
+    assert device.peer is not None
+    assert device.peer.branches["/en"].on_committee
+    assert device.height("/en") == mover.height("/en")
+
+
 def test_a_founding_reaches_who_was_away_and_who_starts_again() -> None:
     grove = Grove()
     away, creator = grove.all[4], grove.all[1]
@@ -184,6 +205,16 @@ def test_under_votes_a_branch_is_there_once_enough_of_the_committee_above_agree(
     again.start()
     assert again.peer is not None
     assert "/en" in again.peer.tree
+
+
+def test_a_wish_that_has_become_void_meanwhile_is_an_event_and_no_failure() -> None:
+    grove = Grove()
+    device = grove.all[1]
+    for _ in range(2):
+        device.handle(Command("found", {"branch": "/en", "description": ""}))
+    assert device.peer is not None
+    assert device.peer.refusals["branch-exists"] == 1
+    assert "/en" in device.peer.tree
 
 
 def test_guests_found_nothing() -> None:
