@@ -1,11 +1,8 @@
-"""How the tree grows: who may found a branch, which of them sleep, and what a node says of them all.
+"""How the tree grows: who may found a branch, and what a node says of them all.
 
 A branch that is founded begins as its parent, since its own adapter is empty. It needs no crowd to open: the committee
 of the branch above closes its first rounds with whoever is there (:meth:`Growth.caretakers`), and the seats go over to
 those who contribute.
-
-A branch without anybody on it or below it *sleeps* after a while. Nobody offers it in comparisons or fetches anything
-for it then, but whoever holds its head still answers for it, and the first who comes back wakes it.
 """
 
 from __future__ import annotations
@@ -14,8 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Protocol
 
 from banyan.protocol.branch import Branch
-from banyan.protocol.effects import Effect, NodeId
-from banyan.protocol.events import BranchFellAsleep, BranchFounded, BranchWoke, Event
+from banyan.protocol.effects import NodeId
+from banyan.protocol.events import BranchFounded, Event
 from banyan.protocol.members import Members
 from banyan.protocol.messages import Consent, Founding
 from banyan.protocol.paths import ROOT, check_path, parent_of, path_to
@@ -49,9 +46,9 @@ class Host(Protocol):
 
     @property
     def quarantined(self) -> Mapping[str, Reason]: ...
-    def do(self, effect: Effect) -> None: ...
     def tell(self, event: Event) -> None: ...
     def publish(self, message: object) -> Record: ...
+    def is_asleep(self, path: str) -> bool: ...
 
 
 class Growth:
@@ -72,8 +69,6 @@ class Growth:
         self._path = path
         self._credential = credential
         self._grew = grew
-        self._alive: dict[str, int] = {}
-        self._asleep: set[str] = set()
         self.tree = Tree(host.charter, self._seated)
 
     def _seated(self, branch: str, height: int, node: NodeId) -> bool:
@@ -136,6 +131,11 @@ class Growth:
             self._host.tell(BranchFounded(path, claim.founder, claim.description))
         if new:
             self._grew(new)
+
+    def head_moved(self) -> None:
+        """A branch has a new head: consents may count now that could not be judged before."""
+        if self._policy.branches == "votes":
+            self.look()
 
     # ------------------------------------------------------------------------------------ this node's wishes
 
@@ -227,58 +227,6 @@ class Growth:
             return ()
         return tuple(Seat(node, 0, above) for node in self._host.branches[above].chain.committee)
 
-    # ------------------------------------------------------------------------------------ sleep
-
-    def is_asleep(self, path: str) -> bool:
-        """Whether nobody has been on ``path`` or below it for the charter's ``dormancy``, as far as this node knows."""
-        return path in self._asleep
-
-    @property
-    def asleep(self) -> frozenset[str]:
-        """The branches followed here that sleep."""
-        return frozenset(self._asleep)
-
-    def met(self, path: str) -> None:
-        """Somebody is on ``path``."""
-        for each in path_to(path):
-            self._alive[each] = self._host.now
-            if each in self._asleep:
-                self._asleep.remove(each)
-                self._host.tell(BranchWoke(each, self._height(each)))
-
-    def look_around(self) -> None:
-        """See which branches have fallen asleep, and which have woken. To be called once a sync interval."""
-        now, members = self._host.now, self._host.members
-        oldest = now - self._host.charter.gossip.presence_lifetime
-        for path in {member.branch for member in members if member.seen >= oldest} | {self._path}:
-            self.met(path)
-        self._alive = {path: time for path, time in self._alive.items() if path in self._host.branches}
-        for path in sorted(self._host.branches.keys() - self._asleep):
-            if now - self._last_sign(path) > self._policy.dormancy:
-                self._asleep.add(path)
-                self._host.tell(BranchFellAsleep(path, self._height(path)))
-        self._asleep &= self._host.branches.keys()
-
-    def head_moved(self, path: str) -> None:
-        """A branch has a new head: somebody has worked there, wherever we have not met them."""
-        if self._policy.branches == "votes":
-            self.look()  # consents may count now
-        if path in self._asleep and self._host.now - self._last_sign(path) <= self._policy.dormancy:
-            self._asleep.remove(path)
-            self._host.tell(BranchWoke(path, self._height(path)))
-
-    def _height(self, path: str) -> int:
-        branch = self._host.branches.get(path)
-        return branch.chain.height if branch is not None else -1
-
-    def _last_sign(self, path: str) -> int:
-        """When somebody was last there (ms): met here, in the newest release, or in the founding."""
-        head, claim = self._host.branches[path].chain.head, self.tree.founded.get(path)
-        times = [self._alive.get(path, 0), self._host.charter.created]
-        times += [head.time] if head is not None else []
-        times += [claim.time] if claim is not None else []
-        return max(times)
-
     # ------------------------------------------------------------------------------------ questions
 
     def listing(self) -> list[dict[str, object]]:
@@ -310,7 +258,7 @@ class Growth:
         here = self._host.members.live(self._host.now, path) if branch is not None else None
         if branch is None:
             state = "elsewhere"
-        elif self.is_asleep(path):
+        elif self._host.is_asleep(path):
             state = "dormant"
         elif self._host.charter.round.coordination == "gossip":
             state = "mixing"

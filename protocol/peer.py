@@ -15,6 +15,7 @@ from typing import Final
 
 from banyan.protocol.audit import Auditor
 from banyan.protocol.branch import Branch, NotNow
+from banyan.protocol.dormancy import Dormancy
 from banyan.protocol.effects import (
     Aggregated,
     BlobFetched,
@@ -167,6 +168,7 @@ class Peer:
         self._out: list[Effect] = []
         self._longest_record = room_in(charter.limits.message_bytes)
         self.growth = Growth(self, settings.branch, settings.credential, self._tree_grew)
+        self.dormancy = Dormancy(self, settings.branch)
         self.members.branches = self.tree
         self.gossip = Gossip(self, signer, self._reader, rng)
         self._signs = Signs(charter, self.me, self.members)
@@ -346,7 +348,8 @@ class Peer:
         if above in self.branches:
             self.branches[above].child_moved(head)
         self._follow_children(path)
-        self.growth.head_moved(path)
+        self.growth.head_moved()
+        self.dormancy.head_moved(path)
         self._left.append(path)  # we may have had but a seat there, and have lost it
         if self._restoring:
             return
@@ -583,7 +586,7 @@ class Peer:
         body, author = record.body, record.envelope.author
         match body:
             case Presence():
-                self.growth.met(body.branch)
+                self.dormancy.met(body.branch)
                 if self.members.seen(record):
                     if not self._signs.is_guests(record):  # or a crowd could put off the opening for good
                         self._newcomer[body.branch] = self.now
@@ -699,12 +702,12 @@ class Peer:
 
     def _sync_once(self) -> None:
         """Compare with one random neighbour, say again what only we may say, tidy up."""
-        self.growth.look_around()
+        self.dormancy.look_around()
         self.gossip.compare_with_some()
         self._say_again()
         for path, branch in [*self.branches.items()]:
             self.records.drop_where(path, self._is_forgotten)
-            if not self.growth.is_asleep(path):
+            if not self.is_asleep(path):
                 branch.retry()
         for path in self.mixer.branches:
             self.records.drop_where(mixing_topic(path), self._is_forgotten)
@@ -865,13 +868,13 @@ class Peer:
 
     def is_asleep(self, path: str) -> bool:
         """Whether nobody has been on a branch for long."""
-        return self.growth.is_asleep(path)
+        return path in self.dormancy.asleep
 
     def asleep(self) -> set[str]:
         """The topics that this node answers for and does not ask about: those of branches that sleep."""
         return {
             topic
-            for path in self.growth.asleep
+            for path in self.dormancy.asleep
             for topic in (path, committee_topic(path), mixing_topic(path))
         }
 

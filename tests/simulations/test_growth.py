@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from banyan.protocol.effects import Command
-from banyan.protocol.events import BranchFellAsleep, BranchFounded, BranchSplitSuggested, BranchWoke, Event
+from banyan.protocol.events import (
+    BranchFellAsleep,
+    BranchFounded,
+    BranchSplitSuggested,
+    BranchWoke,
+    Event,
+    ModelMixed,
+)
 from banyan.security.charter import Preset
 from banyan.security.credential import self_credential
 from banyan.security.errors import Refused
@@ -229,12 +236,33 @@ def test_guests_found_nothing() -> None:
     assert caught.value.reason == "guest"
 
 
+def test_without_committees_the_members_of_a_new_branch_mix_with_those_beside_it() -> None:
+    village = fast_preset(coordination="gossip")
+    village = replace(village, growth=replace(village.growth, branches="members"))
+    world = World(2, {"/": 6}, village, fast_signatures=True)
+    world.start()
+    devices = list(world.devices.values())
+    assert world.run(until=lambda: all(d.peer and d.peer.mixer.steps >= 1 for d in devices))
+    devices[1].handle(Command("found", {"branch": "/en", "description": ""}))
+    assert world.run(
+        until=lambda: all(d.peer and "/en" in d.peer.mixer.branches for d in devices), limit=60_000
+    )
+    mover = devices[5]
+    mover.crash()
+    mover.settings = replace(mover.settings, branch="/en")
+    world.task.place(mover.name, "/en")
+    mover.start()
+    assert world.run(until=lambda: mover.peer is not None and mover.peer.mixer.steps >= 3, limit=200_000)
+    mixed = [event for event in mover.events if isinstance(event, ModelMixed) and event.branch == "/en"]
+    assert mixed[-1].used, "its only neighbours are cousins"
+
+
 # ------------------------------------------------------------------------------------ sleep
 
 
 def asleep(device: Device) -> frozenset[str]:
     assert device.peer is not None
-    return device.peer.growth.asleep
+    return device.peer.dormancy.asleep
 
 
 def test_a_branch_that_all_have_left_sleeps_and_costs_nothing_and_a_newcomer_wakes_it() -> None:
@@ -271,8 +299,8 @@ def test_a_branch_that_all_have_left_sleeps_and_costs_nothing_and_a_newcomer_wak
 
 
 def test_a_branch_sleeps_for_nobody_who_works_on_it_or_below_it() -> None:
-    grove = Grove(devices=4, dormancy=20_000)
-    grove.run(limit=50_000)
+    grove = Grove(devices=3, dormancy=5_000)
+    grove.run(limit=15_000)
     assert not any(map(asleep, grove.live()))
 
 
