@@ -14,7 +14,7 @@ from banyan.protocol.branch import Branch
 from banyan.protocol.effects import NodeId
 from banyan.protocol.events import BranchFounded, Event
 from banyan.protocol.members import Members
-from banyan.protocol.messages import Consent, Founding
+from banyan.protocol.messages import BranchFounding, Consent
 from banyan.protocol.paths import ROOT, check_path, parent_of, path_to
 from banyan.protocol.records import NETWORK_TOPIC, Record, Records
 from banyan.protocol.release import Seat, committee_of
@@ -82,7 +82,7 @@ class Growth:
         """Whether a founding or consent may be kept; ``known``: it was kept before, whatever has become of its author.
         That the branch above exists is no condition, since news of it may come later. Raises ``Refused``."""
         body, author = record.body, record.envelope.author
-        assert isinstance(body, Founding | Consent)
+        assert isinstance(body, BranchFounding | Consent)
         above = parent_of(body.branch)
         if above is None or body.branch in self._host.charter.branches:
             raise GrowthRefused("branch-exists", f"The branch {body.branch} was there from the beginning")
@@ -94,7 +94,7 @@ class Growth:
                 raise GrowthRefused("quarantined", "The node is shut out")
             if not body.credential.keys.isdisjoint(self._host.members.revoked):
                 raise GrowthRefused("revoked", "The membership was revoked")
-        if isinstance(body, Founding):
+        if isinstance(body, BranchFounding):
             self._may_found(author, body.branch, body.number)
         elif self._policy.branches != "votes":
             raise GrowthRefused("no-votes", "The charter asks for no votes on branches")
@@ -139,7 +139,7 @@ class Growth:
 
     # ------------------------------------------------------------------------------------ this node's wishes
 
-    def plan(self, path: str, description: str = "") -> Founding:
+    def plan(self, path: str, description: str = "") -> BranchFounding:
         """What this node would say to found ``path``. Raises :class:`GrowthRefused` or ``Refused`` with a sentence for
         its owner where it may not or need not."""
         check_path(path)
@@ -173,7 +173,7 @@ class Growth:
         taken = {
             record.body.number
             for record in self._host.records.of(NETWORK_TOPIC)
-            if isinstance(record.body, Founding) and record.envelope.author == self._host.me
+            if isinstance(record.body, BranchFounding) and record.envelope.author == self._host.me
         }
         number = next(each for each in range(len(taken) + 1) if each not in taken)
         self._may_found(self._host.me, path, number)
@@ -182,7 +182,7 @@ class Growth:
                 "too-many-branches",
                 f"{self._policy.most} branches have been founded, which is all there is room for",
             )
-        return Founding(path, description, number, self._credential)
+        return BranchFounding(path, description, number, self._credential)
 
     def found(self, path: str, description: str = "") -> None:
         """Found ``path``, as planned; where votes are needed and this node has one, it gives it."""

@@ -25,10 +25,10 @@ __all__ = [
     "CONTROL",
     "KINDS",
     "Accusation",
+    "BranchFounding",
     "Bundle",
     "CertifiedRelease",
     "Consent",
-    "Founding",
     "Inventory",
     "Opening",
     "Presence",
@@ -152,7 +152,7 @@ class Accusation:
 
 
 @dataclass(frozen=True, slots=True)
-class Founding:
+class BranchFounding:
     """There is to be a branch ``branch`` below the one above it. Its author's foundings are numbered from 0, and it may
     say one thing only under each number, so that nobody founds without bound."""
 
@@ -231,7 +231,7 @@ KINDS: Final[dict[str, type[Any]]] = {
     "release": CertifiedRelease,
     "accusation": Accusation,
     "revocation": Revocation,
-    "founding": Founding,
+    "founding": BranchFounding,
     "consent": Consent,
     "summary": Summary,
     "inventory": Inventory,

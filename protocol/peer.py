@@ -48,6 +48,7 @@ from banyan.protocol.events import (
     MessageRefused,
     NodeQuarantined,
 )
+from banyan.protocol.founding import Founding
 from banyan.protocol.gossip import Gossip
 from banyan.protocol.growth import Growth
 from banyan.protocol.learner import Learner
@@ -57,10 +58,10 @@ from banyan.protocol.messages import (
     CONTROL,
     KINDS,
     Accusation,
+    BranchFounding,
     Bundle,
     CertifiedRelease,
     Consent,
-    Founding,
     Opening,
     Presence,
     Proposal,
@@ -81,8 +82,9 @@ from banyan.protocol.records import (
     committee_topic,
     mixing_topic,
     occasion_of,
+    presence_topic,
 )
-from banyan.protocol.release import ChildHead, Release, Seat, committee_of, opening
+from banyan.protocol.release import ChildHead, Release, Seat
 from banyan.protocol.revision import name_of
 from banyan.protocol.signs import Signs
 from banyan.protocol.suggestions import Suggestions
@@ -102,7 +104,7 @@ from banyan.security.scope import covers
 
 __all__ = ["Peer", "PeerSettings"]
 
-OF_ALL: Final = (Accusation, Revocation, Founding, Consent)
+OF_ALL: Final = (Accusation, Revocation, BranchFounding, Consent)
 """Records that concern everybody, whatever branch they work on."""
 
 ARCHIVED_ROUNDS: Final = 3
@@ -181,10 +183,12 @@ class Peer:
         self.pin = Pin(self, settings.branch)
         self.suggestions = Suggestions(charter.round.f, self.tell)
         self._auditor = Auditor(self)
-        self._newcomer: dict[str, int] = {}
+        self.founding = Founding(self, self._open)
         self._restoring = False
+        self._tidied = 0
         self._own: frozenset[str] = frozenset()
         """The branches that we follow whatever seats we have."""
+        self._ways = frozenset({*path_to(settings.branch), *self.mixer.branches})
         self._left: list[str] = []
         self._follow_own()
 
@@ -210,7 +214,7 @@ class Peer:
         for record in kept:
             if isinstance(record.body, Accusation | Revocation):
                 self._restore_one(record)
-        for kind in (Founding, Consent):
+        for kind in (BranchFounding, Consent):
             for record in kept:
                 if isinstance(record.body, kind):
                     self._restore_one(record)
@@ -313,11 +317,11 @@ class Peer:
         return self._reader.record(self._reader.open(data))
 
     def publish(self, message: object, *, push: bool = True) -> Record:
-        """Sign ``message`` as a record, keep it, and push it to whom it concerns, unless others do."""
+        """Sign ``message`` as a record, keep it, and push it to whom it concerns; not ``push``: others do, and we only
+        pass it on to those who expect it from us."""
         record = self._reader.record(self.gossip.seal(message))
         self._keep(record)
-        if push:
-            self.gossip.push(record)
+        self.gossip.push(record, begins=push)
         return record
 
     def ask_for(self, topic: str, record_ids: Iterable[bytes], of: str) -> None:
@@ -327,6 +331,9 @@ class Peer:
     def compare_with(self, peer: NodeId) -> None:
         """See to it that ``peer`` and we hold the same."""
         self.gossip.compare_with(peer)
+
+    def _open(self, first: Opening) -> None:
+        self._take(self.publish(first))
 
     def quarantine(self, node: str, why: Reason, evidence: bytes) -> None:
         """Shut ``node`` out: the caller holds proof, or has seen it with its own sums. If it is this very node, its
@@ -370,6 +377,7 @@ class Peer:
             above = parent_of(path)
             if above in self.branches:
                 self._follow_children(above)
+        self._ways = frozenset({*path_to(self.branch), *self.mixer.branches})
         self.gossip.followers.moved()
 
     def _follow_own(self) -> None:
@@ -380,9 +388,11 @@ class Peer:
     def _follow_children(self, path: str) -> None:
         """A seat at a branch makes us follow its children, for as long as we have it."""
         seated = self.branches[path].on_committee
-        for child in self._children_of(path):
+        for child in self.children_of(path):
             if seated and child not in self.branches:
                 self.branches[child] = Branch(child, self)
+                if not self._restoring:
+                    self._catch_up_on(child, path)
             elif not seated and child in self.branches:
                 self._left.append(child)
 
@@ -411,6 +421,13 @@ class Peer:
         for path in left:
             self.branches.pop(path, None)
         self._left = left
+
+    def _catch_up_on(self, child: Path, path: Path) -> None:
+        """Ask one who works at or below ``child``, and so has its history, for what we have use for."""
+        head = self.branches[path].chain.head
+        delegates = [seat.member for seat in head.roster if seat.speaks_for == child] if head else []
+        if delegates:
+            self.gossip.ask_for_releases(child, self.start_of(child) - 1, self._rng.choice(delegates))
 
     def _drop_left(self) -> None:
         """Forget the records of branches that we follow no more."""
@@ -516,6 +533,7 @@ class Peer:
             if gained > 1:
                 self.tell(CaughtUp(path, self.branches[path].chain.height, gained))
         if not_now or any(self.branches[path].chain.height > height for path, height in heights.items()):
+            self.gossip.found_gap()
             self.compare_with(sender)  # there may be more
 
     def _offer(self, envelope: Envelope, sender: NodeId) -> None:
@@ -529,9 +547,12 @@ class Peer:
         record = self._reader.record(envelope)
         if self._auditor.take(record):
             return
-        if not isinstance(record.body, OF_ALL) and record.slot[1] not in self.branches:
-            if isinstance(record.body, Presence) and sender == envelope.author:
-                self._check(record)  # who is a member of another branch is no stranger
+        if isinstance(record.body, Presence):
+            if not self._meets(record.body.branch):
+                if sender == envelope.author:
+                    self._check(record)  # who is a member of another branch is no stranger
+                return
+        elif not isinstance(record.body, OF_ALL) and record.slot[1] not in self.branches:
             return  # of a branch that is no concern of ours
         if isinstance(record.body, State) and record.body.branch not in self.mixer.branches:
             return
@@ -571,7 +592,7 @@ class Peer:
                 self._prove(body)
             case Revocation():
                 check_revocation(body, self.charter, verify=self._verify)
-            case Founding() | Consent():
+            case BranchFounding() | Consent():
                 self.growth.check(record, known=self._restoring)
             case Update() | Proposal() | Vote():
                 if isinstance(body, Update):
@@ -589,7 +610,7 @@ class Peer:
                 self.dormancy.met(body.branch)
                 if self.members.seen(record):
                     if not self._signs.is_guests(record):  # or a crowd could put off the opening for good
-                        self._newcomer[body.branch] = self.now
+                        self.founding.met(body.branch)
                     self.tell(MemberJoined(body.branch, author))
             case State():
                 self.mixer.take(record, body)
@@ -598,7 +619,7 @@ class Peer:
             case Revocation():
                 self.members.revoked.add(body.subject)
                 self.quarantine(body.subject, Reason.REVOKED, record.id)
-            case Founding() | Consent():
+            case BranchFounding() | Consent():
                 self.growth.take(record)
             case Update() | Proposal() | Vote():
                 self.branches[body.branch].take(record)
@@ -658,7 +679,7 @@ class Peer:
 
     def _start(self) -> None:
         self.gossip.sealer.start(self.now)
-        self._newcomer = dict.fromkeys(self.branches, self.now)
+        self.founding.start()
         for path in sorted(self.branches):
             self.branches[path].resume()
             self._fetch_adapter(path)
@@ -701,76 +722,63 @@ class Peer:
         return Presence(self._settings.branch, self._settings.credential, self._settings.addresses[:8])
 
     def _sync_once(self) -> None:
-        """Compare with one random neighbour, say again what only we may say, tidy up."""
+        """Compare with a neighbour, say again what only we may say, ask again for what we lack; tidy up."""
         self.dormancy.look_around()
-        self.gossip.compare_with_some()
+        self.gossip.compare_with_some(self._is_settled())
+        self._tidy()
         self._say_again()
         for path, branch in [*self.branches.items()]:
-            self.records.drop_where(path, self._is_forgotten)
             if not self.is_asleep(path):
                 branch.retry()
-        for path in self.mixer.branches:
-            self.records.drop_where(mixing_topic(path), self._is_forgotten)
         self.mixer.go_on()
-        for path in path_to(self._settings.branch):
-            head = self.branches[path].chain.head
-            if head is not None and head.adapter not in self._blobs:
-                self._fetch_adapter(path, again=True)
+        for path in self._missing_adapters():
+            self._fetch_adapter(path, again=True)
         self.pin.fetch()
-        self._blobs &= self.keep()
-        self._open_branches()
+        self.founding.go_on()
         interval = self.charter.gossip.sync_interval
         jitter = self._rng.randrange(1 + interval // 4)
         self.do(SetTimer("sync", self.now + interval - jitter))
+
+    def _tidy(self) -> None:
+        """Forget what is old, once in as long as a sign of life takes to become that."""
+        if self.now < self._tidied + self.charter.gossip.presence_interval:
+            return
+        self._tidied = self.now
+        self.members.tidy(self.now)
+        topics = [*map(presence_topic, self.branches), *map(mixing_topic, self.mixer.branches)]
+        for topic in topics:
+            self.records.drop_where(topic, self._is_forgotten)
+        self._blobs &= self.keep()
+
+    def _is_settled(self) -> bool:
+        """Whether this node waits for nothing that a comparison could bring."""
+        if self.mixer.is_active or any(branch.chain.head is None for branch in self.branches.values()):
+            return False
+        return not (self._missing_adapters() or self._is_overdue() or self._seat_waits())
+
+    def _missing_adapters(self) -> list[Path]:
+        """The branches on our way whose head's adapter is not here."""
+        heads = ((path, self.branches[path].chain.head) for path in path_to(self._settings.branch))
+        return [path for path, head in heads if head and head.adapter and head.adapter not in self._blobs]
+
+    def _is_overdue(self) -> bool:
+        """Whether our update has waited for its release for a sync interval: either may have got lost on its way."""
+        own = self._learner.update
+        return own is not None and self.now - own.envelope.time >= self.charter.gossip.sync_interval
+
+    def _seat_waits(self) -> bool:
+        """Whether a round that we are to close has been open for longer than a sync interval."""
+        since = self.now - self.charter.gossip.sync_interval
+        rounds = (branch.round for branch in self.branches.values() if branch.on_committee)
+        return any(each is not None and (each.opened or self.now) < since for each in rounds)
 
     def _is_forgotten(self, record: Record) -> bool:
         return self._signs.is_forgotten(record, self.now)
 
     def _say_again(self) -> None:
-        """Our update has waited for its release for a sync interval: it may have got lost on its way."""
         own = self._learner.update
-        if own is None or self.branches[self._settings.branch].on_committee:
-            return
-        if self.now - own.envelope.time >= self.charter.gossip.sync_interval:
+        if own is not None and self._is_overdue() and not self.branches[self.branch].on_committee:
             self.gossip.push(own)
-
-    def _open_branches(self) -> None:
-        """The charter's first root opens a branch once enough members are there and nobody new came lately."""
-        closed = sorted(path for path, branch in self.branches.items() if branch.chain.head is None)
-        if self.me != self.charter.roots[0] or self.mixer.is_rule or not closed:
-            return
-        here: dict[str, list[Seat]] = {}
-        guests: Counter[str] = Counter()
-        for member in self.members.live(self.now):
-            if member.guest:
-                guests[member.branch] += 1
-            else:
-                here.setdefault(member.branch, []).append(Seat(member.node, 0, member.branch))
-        for path in closed:
-            if self.now - self._newcomer.get(path, 0) < self.charter.gossip.sync_interval:
-                continue
-            branch, members = self.branches[path], here.get(path, [])
-            children = [self.branches[c].chain.head for c in self._children_of(path) if c in self.branches]
-            ready = [head for head in children if head is not None and head.height > 0]
-            gathered = len(members) + min(guests[path], self.charter.round.f)
-            caretakers = self.growth.caretakers(path)
-            enough = gathered + len(ready) >= branch.need and bool(members or ready)
-            if enough or (caretakers and gathered):
-                delegates = [
-                    Seat(member, 0, head.branch)
-                    for head in ready
-                    for member in committee_of(head, self.charter.committee)
-                ]
-                delegates += caretakers
-                seats = {seat.member: seat for seat in (*delegates, *members)}  # one each, though it be both
-                first = sorted(seats.values(), key=lambda seat: seat.speaks_for == path)[:192]
-                self._take(self.publish(Opening(opening(path, first, self.now))))
-
-    def _gathered(self, path: str) -> int:
-        """How many of those who are live on a branch could take part in one round."""
-        here = self.members.live(self.now, path)
-        guests = sum(member.guest for member in here)
-        return len(here) - guests + min(guests, self.charter.round.f)
 
     # ============================================================================= jobs and wishes
 
@@ -859,12 +867,13 @@ class Peer:
             return {*self.tree, *path_to(check_path(self._settings.branch))}
         return {*path_to(check_path(self._settings.branch)), *self.mixer.branches}
 
-    def follows_for_good(self, path: Path) -> bool:
-        """Whether we follow a branch whatever seats we have."""
-        return path in self._own
-
-    def _children_of(self, path: str) -> tuple[str, ...]:
+    def children_of(self, path: str) -> tuple[str, ...]:
+        """The branches right below ``path``."""
         return self.tree.children_of(path)
+
+    def caretakers(self, path: str) -> tuple[Seat, ...]:
+        """Who closes the first rounds of a branch that was founded."""
+        return self.growth.caretakers(path)
 
     def is_asleep(self, path: str) -> bool:
         """Whether nobody has been on a branch for long."""
@@ -875,13 +884,20 @@ class Peer:
         return {
             topic
             for path in self.dormancy.asleep
-            for topic in (path, committee_topic(path), mixing_topic(path))
+            for topic in (path, presence_topic(path), committee_topic(path), mixing_topic(path))
         }
 
     def topics(self) -> list[str]:
         """What this node keeps in step with others."""
         running = [committee_topic(path) for path, branch in self.branches.items() if branch.on_committee]
-        return [NETWORK_TOPIC, *self.branches, *running, *map(mixing_topic, self.mixer.branches)]
+        met = map(presence_topic, filter(self._meets, self.branches))
+        return [NETWORK_TOPIC, *self.branches, *met, *running, *map(mixing_topic, self.mixer.branches)]
+
+    def _meets(self, path: str) -> bool:
+        """Whether this node keeps account of who is on a branch: those on its way, and those it is to open."""
+        if path in self._ways:
+            return True
+        return path in self._own and self.branches[path].chain.head is None
 
     def _archive(self, path: str, height: int) -> None:
         """Forget the proposals and votes of closed rounds at once, their updates after a few rounds more."""
@@ -937,7 +953,7 @@ class Peer:
             return {"height": mixer.steps if mixing else -1, "waits_for": "", **mixing}
         if branch.chain.head is not None:
             return branch.status() | mixing
-        here = self._gathered(path)
+        here = self.founding.gathered(path)
         if path not in self.tree:
             return {"height": -1, "waits_for": "somebody to found it: this node knows of no such branch"}
         need = 1 if self.growth.caretakers(path) else branch.need
@@ -988,11 +1004,10 @@ class Peer:
     def keep(self) -> set[Digest]:
         """Blobs that must stay in the store: heads, the running round's and archived updates, what we carry."""
         kept = self._learner.keep() | self.mixer.keep() | self._auditor.keep() | self.pin.keep()
-        for branch in self.branches.values():
+        for path, branch in self.branches.items():
             kept |= branch.keep()
-        for record in self.records.all():
-            if isinstance(record.body, Update):
-                kept.add(record.body.blob)
+            for topic in (committee_topic(path), archive_topic(path)):
+                kept |= {r.body.blob for r in self.records.each(topic) if isinstance(r.body, Update)}
         return kept
 
     def known_addresses(self) -> dict[NodeId, tuple[str, ...]]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from banyan.protocol.messages import Consent, Founding
+from banyan.protocol.messages import BranchFounding, Consent
 from banyan.protocol.paths import children_in, parent_of
 from banyan.protocol.records import Record
 from banyan.security.charter import Charter
@@ -64,7 +64,7 @@ class Tree:
     def add(self, record: Record) -> None:
         """Take in a checked founding or consent; :meth:`grow` says what comes of it."""
         body, author = record.body, record.envelope.author
-        if isinstance(body, Founding):
+        if isinstance(body, BranchFounding):
             claim = Claim(body.branch, body.description, author, record.envelope.time, record.id)
             self._claims.append(claim)
             self._claims.sort(key=lambda each: (each.time, each.id))

@@ -294,6 +294,10 @@ def test_a_branch_that_all_have_left_sleeps_and_costs_nothing_and_a_newcomer_wak
     newcomer = others[-1]
     grove.move(newcomer, "/en")
     assert grove.run(until=lambda: newcomer.height("/en") >= 3 and newcomer.has_model("/en"), limit=200_000)
+    for device in movers:  # who closed its last round
+        device.start()
+    height = newcomer.height("/en")
+    assert grove.run(until=lambda: newcomer.height("/en") > height, limit=200_000)
     assert grove.run(until=lambda: not any(map(asleep, grove.live())), limit=60_000)
     assert grove.events(BranchWoke)
 
