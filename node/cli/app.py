@@ -8,6 +8,8 @@ import typer
 
 from banyan.node.cli import (
     audit,
+    branch,
+    branches,
     card,
     catalog,
     chat,
@@ -69,6 +71,8 @@ for module in (
     up,
     train,
     status,
+    branches,
+    branch,
     log,
     catalog,
     card,
