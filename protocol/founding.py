@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from banyan.protocol.branch import Branch
-from banyan.protocol.effects import NodeId, Path
+from banyan.protocol.effects import Digest, NodeId, Path
 from banyan.protocol.members import Members
 from banyan.protocol.messages import Opening
 from banyan.protocol.paths import parent_of
@@ -106,13 +106,12 @@ class Founding:
             if host.now - self._newcomer.get(path, 0) < host.charter.gossip.sync_interval:
                 continue
             members, ready = here.get(path, []), self._ready_children(path)
-            gathered = len(members) + min(guests[path], host.charter.round.f)
-            branch = host.branches[path]
+            branch, gathered = host.branches[path], len(members) + min(guests[path], host.charter.round.f)
             if gathered >= branch.need or len(ready) >= branch.transfer.need:
-                seats = self._first_seats(path, members, ready)
-                self._publish(Opening(opening(path, seats, host.now, *self._inherited(path))))
+                first = self._first_seats(path, members, ready)
+                self._publish(Opening(opening(path, first, host.now, *self._inherited(path))))
 
-    def _inherited(self, path: Path) -> tuple[bytes, int]:
+    def _inherited(self, path: Path) -> tuple[Digest, int]:
         """What a new branch begins with: all that was lifted into the one above, whose model it so starts from."""
         above = self._host.branches.get(parent_of(path) or "")
         head = above.chain.head if above is not None else None

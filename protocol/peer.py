@@ -704,9 +704,9 @@ class Peer:
         return not (self._missing_adapters() or self._is_overdue() or self._seat_waits())
 
     def _missing_adapters(self) -> list[Path]:
-        """The branches on our way whose head's adapter is not here."""
-        ours = path_to(self._settings.branch)
-        return [path for path in ours if any(blob not in self._blobs for blob, _ in self._wanted_of(path))]
+        """The branches on our way of whose head something that our model is a sum of is not here."""
+        ways = path_to(self._settings.branch)
+        return [path for path in ways if any(blob not in self._blobs for blob, _ in self._wanted_of(path))]
 
     def _is_overdue(self) -> bool:
         """Whether our update has waited for its release for a sync interval: either may have got lost on its way."""

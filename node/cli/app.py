@@ -8,6 +8,7 @@ import typer
 
 from banyan.node.cli import (
     audit,
+    chat,
     checkout,
     demo,
     diff,
@@ -18,6 +19,7 @@ from banyan.node.cli import (
     join,
     log,
     revoke,
+    serve,
     settings,
     status,
     train,
@@ -66,6 +68,8 @@ for module in (
     log,
     diff,
     checkout,
+    serve,
+    chat,
     export,
     audit,
     revoke,

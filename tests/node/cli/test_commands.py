@@ -224,7 +224,6 @@ def test_status_shows_what_the_node_is_pinned_to_and_what_it_lacks():
         "diff @1 @",
         "checkout @1",
         "checkout --latest",
-        "export --to /nowhere/x",
     ],
 )
 def test_commands_that_need_a_running_node_say_how_to_start_it(banyan, founded, command):
