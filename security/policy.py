@@ -86,7 +86,7 @@ class TransferPolicy:
     fit: a lift has its own.
     """
 
-    policy: Literal["every-round", "agreement", "gain"] = "agreement"
+    policy: Literal["every-round", "agreement", "gain"] = "gain"
     """When to lift. ``every-round``: whenever enough children have moved on. ``agreement``: when they agree, too, so
     that what moves up is shared. ``gain``: when the branch's model gets better by it on the committee's own data."""
 

@@ -89,7 +89,7 @@ def found(
         str | None,
         typer.Option(
             help="When what child branches share moves up: `every-round`, on `agreement`, or where it is a `gain`.",
-            show_default="agreement",
+            show_default="gain",
         ),
     ] = None,
     min_children: Annotated[
