@@ -11,6 +11,7 @@ of a path may be in different ones meanwhile, and their models are sums all the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -18,7 +19,7 @@ from banyan.protocol.release import TURN, Layer, Release
 from banyan.security.model import MOST_SEASONS
 from banyan.security.schema import Between
 
-__all__ = ["Season", "is_turn", "season_flaw", "turned"]
+__all__ = ["Season", "gain_of", "is_turn", "season_flaw", "turned"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,3 +75,21 @@ def season_flaw(release: Release, base: Release) -> tuple[str, str] | None:
     if release != turned(base, release.season, release.time):
         return "wrong-season", "The proposal begins a season and does not leave all else as it was"
     return None
+
+
+def gain_of(releases: Sequence[Release], rounds: int = 10) -> float | None:
+    """By how much the loss that members reported before they trained fell per release, over the newest ``rounds`` of a
+    branch's season that reported any. None where fewer than two did.
+
+    Where it comes to nothing the A of the season may be the limit. It is what members say of themselves: enough to look
+    at, not to decide by.
+    """
+    known = [
+        (each.height, each.reported.loss_before)
+        for each in releases
+        if each.season == releases[-1].season and each.reported is not None
+    ][-rounds:]
+    if len(known) < 2:
+        return None
+    (first, before), (last, after) = known[0], known[-1]
+    return (before - after) / (last - first)

@@ -306,7 +306,7 @@ class ALiftIsWhole(_EachRelease):
         try:
             change = self._sum(blobs, [release.change] if release.change else [])
             self._compare(device, where, blobs, [base], [release], change + self._sum(blobs, [release.lift]))
-            for path in device.peer._children_of(release.branch):
+            for path in device.peer.children_of(release.branch):
                 head = device.peer.branches[path].chain.head if path in device.peer.branches else None
                 if head is not None:
                     below = f"{path} {head.height} under {where}"

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import numpy as np
-
-from banyan.node.learning.blobs import Blobs, read_layers
+from banyan.node.learning.blobs import Blobs, read_layers, read_whole
 from banyan.security.errors import BanyanError
 from banyan.security.model import AdapterSpec
 from banyan.simulations.tasks.task import Vector
@@ -24,14 +22,10 @@ def read_model(blobs: Blobs, digests: Iterable[bytes], spec: AdapterSpec) -> Vec
     A task over flat vectors is its own A in every season, so layers add up. Raises :class:`SeasonsNotSimulated` where
     they would not.
     """
-    layers = read_layers(blobs, digests, spec)
-    if spec.a_size and any(layers):
+    digests = [*digests]
+    if spec.a_size and any(read_layers(blobs, digests, spec)):
         raise SeasonsNotSimulated(
             "A language task knows the A of the first season only",
             "Try seasons with the quadratic task or digits",
         )
-    return (
-        np.sum([*layers.values()], axis=0, dtype=np.float32)
-        if layers
-        else np.zeros(spec.dimension, np.float32)
-    )
+    return read_whole(blobs, digests, spec)

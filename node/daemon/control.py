@@ -6,11 +6,18 @@
 | ``GET /events?after=&limit=&kind=&follow=`` | the event log; ``follow=1``: a JSON line for each, endless |
 | ``GET /peers`` | who is connected, with bytes in and out |
 | ``GET /log?branch=&number=&others=`` | a branch's certified releases, and those of others that edges join to them |
+| ``GET /cards?branch=`` | the model cards that this node holds, of all branches or one |
+| ``POST /card`` | sign the card of this node's branch anew, with what is said in it |
+| ``GET /branches`` | the tree: every branch as this node sees it, and those that are proposed |
+| ``POST /branch`` | found the branch ``branch``, or propose it where the charter wants votes |
+| ``POST /approve`` | agree, as a member of the committee above, that there be a branch ``branch`` |
 | ``POST /train`` | train: ``data``, ``watch``, ``rounds``, ``steps`` … are all optional |
 | ``POST /target`` | take part until the branch has reached ``height``; null: for ever |
 | ``POST /compose`` | bring the adapters of the model of ``branch`` or at ``release`` here, and name them |
 | ``POST /checkout`` | pin this node to ``release`` of its branch; null: use the head again |
 | ``POST /audit`` | do the release ``height`` of ``branch`` over; ends in a release-audited event |
+| ``GET /seasons`` | the newest season, and where each branch stands |
+| ``POST /season`` | open the next season for every branch; for root keys |
 | ``POST /revoke`` | end the membership or invite of the key ``subject``, for everybody; for root keys |
 | ``POST /stop`` | end cleanly |
 
@@ -31,6 +38,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from banyan.node.catalog.describing import Words
 from banyan.node.store import StoredEvent
 from banyan.security.errors import BanyanError
 
@@ -90,6 +98,19 @@ class CheckoutRequest(_Body):
     release: str | None = Field(..., min_length=1, max_length=400)
 
 
+class BranchRequest(_Body):
+    """``POST /branch``."""
+
+    branch: str = Field(..., min_length=1, max_length=300)
+    description: str = Field("", max_length=200)
+
+
+class ApproveRequest(_Body):
+    """``POST /approve``."""
+
+    branch: str = Field(..., min_length=1, max_length=300)
+
+
 class RevokeRequest(_Body):
     """``POST /revoke``."""
 
@@ -119,6 +140,14 @@ class LogRequest(BaseModel):
     others: Literal["none", "joined", "all"] = "none"
 
 
+class CardsRequest(BaseModel):
+    """The query of ``GET /cards``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    branch: str | None = Field(None, min_length=1, max_length=300)
+
+
 class NothingRequest(BaseModel):
     """A query or body that has nothing in it."""
 
@@ -138,6 +167,15 @@ class Controlled(Protocol):
 
     async def history(self, request: LogRequest) -> Mapping[str, object]: ...
 
+    async def cards(self, branch: str | None) -> list[dict[str, object]]: ...
+
+    async def describe(self, words: Words) -> Mapping[str, object]: ...
+    async def branches(self) -> Mapping[str, object]: ...
+
+    async def found_branch(self, request: BranchRequest) -> Mapping[str, object]: ...
+
+    async def approve_branch(self, branch: str) -> Mapping[str, object]: ...
+
     async def train(self, request: TrainRequest) -> Mapping[str, object]: ...
 
     async def target(self, height: int | None) -> Mapping[str, object]: ...
@@ -147,6 +185,10 @@ class Controlled(Protocol):
     async def checkout(self, release: str | None) -> Mapping[str, object]: ...
 
     async def audit(self, branch: str | None, height: int | None) -> Mapping[str, object]: ...
+
+    def seasons(self) -> Mapping[str, object]: ...
+
+    async def open_season(self) -> Mapping[str, object]: ...
 
     async def revoke(self, subject: str, why: str) -> Mapping[str, object]: ...
 
@@ -178,6 +220,23 @@ def application(node: Controlled) -> Starlette:
     async def log(request: Request) -> Response:
         return JSONResponse(dict(await node.history(_query(request, LogRequest))))
 
+    async def cards(request: Request) -> Response:
+        return JSONResponse({"cards": await node.cards(_query(request, CardsRequest).branch)})
+
+    async def card(request: Request) -> Response:
+        return JSONResponse(dict(await node.describe(await _body(request, Words))))
+
+    async def branches(request: Request) -> Response:
+        _query(request, NothingRequest)
+        return JSONResponse(dict(await node.branches()))
+
+    async def branch(request: Request) -> Response:
+        return JSONResponse(dict(await node.found_branch(await _body(request, BranchRequest))))
+
+    async def approve(request: Request) -> Response:
+        wish = await _body(request, ApproveRequest)
+        return JSONResponse(dict(await node.approve_branch(wish.branch)))
+
     async def train(request: Request) -> Response:
         return JSONResponse(dict(await node.train(await _body(request, TrainRequest))))
 
@@ -193,6 +252,13 @@ def application(node: Controlled) -> Starlette:
     async def audit(request: Request) -> Response:
         wish = await _body(request, AuditRequest)
         return JSONResponse(dict(await node.audit(wish.branch, wish.height)))
+
+    async def seasons(request: Request) -> Response:
+        return JSONResponse(dict(node.seasons()))
+
+    async def season(request: Request) -> Response:
+        await _body(request, NothingRequest)
+        return JSONResponse(dict(await node.open_season()))
 
     async def revoke(request: Request) -> Response:
         wish = await _body(request, RevokeRequest)
@@ -210,11 +276,18 @@ def application(node: Controlled) -> Starlette:
             Route("/events", events, methods=get),
             Route("/peers", peers, methods=get),
             Route("/log", log, methods=get),
+            Route("/cards", cards, methods=get),
+            Route("/card", card, methods=["POST"]),
+            Route("/branches", branches, methods=get),
+            Route("/branch", branch, methods=["POST"]),
+            Route("/approve", approve, methods=["POST"]),
             Route("/train", train, methods=["POST"]),
             Route("/target", target, methods=["POST"]),
             Route("/compose", compose, methods=["POST"]),
             Route("/checkout", checkout, methods=["POST"]),
             Route("/audit", audit, methods=["POST"]),
+            Route("/seasons", seasons, methods=get),
+            Route("/season", season, methods=["POST"]),
             Route("/revoke", revoke, methods=["POST"]),
             Route("/stop", stop, methods=["POST"]),
         ],
@@ -232,19 +305,28 @@ def json_line(event: StoredEvent) -> bytes:
     return json.dumps(plain_event(event), separators=(",", ":")).encode() + b"\n"
 
 
+REFUSAL: Mapping[str, object] = {
+    "error": "The token is missing or wrong",
+    "cure": "Send the one in HOME/token",
+}
+
+
 class TokenGuard:
     """Lets a request through only with ``Authorization: Bearer <token>``; for everything beyond the socket."""
 
-    def __init__(self, app: ASGIApp, token: str) -> None:
+    def __init__(self, app: ASGIApp, token: str, refusal: Mapping[str, object] = REFUSAL) -> None:
+        """``refusal`` is the JSON that anyone else gets."""
         self._app = app
         self._expected = f"Bearer {token}".encode()
+        self._refusal = refusal
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
             if not hmac.compare_digest(given, self._expected):
-                refusal = {"error": "The token is missing or wrong", "cure": "Send the one in HOME/token"}
-                await JSONResponse(refusal, 401, {"WWW-Authenticate": "Bearer"})(scope, receive, send)
+                await JSONResponse(dict(self._refusal), 401, {"WWW-Authenticate": "Bearer"})(
+                    scope, receive, send
+                )
                 return
         elif scope["type"] != "lifespan":
             return
@@ -258,12 +340,18 @@ def _query(request: Request, model: type[Model]) -> Model:
     return _parse(model, dict(request.query_params))
 
 
-async def _body(request: Request, model: type[Model]) -> Model:
+async def body_of(request: Request, most: int) -> bytes:
+    """The body of ``request``. Raises :class:`BadRequest` as soon as it has more than ``most`` bytes."""
     data = bytearray()
     async for chunk in request.stream():
         data += chunk
-        if len(data) > MAX_BODY:
-            raise BadRequest(f"The request is longer than {MAX_BODY} bytes")
+        if len(data) > most:
+            raise BadRequest(f"The request is longer than {most:,} bytes")
+    return bytes(data)
+
+
+async def _body(request: Request, model: type[Model]) -> Model:
+    data = await body_of(request, MAX_BODY)
     try:
         plain: Any = json.loads(data or b"{}")
     except (ValueError, RecursionError) as error:

@@ -9,9 +9,17 @@ from contextlib import AsyncExitStack
 import trio
 
 from banyan.node import membership
+from banyan.node.catalog.describing import Words
 from banyan.node.daemon import listener
 from banyan.node.daemon.book import AddressBook
-from banyan.node.daemon.control import BadRequest, ComposeRequest, LogRequest, TrainRequest, application
+from banyan.node.daemon.control import (
+    BadRequest,
+    BranchRequest,
+    ComposeRequest,
+    LogRequest,
+    TrainRequest,
+    application,
+)
 from banyan.node.daemon.eventlog import EventLog
 from banyan.node.daemon.events import NodeStopping
 from banyan.node.daemon.fetcher import Fetcher
@@ -290,6 +298,26 @@ class Daemon:
         """The certified releases of a branch (default: this node's own)."""
         return self._running().history(request)
 
+    async def cards(self, branch: str | None) -> list[dict[str, object]]:
+        """The model cards that this node holds, JSON-ready."""
+        return self._running().cards.entries(branch)
+
+    async def describe(self, words: Words) -> Mapping[str, object]:
+        """Sign the card of this node's branch anew."""
+        return await self._running().cards.describe(words)
+
+    async def branches(self) -> Mapping[str, object]:
+        """The tree as this node sees it."""
+        return self._running().branches()
+
+    async def found_branch(self, request: BranchRequest) -> Mapping[str, object]:
+        """Found a branch, or propose it."""
+        return await self._running().found_branch(request.branch, request.description)
+
+    async def approve_branch(self, branch: str) -> Mapping[str, object]:
+        """Agree that there be a branch."""
+        return await self._running().approve_branch(branch)
+
     async def train(self, request: TrainRequest) -> Mapping[str, object]:
         """Set what is given and train on."""
         member = self._running()
@@ -315,6 +343,14 @@ class Daemon:
     async def audit(self, branch: str | None, height: int | None) -> Mapping[str, object]:
         """Do a certified release over from its signed updates."""
         return await self._running().audit(branch, height)
+
+    def seasons(self) -> Mapping[str, object]:
+        """The newest season, and where each branch stands."""
+        return self._running().seasons()
+
+    async def open_season(self) -> Mapping[str, object]:
+        """Open the next season, for every branch."""
+        return await self._running().open_season()
 
     async def revoke(self, subject: str, why: str) -> Mapping[str, object]:
         """End a membership or an invite, for everybody and for ever."""

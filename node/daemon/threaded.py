@@ -16,7 +16,7 @@ import trio
 from banyan.aggregation.encoding import encode
 from banyan.node.daemon.jobs import Lessons
 from banyan.node.learning.aggregate_job import aggregate
-from banyan.node.learning.blobs import read_sum, write_float32
+from banyan.node.learning.blobs import read_layers, read_whole, write_float32
 from banyan.node.learning.inspect_job import inspect
 from banyan.node.learning.layout import Vector
 from banyan.node.learning.mix_job import mix
@@ -95,7 +95,7 @@ class ThreadWorkers:
         spec = self._charter.adapter
 
         def losses() -> tuple[float, ...]:
-            models = (read_sum(self._blobs, adapters, spec) for adapters in job.models)
+            models = (read_whole(self._blobs, adapters, spec) for adapters in job.models)
             return tuple(self._trainer(model, job.height)[1]["loss_before"] for model in models)
 
         measured = await trio.to_thread.run_sync(losses)
@@ -103,13 +103,16 @@ class ThreadWorkers:
 
     def _train(self, job: Train) -> Trained:
         spec = self._charter.adapter
-        above = read_sum(self._blobs, job.adapters, spec)
-        start = above + read_sum(self._blobs, job.carry, spec)
+        above = read_whole(self._blobs, job.adapters, spec)
+        carried = read_layers(self._blobs, job.carry, spec)
+        start = above + carried.get(job.season, np.zeros(spec.dimension, np.float32))
         after, metrics = self._trainer(start, job.height)
         exact = (after - above).astype(np.float32)
         encoded = encode(exact, self._charter.round.codec)
-        data = write_delta(encoded, spec=spec, base=job.base)
-        left, _ = write_float32(self._blobs, (exact - encoded.decode()).astype(np.float32), spec)
+        data = write_delta(encoded, spec=spec, base=job.base, season=job.season)
+        left, _ = write_float32(
+            self._blobs, (exact - encoded.decode()).astype(np.float32), spec, season=job.season
+        )
         self._jobs += 1
         return Trained(job.branch, job.height, job.base, self._blobs.put(data), len(data), left, metrics)
 

@@ -52,6 +52,13 @@ def read_layers(blobs: Blobs, digests: Iterable[bytes], spec: AdapterSpec) -> di
     return dict(sorted(layers.items()))
 
 
+def read_whole(blobs: Blobs, digests: Iterable[bytes], spec: AdapterSpec) -> Vector:
+    """The sum of adapters of any seasons, for a problem over flat vectors, which is its own A in each: float32
+    ``(dimension,)``, zero for none."""
+    layers = [*read_layers(blobs, digests, spec).values()]
+    return np.sum(layers, axis=0, dtype=np.float32) if layers else np.zeros(spec.dimension, np.float32)
+
+
 def write_float32(
     blobs: Blobs, vector: Vector, spec: AdapterSpec, base: bytes = b"", season: int = 0
 ) -> tuple[bytes, int]:

@@ -5,17 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 from safetensors.numpy import save_file
 
-from banyan.node.learning.frozen import Frozen
+from banyan.node.learning.frozen import NONE, Frozen
 from banyan.node.learning.layout import Layout, Tensor, Vector
 
 PREFIX = "base_model.model."
-
-NOTHING: Final[Frozen] = {}
 
 
 def peft_key(name: str, factor: str) -> str:
@@ -32,7 +29,7 @@ def write_peft_folder(
     tensors: Sequence[Tensor],
     shared_a: Mapping[str, Vector],
     base_model: str,
-    frozen: Frozen = NOTHING,
+    frozen: Frozen = NONE,
 ) -> None:
     """Write ``adapter_config.json`` and ``adapter_model.safetensors``, loadable by ``PeftModel.from_pretrained``.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 
@@ -17,10 +17,13 @@ from banyan.aggregation.lora import Factors, nearest
 from banyan.node.learning.layout import Layout, Vector
 from banyan.security.model import AdapterSpec
 
-__all__ = ["Frozen", "reduced", "stacked"]
+__all__ = ["NONE", "Frozen", "reduced", "stacked"]
 
 Frozen: TypeAlias = Mapping[str, tuple[Vector, Vector]]
 """By tensor name, b float32 ``(rows_out, R)`` and a float32 ``(R, cols_in)``: ``b @ a`` is added to the matrix."""
+
+NONE: Final[Frozen] = {}
+"""What a network in its first season has."""
 
 
 def stacked(layers: Sequence[tuple[Mapping[str, Vector], Vector]], spec: AdapterSpec) -> Frozen:

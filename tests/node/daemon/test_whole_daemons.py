@@ -8,6 +8,7 @@ from banyan.node.daemon.control import BadRequest, LogRequest, TrainRequest
 from banyan.node.learning.blobs import read_sum
 from banyan.node.store import HomeInUse
 from banyan.security.credential import CredentialRefused
+from banyan.security.errors import Refused
 
 DAY = 86_400_000
 START = 1_800_000_000_000
@@ -196,6 +197,25 @@ async def test_a_founder_revokes_a_member_and_everybody_hears_it(garden, wait_un
         await founder.revoke(gone, "left the garden")
         await wait_until(lambda: gone in founder.member.driver.peer.quarantined)
         await wait_until(lambda: gone in member.member.driver.peer.quarantined)
+
+
+async def test_a_founder_opens_a_season_and_everybody_trains_on_in_it(garden, wait_until, fast_clock):
+    garden.join(1)
+    garden.join(2)
+    async with garden.running(0, 1, 2, training__data=str(garden.data)) as daemons:
+        await wait_until(lambda: all(height(daemon) >= 1 for daemon in daemons))
+        with pytest.raises(Refused, match="root key"):
+            await daemons[1].open_season()
+        assert await daemons[0].open_season() == {"season": 1}
+        await wait_until(lambda: all(d.events.after(0, 999, "season-began") for d in daemons))
+        turned = height(daemons[0])
+        await wait_until(lambda: all(height(daemon) > turned for daemon in daemons))
+        where = daemons[2].seasons()
+        assert where["season"] == 1 and [each["season"] for each in where["branches"]] == [1]
+        for daemon in daemons:
+            assert not daemon.events.after(0, 999, "job-failed-event")
+        pages = (await daemons[1].history(LogRequest(branch="/")))["releases"]
+        assert [each["rule"] for each in pages].count("season") == 1
 
 
 async def test_nodes_without_a_committee_mix_their_models_stop_and_go_on(village, wait_until, fast_clock):

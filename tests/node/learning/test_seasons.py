@@ -22,6 +22,8 @@ from banyan.node.learning.settings import TrainingSettings
 from banyan.node.learning.shared_a import draw
 from banyan.node.learning.train_job import train
 from banyan.node.learning.workplace import OWN_APP, Workplace, newest_first
+from banyan.node.serving.base_in_memory import BaseInMemory
+from banyan.node.serving.merged import write_merged_folder
 from banyan.protocol.delta import DeltaRefused
 from banyan.protocol.effects import Evaluate, Inspect, Train, Trained
 from banyan.protocol.release import Seat, opening
@@ -108,6 +110,21 @@ def test_an_export_of_three_seasons_gives_plain_peft_the_same_logits(
     plain = PeftModel.from_pretrained(load(place.base_model, "cpu").model, str(tmp_path / "adapter"))
     assert plain.peft_config["default"].r == 3 * spec.rank
     np.testing.assert_allclose(logits(plain), logits_of(place, blobs), atol=2e-5, rtol=1e-5)
+
+
+def test_what_is_served_and_what_is_merged_has_every_season_in_it(place: Workplace, tmp_path: Path) -> None:
+    blobs = tuple(adapter(place, 30 + season, season)[0] for season in range(3))
+    layers = read_layers(place.blobs, blobs, place.spec)
+    first, later = layers[0], place.frozen({1: layers[1], 2: layers[2]})
+    expected = logits_of(place, blobs)
+    served = BaseInMemory(place.base_model, place.spec, place.shared_a(), "cpu")
+    whole, alone = served.model_with(first, later), served.model_with(first)
+    np.testing.assert_allclose(logits(whole.peft), expected, atol=2e-5, rtol=1e-5)
+    np.testing.assert_allclose(logits(alone.peft), logits_of(place, blobs[:1]), atol=2e-5, rtol=1e-5)
+    given = {"spec": place.spec, "shared_a": place.shared_a(), "later": later}
+    write_merged_folder(tmp_path / "merged", place.base_model, first, **given)
+    merged = load(tmp_path / "merged", "cpu").model
+    np.testing.assert_allclose(logits(merged), expected, atol=5e-5, rtol=1e-4)
 
 
 def test_frozen_factors_are_reduced_to_the_closest_of_a_rank_and_say_what_is_left_behind(
