@@ -300,6 +300,23 @@ def test_liars_in_a_branch_neither_stop_a_turn_nor_turn_without_one() -> None:
     assert world.run(until=lambda: in_season(world, 1, "/", beyond=2))
 
 
+def test_an_update_of_an_old_season_is_left_out_by_name_however_stale_updates_may_be() -> None:
+    policies = fast_preset(rule="geometric-median", f=1, min_updates=3, staleness=16)
+    world = World(1, {"/": 5}, policies, task=Quadratic())
+    late = on(world, "/")[-1]
+    world.corrupt(late, "stale-base")
+    world.start()
+    assert world.run(until=lambda: world.agreed("/", 3))
+    before = releases(root(world), "/")
+    assert any(late.name in {each.source for each in release.used} for release in before), "never welcome"
+    open_season(world)
+    assert world.run(until=lambda: in_season(world, 1, "/", beyond=3))
+    after = [each for each in releases(root(world), "/") if each.season == 1 and not is_turn(each)]
+    reasons = {item.reason for release in after for item in release.left_out if item.source == late.name}
+    assert "wrong-season" in reasons
+    assert not any(late.name in {each.source for each in release.used} for release in after)
+
+
 def test_nobody_trains_in_an_old_season_once_its_branch_has_turned() -> None:
     world = world_of({"/": 5})
     trained: list[tuple[int, int]] = []
