@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from banyan.protocol.branch import Branch
+from banyan.protocol.branch import Branch, need_of
 from banyan.protocol.effects import Aggregate, Aggregated, Effect, FetchBlob, JobFailed
 from banyan.protocol.events import Event, ReleaseAudited
 from banyan.protocol.judgement import inputs_of, job_of
@@ -87,6 +87,7 @@ class Audit:
             clip=self.charter.round.clip,
             base=self.base.adapter or None,
             expected=self.release.change,
+            least=need_of(self.charter),
         )
 
     def problem(self, result: Aggregated) -> str:
@@ -97,6 +98,8 @@ class Audit:
             return "It counts more guests than its rule survives"
         if not result.agrees:
             return f"Its sums differ from the recomputed ones by {result.error:.2g}"
+        if result.narrowed_to != self.release.narrowed_to:
+            return "It is wrong about the columns that too few updates trained"
         if result.adapter != self.release.adapter:
             return "Its adapter is not the one before it plus its change"
         return ""

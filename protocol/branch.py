@@ -19,6 +19,7 @@ from banyan.protocol.effects import Aggregated, DropRecords, FetchBlob, Inspect,
 from banyan.protocol.events import (
     BranchOpened,
     ReleaseCertified,
+    ReleaseNarrowed,
     RoundClosing,
     RoundWaiting,
     UpdateAdmitted,
@@ -30,6 +31,7 @@ from banyan.protocol.records import Record, committee_topic
 from banyan.protocol.release import ChildHead, Release, committee_of
 from banyan.protocol.round import Candidate, Child, Round, Status
 from banyan.security.admission import Reason, UpdateRefused, check_announcement
+from banyan.security.charter import Charter
 from banyan.security.credential import Credential, is_guest
 from banyan.security.errors import Refused
 
@@ -38,6 +40,13 @@ __all__ = ["Branch", "Host", "NotNow"]
 
 KEPT_RELEASES: Final = 4
 """How many of a branch's newest releases keep their blobs."""
+
+
+def need_of(charter: Charter) -> int:
+    """The fewest contributions a round closes with: the charter's quorum and the rule's own minimum. Columns that fewer
+    trained stay as they are."""
+    policy = charter.round
+    return max(policy.min_updates, build(policy.rule, f=policy.f).minimum_n)
 
 
 class NotNow(Exception):
@@ -113,6 +122,7 @@ class Branch:
             "cosigners": self._cosigners(proof) if proof else [],
             "used": [each.source for each in release.used],
             "left_out": [{"author": item.source, "reason": item.reason} for item in release.left_out],
+            "narrowed_to": release.narrowed_to,
             "change": release.change.hex(),
             "adapter": release.adapter.hex(),
         }
@@ -145,9 +155,8 @@ class Branch:
 
     @cached_property
     def need(self) -> int:
-        """The fewest contributions a round closes with: the charter's quorum and the rule's own minimum."""
-        policy = self._charter.round
-        return max(policy.min_updates, build(policy.rule, f=policy.f).minimum_n)
+        """See :func:`need_of`."""
+        return need_of(self._charter)
 
     # ------------------------------------------------------------------------------- records come in
 
@@ -454,6 +463,9 @@ class Branch:
                 tuple((item.source, item.reason) for item in release.left_out),
             )
         )
+        if release.narrowed_to:
+            rank = self._charter.adapter.rank
+            self._host.tell(ReleaseNarrowed(self.path, release.height, release.narrowed_to, rank))
         self._moved(release)
         for item in release.left_out:
             if item.reason == Reason.FALSE_RELEASE:  # seen by the quorum that certified this

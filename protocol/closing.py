@@ -223,6 +223,7 @@ class Closing:
                 clip=policy.clip,
                 base=base.adapter or None,
                 expected=expected,
+                least=self.round.need,
             )
         )
 
@@ -312,8 +313,7 @@ class Closing:
         digest = release.digest
         if digest not in self._judging:
             return  # settled by what the one before brought about
-        ours = (result.change, result.change_size, result.adapter, result.adapter_size)
-        if ours == (release.change, release.change_size, release.adapter, release.adapter_size):
+        if _with_sums(release, result) == release:
             self._verdict(digest, None)
         elif result.agrees is None:
             if release.change_size != result.change_size:
@@ -379,4 +379,5 @@ def _with_sums(draft: Release, result: Aggregated) -> Release:
         change_size=result.change_size,
         adapter=result.adapter,
         adapter_size=result.adapter_size,
+        narrowed_to=result.narrowed_to,
     )

@@ -101,7 +101,8 @@ class Aggregate:
 
     Norms are first clipped to ``clip`` times their median. The change is written as a float32 delta blob
     and the new adapter as a float32 adapter blob. If ``expected`` is given, it is another node's change
-    blob for the same inputs, and the answer tells whether the two agree within 1e-6 relative.
+    blob for the same inputs, and the answer tells whether the two agree within 1e-6 relative. Columns of B that fewer
+    than ``least`` inputs trained, or fewer than the rule needs, stay as they are.
     Answered by :class:`Aggregated` or :class:`JobFailed`.
     """
 
@@ -114,6 +115,7 @@ class Aggregate:
     clip: float
     base: Digest | None
     expected: Digest | None = None
+    least: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +264,8 @@ class Aggregated:
     """The end of an :class:`Aggregate`.
 
     ``weights`` gives, per input key, the share the rule gave it (None where a rule has no such notion).
-    ``agrees`` answers ``expected``; ``error`` is the relative difference found.
+    ``agrees`` answers ``expected``; ``error`` is the relative difference found. ``narrowed_to``, if above 0, says that
+    only so many columns of B moved, the first: too few inputs trained the others.
     """
 
     branch: Path
@@ -276,6 +279,7 @@ class Aggregated:
     clipped: tuple[Digest, ...] = ()
     agrees: bool | None = None
     error: float = 0.0
+    narrowed_to: int = 0
 
 
 @dataclass(frozen=True, slots=True)

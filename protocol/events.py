@@ -155,6 +155,17 @@ class ReleaseCertified(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ReleaseNarrowed(Event):
+    """A release moved only the first ``columns`` of the ``rank`` columns of B: too few updates had trained the others,
+    which stay as they were."""
+
+    branch: str
+    height: int
+    columns: int
+    rank: int
+
+
+@dataclass(frozen=True, slots=True)
 class ReleaseAudited(Event):
     """This node did a certified release over from its signed inputs; ``problem`` is empty if it is right."""
 

@@ -99,7 +99,8 @@ class Release:
     """One version of a branch's adapter. Its digest is the SHA-256 of its canonical encoding.
 
     ``change`` is the float32 delta blob of the aggregate, ``adapter`` the float32 blob of the adapter after it;
-    both are empty at height 0, the opening.
+    both are empty at height 0, the opening. ``narrowed_to``, if above 0, says that only so many columns of B moved, the
+    first, since too few of the inputs trained the others.
     """
 
     branch: Name
@@ -116,6 +117,7 @@ class Release:
     roster: Annotated[tuple[Seat, ...], Length(1, 192)]
     children: Annotated[tuple[ChildHead, ...], Length(0, 64)]
     time: Annotated[int, Between(0, 2**53)]
+    narrowed_to: Annotated[int, Between(0, 1_023)] = 0
 
     @cached_property
     def encoded(self) -> bytes:

@@ -44,11 +44,18 @@ def examples(rows: Iterable[Row], tokenizer: PreTrainedTokenizerBase, max_length
 
 def prompt_ids(prompt: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """The ids after which the model should answer ``prompt``, in the form it was trained on."""
-    turns = (("user", prompt), ("assistant", ""))
-    pieces = (
-        _template_pieces(turns, tokenizer) if tokenizer.chat_template else _plain_pieces(turns, tokenizer)
-    )
-    return pieces[0][0]
+    return context_ids((("user", prompt),), tokenizer)
+
+
+def context_ids(turns: tuple[Turn, ...], tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The ids of ``turns`` after which the model should answer, in the form it was trained on."""
+    *before, _ = _pieces((*turns, ("assistant", "")), tokenizer)
+    return [token for ids, _ in before for token in ids]
+
+
+def windows_of(text: str, tokenizer: PreTrainedTokenizerBase, max_length: int) -> list[tuple[int, ...]]:
+    """The ids of a plain text, cut into the sequences that it is learnt in."""
+    return [example.ids for example in _windows(text, tokenizer, max_length)]
 
 
 def _windows(text: str, tokenizer: PreTrainedTokenizerBase, max_length: int) -> list[Example]:
@@ -61,9 +68,7 @@ def _windows(text: str, tokenizer: PreTrainedTokenizerBase, max_length: int) -> 
 
 
 def _conversation(turns: tuple[Turn, ...], tokenizer: PreTrainedTokenizerBase, max_length: int) -> Example:
-    pieces = (
-        _template_pieces(turns, tokenizer) if tokenizer.chat_template else _plain_pieces(turns, tokenizer)
-    )
+    pieces = _pieces(turns, tokenizer)
     room = max_length // 2
     first, is_loss = pieces[0]
     if not is_loss and len(first) > room:
@@ -72,6 +77,11 @@ def _conversation(turns: tuple[Turn, ...], tokenizer: PreTrainedTokenizerBase, m
     ids = [token for piece, _ in pieces for token in piece]
     labels = [token if is_loss else IGNORED for piece, is_loss in pieces for token in piece]
     return Example(tuple(ids[:max_length]), tuple(labels[:max_length]))
+
+
+def _pieces(turns: tuple[Turn, ...], tokenizer: PreTrainedTokenizerBase) -> list[tuple[list[int], bool]]:
+    """The turns as (ids, has loss), in the form the model was trained on."""
+    return _template_pieces(turns, tokenizer) if tokenizer.chat_template else _plain_pieces(turns, tokenizer)
 
 
 def _template_pieces(

@@ -1,0 +1,251 @@
+"""What a small model learns from a big one on public text, and a big one from a small one.
+
+Run as ``python -m benchmarks.distillation [--models DIR] [--corpora DIR]``; writes ``distillation.json`` and ``.md`` to
+``benchmarks/results/``. A run that is cut off goes on where it stopped; ``--fresh`` begins again.
+
+The teacher's branch was trained on three medical leaves that nobody else sees. The public text is a fourth. The student
+starts from its base model and either learns from the teacher on the public text, by the very client that a node uses,
+or is trained on the public text directly, for as many steps. Losses are held out, nats a token of the student's own
+tokenizer: on the public text, and on the teacher's leaves. Every pair is measured in both directions.
+
+``pocket`` is ``base-4m`` with its first and last layer only, trained for a while on rows that its parent has seen too: a
+smaller base with the same tokenizer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import tempfile
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from banyan.node.home import write_durably
+from banyan.node.learning.adapter_spec import design_adapter
+from banyan.node.learning.base_model import load
+from banyan.node.learning.blobs import write_float32
+from banyan.node.learning.dataset import load_dataset
+from banyan.node.learning.distill.client import DistillingClient
+from banyan.node.learning.distill.teacher import Teacher
+from banyan.node.learning.layout import Vector
+from banyan.node.learning.learner import Learner, shared_learner
+from banyan.node.learning.memory_blobs import MemoryBlobs
+from banyan.node.learning.settings import TrainingSettings
+from banyan.node.learning.tokens import examples
+from banyan.node.learning.trainer import collate, row_order
+from banyan.node.learning.workplace import Workplace
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks/results"
+SHARED = ROOT.parent / "shared"
+PRIVATE = ("cancer", "heart_lung", "digestive_kidney")
+PUBLIC = "neurology"
+SEEDS = (1, 2)
+TEMPERATURES = (1.0, 2.0, 4.0)
+
+#: Teacher and student.
+PAIRS = (
+    ("base-4m", "pocket"),
+    ("pocket", "base-4m"),
+    ("base-4m", "stories-260k"),
+    ("stories-260k", "base-4m"),
+)
+SETTINGS = TrainingSettings(
+    steps=150, batch=4, max_length=128, eval_rows=64, device="cpu", continual="none", gate_tries=0
+)
+HEALING_STEPS = 250
+HEALING_BATCH = 8
+HEALING_RATE = 1e-3
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The models of one run by name, each with an adapter of rank 16, and where the rows lie."""
+
+    places: dict[str, Workplace]
+    private: Path
+    public: Path
+
+    def learner(self, name: str) -> Learner:
+        place = self.places[name]
+        spec = place.spec
+        return shared_learner(
+            place.base_model,
+            "cpu",
+            rank=spec.rank,
+            scale=spec.scale,
+            tensors=spec.tensors,
+            shared_a=place.shared_a(),
+        )
+
+    def losses(self, name: str, vector: Vector) -> dict[str, float]:
+        """On the public text, and on the teacher's leaves."""
+        learner = self.learner(name)
+        return {
+            where: learner.evaluate(vector, [data], SETTINGS)["loss"]
+            for where, data in (("public", self.public), ("private", self.private))
+        }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", type=Path, default=SHARED / "models")
+    parser.add_argument("--corpora", type=Path, default=SHARED / "corpora")
+    parser.add_argument("--fresh", action="store_true", help="measure everything again")
+    chosen = parser.parse_args()
+    for needed in (chosen.models / "base-4m", chosen.corpora / "en/medical"):
+        if not needed.is_dir():
+            parser.exit(0, f"Not measured: there is no {needed}\n")
+    torch.set_num_threads(1)
+    kept = RESULTS / "distillation.json"
+    known: dict[str, Any] = {} if chosen.fresh or not kept.exists() else json.loads(kept.read_text())["runs"]
+    plan = [(*pair, seed, 1.0) for seed in SEEDS for pair in PAIRS]
+    plan += [(*PAIRS[0], SEEDS[0], temperature) for temperature in TEMPERATURES if temperature != 1.0]
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with tempfile.TemporaryDirectory() as scratch, Progress(*columns) as bar:
+        task = bar.add_task("distillation", total=len(plan))
+        bench = _bench(chosen.models, chosen.corpora / "en/medical", Path(scratch))
+        taught: dict[tuple[str, int], Vector] = {}
+        for teacher, student, seed, temperature in plan:
+            key = f"{teacher} > {student}, seed {seed}, T {temperature:g}"
+            bar.update(task, description=key)
+            if key not in known:
+                if (teacher, seed) not in taught:
+                    taught[teacher, seed] = _train(bench, teacher, bench.private, seed)
+                known[key] = _measure(bench, teacher, taught[teacher, seed], student, seed, temperature)
+                write_durably(kept, json.dumps({"runs": known, **_made()}, indent=1).encode(), 0o644)
+            bar.advance(task)
+    page = _page(known)
+    write_durably(RESULTS / "distillation.md", page.encode(), 0o644)
+    print(page)
+
+
+def _bench(models: Path, corpus: Path, scratch: Path) -> Bench:
+    private = scratch / "private.jsonl"
+    private.write_bytes(b"".join((corpus / f"{leaf}.jsonl").read_bytes() for leaf in PRIVATE))
+    folders = {
+        "base-4m": models / "base-4m",
+        "stories-260k": models / "stories-260k",
+        "pocket": _pocket(models / "base-4m", corpus.parent, scratch),
+    }
+    blobs, places = MemoryBlobs(), {}
+    for name, folder in folders.items():
+        spec, blob = design_adapter(folder, seed=7)
+        blobs.put(blob)
+        places[name] = Workplace(spec, "int8", b"n" * 32, "device", folder, blobs, memory=scratch / "memory" / name)
+    return Bench(places, private, corpus / f"{PUBLIC}.jsonl")
+
+
+def _pocket(parent: Path, corpora: Path, scratch: Path) -> Path:
+    """``parent`` with its first and last layer, all weights trained on ``pretrain`` rows, in a folder."""
+    whole = load(parent, "cpu")
+    model = whole.model
+    layers = model.model.layers
+    model.model.layers = torch.nn.ModuleList([layers[0], layers[-1]])
+    for at, layer in enumerate(model.model.layers):
+        layer.self_attn.layer_idx = at
+    model.config.num_hidden_layers = 2
+    if getattr(model.config, "layer_types", None):
+        model.config.layer_types = model.config.layer_types[:2]
+    files = [*sorted((corpora / "medical").glob("*.jsonl")), *sorted((corpora / "wiki").glob("*.jsonl"))]
+    rows = [row for row in load_dataset(files).training if row.split == "pretrain"]
+    seen = examples(rows, whole.tokenizer, 128)
+    torch.manual_seed(0)
+    model.requires_grad_(True).train()
+    optimiser = torch.optim.AdamW(model.parameters(), lr=HEALING_RATE)
+    order = row_order(len(seen), 0)
+    for step in range(HEALING_STEPS):
+        for group in optimiser.param_groups:
+            group["lr"] = HEALING_RATE * min(1.0, (step + 1) / 20) * (1 - step / HEALING_STEPS)
+        batch = collate([seen[next(order)] for _ in range(HEALING_BATCH)], 0, torch.device("cpu"))
+        model(input_ids=batch.ids, attention_mask=batch.mask, labels=batch.labels).loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+    folder = scratch / "pocket"
+    model.eval().save_pretrained(folder)
+    whole.tokenizer.save_pretrained(folder)
+    return folder
+
+
+def _train(bench: Bench, name: str, data: Path, seed: int) -> Vector:
+    zero = np.zeros(bench.places[name].spec.dimension, np.float32)
+    return bench.learner(name).train(zero, [data], SETTINGS, seed=seed)[0]
+
+
+def _measure(
+    bench: Bench, teacher: str, b: Vector, student: str, seed: int, temperature: float
+) -> dict[str, Any]:
+    at, teacher_at = bench.places[student], bench.places[teacher]
+    zero = np.zeros(at.spec.dimension, np.float32)
+    adapter, _ = write_float32(teacher_at.blobs, b, teacher_at.spec)
+    client = DistillingClient(at, teacher_at, Teacher("/en/medical", (adapter,), temperature))
+    config: dict[str, str | int | float] = {"branch": f"/{seed}", "height": 0, "seed": seed, "first_row": 0}
+    began = time.process_time()
+    distilled, metrics = client.ask("train", zero, data=[bench.public], settings=SETTINGS, config=config)
+    seconds = time.process_time() - began
+    assert distilled is not None
+    began = time.process_time()
+    direct = _train(bench, student, bench.public, seed)
+    direct_seconds = time.process_time() - began
+    return {
+        "way": "logits" if metrics["logits"] else "text",
+        "before": bench.losses(student, zero),
+        "distilled": bench.losses(student, distilled),
+        "direct": bench.losses(student, direct),
+        "teacher": bench.losses(teacher, b),
+        "seconds": round(seconds, 1),
+        "direct_seconds": round(direct_seconds, 1),
+    }
+
+
+def _made() -> dict[str, Any]:
+    return {
+        "measured": datetime.now(UTC).date().isoformat(),
+        "machine": f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}, torch {torch.__version__}",
+        "steps": SETTINGS.steps,
+        "batch": SETTINGS.batch,
+    }
+
+
+def _page(runs: dict[str, Any]) -> str:
+    lines = [
+        "# Distillation across base models",
+        "",
+        f"{SETTINGS.steps} steps of {SETTINGS.batch} rows, rank 16, on public text (English medicine, {PUBLIC}) by a teacher "
+        f"that was trained on {', '.join(PRIVATE)}; held-out loss of the student, nats a token, mean over the seeds "
+        f"{', '.join(map(str, SEEDS))}. Direct: the same steps on the same text without a teacher. Time: processor seconds "
+        "of distilling against those of direct training. `python -m benchmarks distillation`.",
+        "",
+        "| teacher → student | way | loss on | before | distilled | direct | time |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for teacher, student in PAIRS:
+        found = [runs[f"{teacher} > {student}, seed {seed}, T 1"] for seed in SEEDS]
+        for where, name in (("public", "public text"), ("private", "teacher's leaves")):
+            means = [
+                statistics.mean(run[arm][where] for run in found) for arm in ("before", "distilled", "direct")
+            ]
+            ratio = statistics.mean(run["seconds"] / run["direct_seconds"] for run in found)
+            numbers = " | ".join(f"{mean:.2f}" for mean in means)
+            lines.append(
+                f"| {teacher} → {student} | {found[0]['way']} | {name} | {numbers} | {ratio:.1f} × |"
+            )
+    lines += ["", "| temperature, base-4m → pocket, seed 1 | public text | teacher's leaves |", "|---|---|---|"]
+    for temperature in TEMPERATURES:
+        run = runs[f"{PAIRS[0][0]} > {PAIRS[0][1]}, seed {SEEDS[0]}, T {temperature:g}"]["distilled"]
+        lines.append(f"| {temperature:g} | {run['public']:.2f} | {run['private']:.2f} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
