@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from banyan.aggregation.encoding import encode
+from banyan.aggregation.strips import leading, widened
 from banyan.node.learning.blobs import read_sum, write_float32
 from banyan.node.learning.memory_blobs import MemoryBlobs
 from banyan.node.learning.mix_job import mix
@@ -66,6 +67,7 @@ class Device:
         self.train_time = 1_000
         self.slowness = 1.0
         self.skew = 0
+        self.rank = world.spec.rank
         self.messages_sent = 0
         self.bytes_sent = 0
         self.blob_bytes_sent = 0
@@ -258,12 +260,16 @@ class Device:
         above = read_sum(self.blobs, job.adapters, spec)
         start = above + read_sum(self.blobs, job.carry, spec)
         trained = task.train(self.name, start, job.height)
+        if self.rank < spec.rank:
+            trained = np.where(np.arange(spec.dimension) % spec.rank < self.rank, trained, start)
         change = trained - above
-        coded = encode(change, self.world.charter.round.codec)
-        data = write_delta(coded, spec=spec, base=job.base)
+        rank = self.rank if job.base else spec.rank
+        coded = encode(leading(change, spec.rank, rank), self.world.charter.round.codec)
+        data = write_delta(coded, spec=spec, base=job.base, rank=rank)
         blob = self.blobs.put(data)
-        self.world.show(self.name, job, coded)
-        carry, _ = write_float32(self.blobs, change - coded.decode(), spec)
+        shown = widened(coded.decode(), rank, spec.rank)
+        self.world.show(self.name, job, shown)
+        carry, _ = write_float32(self.blobs, change - shown, spec)
         losses = {"loss_before": task.loss(self.name, start), "loss_after": task.loss(self.name, trained)}
         return Trained(job.branch, job.height, job.base, blob, len(data), carry, losses)
 

@@ -92,6 +92,8 @@ class Run:
             make_task(scenario.task.name, seed, scenario.task.options),
             admission=scenario.admission,
             guests=scenario.guests,
+            small_share=scenario.small.share if scenario.small else 0.0,
+            small_rank=scenario.small.rank if scenario.small else 0,
             pinned=scenario.pinned,
             fast_signatures={"auto": None, "ed25519": False, "fast": True}[scenario.signatures],
         )

@@ -9,12 +9,12 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from banyan.aggregation.encoding import EncodedVector
 from banyan.protocol.effects import Effect, InputEvent, PeerConnected, Train
 from banyan.protocol.events import Event
 from banyan.protocol.peer import PeerSettings
 from banyan.security.charter import Admission, BaseModel, Charter, FileEntry, Preset, found, preset
 from banyan.security.credential import root_credential, self_credential
+from banyan.security.errors import BanyanError
 from banyan.security.identity import Identity, Signer, Verifier, verify
 from banyan.simulations.attacks import Attack, Coalition, attack
 from banyan.simulations.clock import Clock
@@ -24,7 +24,7 @@ from banyan.simulations.jobs import SharedJobs
 from banyan.simulations.network import Conditions, Network
 from banyan.simulations.shared_reader import SharedReader
 from banyan.simulations.signatures import FastSigner, fast_verify
-from banyan.simulations.tasks import Quadratic, Task
+from banyan.simulations.tasks import Quadratic, Task, Vector
 from banyan.simulations.trace import Trace
 
 __all__ = ["World", "fast_preset"]
@@ -58,6 +58,7 @@ class World:
         conditions: how the network behaves.
         task: what devices learn.
         admission: ``invite`` (every device has a credential of the root's) or ``open`` (guests may come, too).
+        small_share: the share of devices, drawn by the seed, that train only their first ``small_rank`` columns of B.
         guests: how many of each branch's devices, the last ones, nobody vouches for: honest guests of an open network.
         pinned: names of devices, such as ``/#0``, that always sit on the committee.
         fast_signatures: sign with :mod:`~banyan.simulations.signatures` instead of Ed25519; None: above 1,000 devices.
@@ -73,6 +74,8 @@ class World:
         *,
         admission: Admission = "invite",
         guests: int = 0,
+        small_share: float = 0.0,
+        small_rank: int = 0,
         pinned: Sequence[str] = (),
         fast_signatures: bool | None = None,
     ) -> None:
@@ -125,6 +128,15 @@ class World:
             self.devices[signer.node_id] = Device(self, signer, settings)
             self.task.place(signer.node_id, path)
             self._branches[path].append(signer.node_id)
+
+        if small_share and not 0 < small_rank < self.spec.rank:
+            raise BanyanError(
+                f"Small devices of rank {small_rank} need an adapter of a higher rank; the task's has {self.spec.rank}",
+                "Give the task a rank, or the small devices a smaller one",
+            )
+        drawn = random.Random(f"small|{seed}").sample(sorted(self.devices), round(small_share * len(names)))
+        for name in drawn:
+            self.devices[name].rank = small_rank
 
     # ------------------------------------------------------------------------------------ running
 
@@ -201,10 +213,10 @@ class World:
         self.coalition.victim = self.coalition.victim or honest[-1]
         self.network.surround(self.coalition.victim, self.coalition.members)
 
-    def show(self, author: str, job: Train, update: EncodedVector) -> None:
+    def show(self, author: str, job: Train, update: Vector) -> None:
         """Attackers see what everybody learned, the moment it is learned."""
         if self.coalition.members:
-            self.coalition.show((job.branch, job.height, job.base), author, update.decode())
+            self.coalition.show((job.branch, job.height, job.base), author, update)
 
     # ------------------------------------------------------------------------------------ between devices
 

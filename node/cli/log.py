@@ -154,6 +154,8 @@ def _details(page: Page, change: float | None) -> Iterator[tuple[str, str]]:
         yield "", f"used {len(members)}: {', '.join(map(short, members))}"
     for item in page["left_out"]:
         yield "red", f"left out {short(item['author'])}: {item['reason']}"
+    if narrowed := page["narrowed_to"]:
+        yield "yellow", f"only the first {narrowed} columns moved: too few updates had trained the others"
     figures = []
     if reported := page["reported"]:
         count = reported["updates"]

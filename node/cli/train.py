@@ -20,6 +20,8 @@ Examples:
 
     banyan train --rounds 3                          with the data and settings of last time
 
+    banyan train --rank 4                            on a small device: a quarter of an adapter of rank 16
+
     banyan train --forever --no-wait
 
     banyan train --watch ~/notes --rounds 2          two rounds on each file that arrives, none forgotten
@@ -37,6 +39,7 @@ TOLD = {
     "round-closing",
     "leader-changed",
     "release-certified",
+    "release-narrowed",
     "certificate-accepted",
     "model-mixed",
     "mixing-waiting",
@@ -74,6 +77,15 @@ def train(
     branch: Annotated[str | None, typer.Option(help="The branch to work on.", show_default="as set")] = None,
     rounds: Annotated[int, typer.Option(min=1, max=1_000_000, help="Releases to take part in.")] = 1,
     forever: Annotated[bool, typer.Option("--forever", help="Take part in every round from now on.")] = False,
+    rank: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=1_024,
+            help="Columns of B to train, for a small device; 0: all.",
+            show_default="as set",
+        ),
+    ] = None,
     steps: Annotated[
         int | None, typer.Option(min=1, max=1_000_000, help="Optimiser steps a round.", show_default="as set")
     ] = None,
@@ -111,6 +123,7 @@ def train(
             "watch": str(watch.resolve()) if watch is not None else None,
             "branch": branch,
             "rounds": None if forever else rounds,
+            "rank": rank,
             "steps": steps,
             "batch": batch,
             "learning_rate": learning_rate,

@@ -274,6 +274,7 @@ class Member:
             batch=chosen.batch,
             max_length=chosen.max_length,
             learning_rate=chosen.learning_rate,
+            columns=chosen.rank,
             eval_rows=chosen.eval_rows,
             device=chosen.device,
             precision=chosen.precision,
@@ -314,7 +315,11 @@ class Member:
             raise BadRequest("This node has no data to train on", "Give some: `banyan train --data PATH`")
         if request.branch is not None:
             changes["training.branch"] = self._check_branch(request.branch)
-        for name in ("steps", "batch", "learning_rate", "continual"):
+        if (request.rank or 0) > (most := self.charter.adapter_at(request.branch or self.branch()).rank):
+            raise BadRequest(
+                f"The adapter has rank {most}, less than {request.rank}", f"Choose a rank of at most {most}"
+            )
+        for name in ("rank", "steps", "batch", "learning_rate", "continual"):
             if (value := getattr(request, name)) is not None:
                 changes[f"training.{name}"] = value
         return changes
