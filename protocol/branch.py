@@ -288,7 +288,7 @@ class Branch:
                 size=update.size,
                 digest=update.blob,
                 base=update.base,
-                limit=blob_bytes(self._charter.adapter, policy.codec),
+                limit=blob_bytes(self._charter.adapter_at(self.path), policy.codec),
                 lineage=self.chain.lineage(policy.staleness + 32),
                 staleness=policy.staleness,
                 members={author},  # its credential was checked when the record came in
@@ -312,7 +312,7 @@ class Branch:
         for candidate in self.round.waiting_for_blob(blob):
             if error is None:
                 candidate.status = Status.INSPECTING
-                self._host.do(Inspect(blob))
+                self._host.do(Inspect(blob, self.path))
             else:  # whoever served something else is at fault, not the author: its hash is what it signed
                 candidate.reason = Reason.UNAVAILABLE
                 candidate.failures += 1
@@ -464,7 +464,7 @@ class Branch:
             )
         )
         if release.narrowed_to:
-            rank = self._charter.adapter.rank
+            rank = self._charter.adapter_at(self.path).rank
             self._host.tell(ReleaseNarrowed(self.path, release.height, release.narrowed_to, rank))
         self._moved(release)
         for item in release.left_out:

@@ -52,12 +52,13 @@ class FetchBlob:
 
 @dataclass(frozen=True, slots=True)
 class Inspect:
-    """Strictly decode the delta blob ``digest`` against the charter's adapter spec and measure it.
+    """Strictly decode the delta blob ``digest`` against the adapter spec of ``branch`` and measure it.
 
     Answered by :class:`Inspected`.
     """
 
     digest: Digest
+    branch: Path = "/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ class Train:
     A node that mixes trains from its own model alone: ``adapters`` is empty, ``carry`` its model, ``base`` empty, and
     the update is the whole model.
 
-    ``adapters`` are the float32 adapter blobs (B) from the root down to ``branch``, in that order: of the head of
+    ``adapters`` are the float32 adapter blobs (B) from where the branch's base model begins down to it, in that order: of the head of
     ``branch``, and of the newest release of each branch above it that is here; a branch still at its opening has none.
     ``carry`` are delta blobs that are this node's alone: what the encoding of its last update lost, or that whole
     update if the network left it out. The update is all that training changed plus the carry, against ``base``, the

@@ -10,10 +10,10 @@ from banyan.protocol.branch import Branch
 from banyan.protocol.effects import Digest, Effect, PutState, SetTimer, Train, Trained
 from banyan.protocol.events import Event, UpdatePublished
 from banyan.protocol.messages import Update
-from banyan.protocol.paths import path_to
 from banyan.protocol.records import Record, Records
 from banyan.protocol.release import Release
 from banyan.security import canonical
+from banyan.security.charter import Charter
 from banyan.security.credential import Credential
 
 __all__ = ["Learner", "finite"]
@@ -27,6 +27,7 @@ class Host(Protocol):
 
     now: int
     me: str
+    charter: Charter
     records: Records
     branches: dict[str, Branch]
 
@@ -109,9 +110,10 @@ class Learner:
             self._host.do(Train(self._path, head.height + 1, head.digest, self._adapters(), self._carry))
 
     def _adapters(self) -> tuple[Digest, ...]:
-        """The adapters that our model is the sum of, from the root down: the newest that are here. A branch does not
-        wait for what comes down from those above it."""
-        newest = (self._newest(self._host.branches[path]) for path in path_to(self._path))
+        """The adapters that our model is the sum of, from where its base begins down: the newest that are here. A branch
+        does not wait for what comes down from those above it."""
+        path = self._host.charter.model_path(self._path)
+        newest = (self._newest(self._host.branches[each]) for each in path)
         return tuple(adapter for adapter in newest if adapter)
 
     def _newest(self, branch: Branch) -> Digest:

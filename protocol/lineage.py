@@ -16,11 +16,12 @@ from typing import Annotated, Final, Protocol
 from banyan.protocol.branch import Branch
 from banyan.protocol.effects import Effect, PutState
 from banyan.protocol.messages import Update
-from banyan.protocol.paths import parent_of, path_to
+from banyan.protocol.paths import parent_of
 from banyan.protocol.records import Records
 from banyan.protocol.release import ChildHead, Release
 from banyan.protocol.revision import resolve
 from banyan.security import canonical
+from banyan.security.charter import Charter
 from banyan.security.errors import Refused
 from banyan.security.schema import Between, from_plain, to_plain
 
@@ -43,6 +44,7 @@ class Host(Protocol):
     """What a lineage needs of the node it lives at."""
 
     me: str
+    charter: Charter
     records: Records
     branches: dict[str, Branch]
 
@@ -72,8 +74,9 @@ class Lineage:
         return resolve(revision, self._own, self._host.branches)
 
     def heads(self, path: str) -> list[Release]:
-        """The newest releases from the root down to ``path``; a branch that is not open yet has none."""
-        heads = (self._host.branches[each].chain.head for each in path_to(path))
+        """The newest releases from where the base model of ``path`` begins down to it; a branch that is not open yet
+        has none."""
+        heads = (self._host.branches[each].chain.head for each in self._host.charter.model_path(path))
         return [head for head in heads if head is not None]
 
     def path_of(self, release: Release) -> list[Release]:
@@ -82,7 +85,7 @@ class Lineage:
         following = self._host.branches[release.branch].chain.at(release.height + 1)
         if following is None:
             return self.heads(release.branch)
-        above = (self._host.branches[each].chain for each in path_to(release.branch)[:-1])
+        above = (self._host.branches[each].chain for each in self._host.charter.model_path(release.branch)[:-1])
         stood = (chain.at_time(following.time - 1) for chain in above)
         return [*(each for each in stood if each is not None), release]
 

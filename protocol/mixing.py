@@ -38,7 +38,6 @@ from banyan.protocol.learner import RETRY, Learner, finite
 from banyan.protocol.messages import State
 from banyan.protocol.neighbourhood import Host as NeighbourhoodHost
 from banyan.protocol.neighbourhood import Neighbourhood, Offer, kin_of
-from banyan.protocol.paths import path_to
 from banyan.protocol.records import Record
 from banyan.security import canonical
 from banyan.security.credential import Credential
@@ -87,7 +86,7 @@ class Mixer:
         self.is_rule: Final = charter.round.coordination == "gossip"
         """Whether this network has no committees at all."""
         self.branches: Final = (
-            (path, *kin_of(path, charter.branches))
+            (path, *kin_of(path, charter.branches_like(path)))
             if self.is_rule
             else (path,) * bool(charter.mixing.fallback)
         )
@@ -343,7 +342,7 @@ class Mixer:
         wait = self._policy.fallback
         if not wait or update is None or head is None or self._host.now < update.envelope.time + wait:
             return
-        heads = [self._host.branches[path].chain.head for path in path_to(self._path)]
+        heads = [self._host.branches[path].chain.head for path in self._host.charter.model_path(self._path)]
         adapters = tuple(each.adapter for each in heads if each is not None and each.adapter)
         if not all(self._host.has_blob(adapter) for adapter in adapters):
             return

@@ -135,6 +135,7 @@ class PeerSettings:
         trains: whether it has data and takes part in every round as a learner.
         target_height: stop training when the branch has this many releases (under gossip: this node this many steps
             behind it); None: go on.
+        follows: branches that it follows besides, to learn from their models.
         neighbours: the only nodes to mix models with, for experiments on a given graph; None: chosen by kinship.
     """
 
@@ -143,6 +144,7 @@ class PeerSettings:
     addresses: tuple[str, ...] = ()
     trains: bool = False
     target_height: int | None = None
+    follows: tuple[Path, ...] = ()
     neighbours: tuple[NodeId, ...] | None = None
 
 
@@ -357,7 +359,7 @@ class Peer:
         above = parent_of(path)
         self._moves += 1
         self.members.worked((each.source for each in head.used if not each.source.startswith("/")), head.time)
-        if above in self.branches:
+        if above in self.branches and self.charter.is_alike(above, path):
             self.branches[above].child_moved(head)
         self._follow_children(path)
         if self._restoring:
@@ -404,7 +406,7 @@ class Peer:
     def _fetch_adapter(self, path: str, again: bool = False) -> None:
         """Bring the head's adapter of a branch that our model is a sum of."""
         head = self.branches[path].chain.head
-        if head is None or not head.adapter or path not in path_to(self._settings.branch):
+        if head is None or not head.adapter or path not in self.charter.model_path(self._settings.branch):
             return
         if self.has_blob(head.adapter):
             sources: list[NodeId] = []
@@ -821,7 +823,7 @@ class Peer:
 
     def _mixing(self, path: str) -> set[NodeId]:
         """Who mixes with the members of ``path``, and whoever is connected."""
-        those = (path, *kin_of(path, self.charter.branches))
+        those = (path, *kin_of(path, self.charter.branches_like(path)))
         return {m.node for m in self.members.live(self.now) if m.branch in those} | self._connected
 
     # ============================================================================= time
@@ -1010,10 +1012,15 @@ class Peer:
         open them."""
         if self.me in self.charter.roots:
             return set(self.charter.branches)
-        return {*path_to(check_path(self._settings.branch)), *self.mixer.branches}
+        follows = {each for path in self._settings.follows for each in path_to(path)}
+        return {*path_to(check_path(self._settings.branch)), *self.mixer.branches, *follows}
 
     def _children_of(self, path: str) -> tuple[str, ...]:
-        return self._children.get(path, ())
+        """The children of ``path`` whose releases it can count: those on the same base model."""
+        children = self._children.get(path, ())
+        if not self.charter.bases:
+            return children
+        return tuple(each for each in children if self.charter.is_alike(path, each))
 
     def _topics(self) -> list[str]:
         running = [committee_topic(path) for path, branch in self.branches.items() if branch.on_committee]

@@ -57,18 +57,19 @@ class ThreadWorkers:
     async def inspect(self, job: Inspect) -> Inspected:
         """See :class:`~banyan.node.daemon.jobs.Workers`."""
         return await trio.to_thread.run_sync(
-            lambda: inspect(job, blobs=self._blobs, spec=self._charter.adapter)
+            lambda: inspect(job, blobs=self._blobs, spec=self._charter.adapter_at(job.branch))
         )
 
     async def aggregate(self, job: Aggregate) -> Aggregated:
         """See :class:`~banyan.node.daemon.jobs.Workers`."""
         return await trio.to_thread.run_sync(
-            lambda: aggregate(job, blobs=self._blobs, spec=self._charter.adapter)
+            lambda: aggregate(job, blobs=self._blobs, spec=self._charter.adapter_at(job.branch))
         )
 
     async def mix(self, job: Mix) -> Mixed:
         """See :class:`~banyan.node.daemon.jobs.Workers`."""
-        return await trio.to_thread.run_sync(lambda: mix(job, blobs=self._blobs, spec=self._charter.adapter))
+        spec = self._charter.adapter_at(job.branch)
+        return await trio.to_thread.run_sync(lambda: mix(job, blobs=self._blobs, spec=spec))
 
     async def train(
         self, job: Train, base: Path, lessons: Lessons, progress: Callable[[Progress], None]
@@ -80,7 +81,7 @@ class ThreadWorkers:
         return trained
 
     def _train(self, job: Train) -> Trained:
-        spec = self._charter.adapter
+        spec = self._charter.adapter_at(job.branch)
         above = read_sum(self._blobs, job.adapters, spec)
         start = above + read_sum(self._blobs, job.carry, spec)
         after, metrics = self._trainer(start, job.height)

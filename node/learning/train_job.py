@@ -15,6 +15,7 @@ from banyan.aggregation.strips import leading, widened
 from banyan.node.learning.blobs import read_sum, write_float32
 from banyan.node.learning.continual import rejected
 from banyan.node.learning.continual.rejected import Rejected
+from banyan.node.learning.distill.teacher import Teacher
 from banyan.node.learning.errors import AppError, LearningError
 from banyan.node.learning.layout import Vector
 from banyan.node.learning.settings import TrainingSettings
@@ -38,7 +39,13 @@ class Client(Protocol):
 
 
 def train(
-    job: Train, place: Workplace, client: Client, *, data: Sequence[Path], settings: TrainingSettings
+    job: Train,
+    place: Workplace,
+    client: Client,
+    *,
+    data: Sequence[Path],
+    settings: TrainingSettings,
+    teacher: Teacher | None = None,
 ) -> Trained | Rejected:
     """Train from the path's sum plus the carry; write the encoded delta and what the encoding left over.
 
@@ -50,7 +57,7 @@ def train(
     carry alone, stay in the new one. A whole model (``job.base`` is empty) always has all.
 
     Where the client says ``gate_passed`` = 0 nothing is published: B - h is kept aside with its figures, and the same
-    job is not trained a second time.
+    job, with the same ``teacher`` if it has one, is not trained a second time.
 
     Raises :class:`LearningError`; the same job on the same machine, remembering the same, gives the same blob.
     """
@@ -60,7 +67,7 @@ def train(
             f"This device is to train {settings.columns} columns of B where the adapter has {spec.rank}",
             f"Choose a rank of at most {spec.rank}",
         )
-    aside = None if place.memory is None else rejected.place(place.memory, job, settings, data)
+    aside = None if place.memory is None else rejected.place(place.memory, job, settings, data, teacher)
     if aside is not None and (before := rejected.find(aside)) is not None:
         return replace(before, again=True)
     head = read_sum(blobs, job.adapters, spec)

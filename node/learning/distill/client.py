@@ -35,13 +35,13 @@ KEPT_TEXTS = 4
 class DistillingClient:
     """Implements :class:`~banyan.node.learning.train_job.Client`: the student learns from ``teacher`` on public text.
 
-    ``at`` is where the student's branch trains, ``teacher_at`` where the teacher's would: the two have base models of
-    their own, or the same one.
+    ``place`` is where the student's branch trains, ``teachers_place`` where the teacher's would: the two have base models
+    of their own, or the same one.
     """
 
-    def __init__(self, at: Workplace, teacher_at: Workplace, teacher: Teacher) -> None:
-        self._at = at
-        self._teacher_at = teacher_at
+    def __init__(self, place: Workplace, teachers_place: Workplace, teacher: Teacher) -> None:
+        self.place = place
+        self._teachers_place = teachers_place
         self.teacher = teacher
         self._taught_by: tuple[str, Learner] | None = None
 
@@ -62,17 +62,17 @@ class DistillingClient:
         if kind != "train":
             raise LearningError(f"A teacher helps to train and not to {kind}")
         teacher = self._teacher(settings.device)
-        spec = self._at.spec
+        spec = self.place.spec
         student = shared_learner(
-            self._at.base_model,
+            self.place.base_model,
             settings.device,
             rank=spec.rank,
             scale=spec.scale,
             tensors=spec.tensors,
-            shared_a=self._at.shared_a(),
+            shared_a=self.place.shared_a(),
         )
         seed, first_row = int(config["seed"]), int(config["first_row"])
-        folder = self._at.memory
+        folder = self.place.memory
         lesson = replace(settings, max_length=min(settings.max_length, teacher.context, student.context))
         remembered = None if folder is None else memory.place(folder, str(config["branch"]))
         if same_tokenizer(teacher.tokenizer, student.tokenizer):
@@ -92,15 +92,15 @@ class DistillingClient:
     def _teacher(self, device: str) -> Learner:
         if self._taught_by is None or self._taught_by[0] != device:
             report(Progress("load teacher"))
-            spec = self._teacher_at.spec
+            spec = self._teachers_place.spec
             teacher = Learner(
-                load(self._teacher_at.base_model, device),
+                load(self._teachers_place.base_model, device),
                 rank=spec.rank,
                 scale=spec.scale,
                 tensors=spec.tensors,
-                shared_a=self._teacher_at.shared_a(),
+                shared_a=self._teachers_place.shared_a(),
             )
-            teacher.model.set_vector(read_sum(self._teacher_at.blobs, self.teacher.adapters, spec))
+            teacher.model.set_vector(read_sum(self._teachers_place.blobs, self.teacher.adapters, spec))
             teacher.model.peft.eval()
             self._taught_by = device, teacher
         return self._taught_by[1]
@@ -115,7 +115,7 @@ class DistillingClient:
         prompts = [prompts[at] for at in order[:wanted]]
         said = [
             self.teacher.branch,
-            str(self._teacher_at.base_model),
+            str(self._teachers_place.base_model),
             list(self.teacher.adapters),
             [list(prompt.ids) for prompt in prompts],
             [row.content for row in rows.held_out],
@@ -123,9 +123,9 @@ class DistillingClient:
             seed,
         ]
         key = hashlib.sha256(b"banyan/teacher-text/1\0" + encode(said)).hexdigest()[:16]
-        if self._at.memory is None:
+        if self.place.memory is None:
             raise LearningError("This node has no folder for what its teacher writes")
-        folder = self._at.memory / "taught" / key
+        folder = self.place.memory / "taught" / key
         text = folder / "written.jsonl"
         teacher_text.write(text, teacher, prompts, seed=seed, max_length=settings.max_length)
         if not text.stat().st_size:
