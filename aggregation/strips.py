@@ -62,8 +62,8 @@ def aggregate_strips(rule: Rule, strips: Sequence[Input]) -> Aggregate:
     """``rule`` on the strips of one group, with the same bits on every machine.
 
     Where all of them are whole vectors in one codec their distances are exact as ever. Where some are cut out of wider
-    ones their codes have no blocks in common: then distances are float64 sums of squared differences, elementwise and in
-    one order. Raises :class:`banyan.aggregation.AggregationError` as the rule does.
+    ones their codes have no blocks in common: then distances are float64 sums of squared differences, elementwise and
+    in one order. Raises :class:`banyan.aggregation.AggregationError` as the rule does.
     """
     if all(isinstance(each, EncodedVector) for each in strips):
         return rule(strips)
@@ -94,7 +94,7 @@ def leading(vector: Float32s, width: int, rank: int) -> Float32s:
 
 
 def widened(vector: Float32s, rank: int, width: int) -> Float32s:
-    """A flat matrix of ``rank`` columns with columns of zeros after them, ``width`` in all; itself where it has them."""
+    """A flat matrix of ``rank`` columns with columns of zeros after them, ``width`` in all; itself where there are."""
     if rank == width:
         return vector
     whole = np.zeros((len(vector) // rank, width), np.float32)

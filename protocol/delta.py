@@ -104,7 +104,9 @@ def read_delta(data: bytes | memoryview, spec: AdapterSpec) -> Delta:
     if header.spec != spec.digest or header.size != rank * (spec.dimension // spec.rank):
         raise DeltaRefused("wrong-spec", "The delta was made for another adapter")
     if isinstance(header, _NarrowHeader) and (rank >= spec.rank or not header.base):
-        raise DeltaRefused("wrong-spec", "Only a delta of fewer columns than the adapter's names their number")
+        raise DeltaRefused(
+            "wrong-spec", "Only a delta of fewer columns than the adapter's names their number"
+        )
     body = view[_PREFIX + length :]
     scale_bytes, code_bytes = _lengths(header.codec, header.size, header.block)
     if len(body) != scale_bytes + code_bytes:

@@ -68,8 +68,9 @@ class Train:
     A node that mixes trains from its own model alone: ``adapters`` is empty, ``carry`` its model, ``base`` empty, and
     the update is the whole model.
 
-    ``adapters`` are the float32 adapter blobs (B) from where the branch's base model begins down to it, in that order: of the head of
-    ``branch``, and of the newest release of each branch above it that is here; a branch still at its opening has none.
+    ``adapters`` are the float32 adapter blobs (B) from where the branch's base model begins down to it, in that order:
+    of the head of ``branch``, and of the newest release of each branch above it that is here; a branch still at its
+    opening has none.
     ``carry`` are delta blobs that are this node's alone: what the encoding of its last update lost, or that whole
     update if the network left it out. The update is all that training changed plus the carry, against ``base``, the
     digest of the branch's head. Answered by

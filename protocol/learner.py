@@ -110,8 +110,8 @@ class Learner:
             self._host.do(Train(self._path, head.height + 1, head.digest, self._adapters(), self._carry))
 
     def _adapters(self) -> tuple[Digest, ...]:
-        """The adapters that our model is the sum of, from where its base begins down: the newest that are here. A branch
-        does not wait for what comes down from those above it."""
+        """The adapters that our model is the sum of, from where its base begins down: the newest that are here. A
+        branch does not wait for what comes down from those above it."""
         path = self._host.charter.model_path(self._path)
         newest = (self._newest(self._host.branches[each]) for each in path)
         return tuple(adapter for adapter in newest if adapter)

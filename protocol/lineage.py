@@ -85,7 +85,9 @@ class Lineage:
         following = self._host.branches[release.branch].chain.at(release.height + 1)
         if following is None:
             return self.heads(release.branch)
-        above = (self._host.branches[each].chain for each in self._host.charter.model_path(release.branch)[:-1])
+        above = (
+            self._host.branches[each].chain for each in self._host.charter.model_path(release.branch)[:-1]
+        )
         stood = (chain.at_time(following.time - 1) for chain in above)
         return [*(each for each in stood if each is not None), release]
 

@@ -58,8 +58,8 @@ Admission: TypeAlias = Literal["open", "invite"]
 class Foundation:
     """The base model of the branch ``path`` and all below it, another than above, and the adapter on it.
 
-    A model is a sum of adapters on one base, so such a branch begins anew: nothing above it is a part of its models, and
-    its releases are no part of its parent's rounds. Knowledge crosses by distillation.
+    A model is a sum of adapters on one base, so such a branch begins anew: nothing above it is a part of its models,
+    and its releases are no part of its parent's rounds. Knowledge crosses by distillation.
     """
 
     path: Path

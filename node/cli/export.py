@@ -94,7 +94,8 @@ def _write(home: Any, to: Path, model: Mapping[str, Any], base: str | None) -> i
 
     charter, blobs = load_charter(home), BlobStore(home.blobs)
     assert charter is not None  # the node has just spoken for its network
-    spec, copy = charter.adapter, base_folder.place(home, charter.base)
+    ground = charter.foundation_of(model["branch"])
+    spec, copy = ground.adapter, base_folder.place(home, ground.base)
     vector = read_sum(blobs, map(bytes.fromhex, model["adapters"]), spec)
     to.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=to, prefix=".new-") as name:
@@ -106,9 +107,9 @@ def _write(home: Any, to: Path, model: Mapping[str, Any], base: str | None) -> i
             scale=spec.scale,
             tensors=spec.tensors,
             shared_a=from_bytes(blobs.read(spec.a_digest), spec.rank, spec.tensors),
-            base_model=base or (str(copy) if copy.is_dir() else charter.base.name),
+            base_model=base or (str(copy) if copy.is_dir() else ground.base.name),
         )
-        lineage = {"network": charter.network_id.hex(), "base": charter.base.name, **_lineage(model)}
+        lineage = {"network": charter.network_id.hex(), "base": ground.base.name, **_lineage(model)}
         (new / LINEAGE).write_text(json.dumps(lineage, indent=2) + "\n", "utf-8")
         for file in sorted(new.iterdir(), reverse=True):
             file.replace(to / file.name)

@@ -99,7 +99,9 @@ def _norms(home: Home, pages: list[Page]) -> dict[str, float]:
         digest = bytes.fromhex(page["change"])
         if charter is not None and digest and digest in blobs:
             try:
-                norms[page["release"]] = norm(read_blob(blobs, digest, charter.adapter).vector)
+                norms[page["release"]] = norm(
+                    read_blob(blobs, digest, charter.adapter_at(page["branch"])).vector
+                )
             except BlobMissing:
                 continue  # collected this moment
     return norms

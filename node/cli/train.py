@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -139,7 +140,7 @@ def train(
             print(f"Training on {answer['branch']}, now at {unit} {answer['height']}, {until}.")
     if wait and not forever and not answer["watch"]:
         try:
-            _watch(client, answer, seen, quiet=json_)
+            watch_rounds(client, answer, seen, quiet=json_)
         except KeyboardInterrupt:
             print("\nNo longer watching; the node goes on. See `banyan status`.")
             return
@@ -149,7 +150,7 @@ def train(
         print(json.dumps(answer | {"releases": client.get("/log", branch=answer["branch"])["releases"]}))
 
 
-def _watch(client: Any, answer: Mapping[str, Any], seen: int, quiet: bool) -> None:
+def watch_rounds(client: Any, answer: Mapping[str, Any], seen: int, quiet: bool) -> None:
     """Show progress until the target is reached."""
     from rich.console import Console
     from rich.status import Status
@@ -165,7 +166,10 @@ def _watch(client: Any, answer: Mapping[str, Any], seen: int, quiet: bool) -> No
                 if event["event"] in TOLD and event.get("branch") in (None, answer["branch"]):
                     console.print(event_line(event))
             branch = status.get("core", {}).get("branches", {}).get(answer["branch"], {})
-            if branch.get("height", -1) >= answer["target"]:
+            target = answer["target"]
+            if target is None:  # of a branch whose height the node had yet to learn
+                target = (status.get("teacher") or {}).get("until") or math.inf
+            if branch.get("height", -1) >= target:
                 console.print(f"Done: {answer['branch']} has reached {answer['counts']} {branch['height']}.")
                 return
             training = status.get("training")

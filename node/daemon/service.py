@@ -11,7 +11,14 @@ import trio
 from banyan.node import membership
 from banyan.node.daemon import listener
 from banyan.node.daemon.book import AddressBook
-from banyan.node.daemon.control import BadRequest, ComposeRequest, LogRequest, TrainRequest, application
+from banyan.node.daemon.control import (
+    BadRequest,
+    ComposeRequest,
+    DistillRequest,
+    LogRequest,
+    TrainRequest,
+    application,
+)
 from banyan.node.daemon.eventlog import EventLog
 from banyan.node.daemon.events import NodeStopping
 from banyan.node.daemon.fetcher import Fetcher
@@ -299,6 +306,15 @@ class Daemon:
             self._flags = {name: value for name, value in self._flags.items() if name not in changes}
             self.settings = load_settings(self.home.settings, self._flags)
         return await member.train(request)
+
+    async def distill(self, request: DistillRequest) -> Mapping[str, object]:
+        """Let a branch learn from the model of another on public text."""
+        member = self._running()
+        await member.check_distillation(request)
+        await trio.to_thread.run_sync(save_settings, self.home.settings, {"training.branch": request.target})
+        self._flags = {name: value for name, value in self._flags.items() if name != "training.branch"}
+        self.settings = load_settings(self.home.settings, self._flags)
+        return await member.distill(request)
 
     async def target(self, height: int | None) -> Mapping[str, object]:
         """Train until the branch has reached ``height``; None: for ever."""

@@ -53,8 +53,8 @@ def train(
     Δ = B - h, the blob holds Q(Δ), and the new carry is Δ - Q(Δ): nothing learnt is ever lost to rounding, it is
     only sent later (error feedback, Seide et al. 2014; Karimireddy et al. 2019).
 
-    A device that trains ``settings.columns`` columns of B sends no others. Those of Δ beyond it, which come of an earlier
-    carry alone, stay in the new one. A whole model (``job.base`` is empty) always has all.
+    A device that trains ``settings.columns`` columns of B sends no others. Those of Δ beyond it, which come of an
+    earlier carry alone, stay in the new one. A whole model (``job.base`` is empty) always has all.
 
     Where the client says ``gate_passed`` = 0 nothing is published: B - h is kept aside with its figures, and the same
     job, with the same ``teacher`` if it has one, is not trained a second time.

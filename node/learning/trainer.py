@@ -43,7 +43,7 @@ class Batch:
     tokens: int
 
 
-#: The mean loss of a batch, nats a token, differentiable in B. Its first rows, so many, are new; the others are replayed.
+#: The mean loss of a batch, nats a token, differentiable in B. Its first rows, so many, are new, the others replayed.
 Objective: TypeAlias = Callable[[AdaptedModel, Batch, int], Tensor]
 
 

@@ -37,8 +37,9 @@ class Ground:
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """Who the worker works for. ``grounds`` are those of the network's base models, the root's among them. ``memory`` is its folder for what was learnt before, or empty. ``idle`` (seconds, 0:
-    never) is how long it waits for a job before it exits."""
+    """Who the worker works for. ``grounds`` are those of the network's base models, the root's among them. ``memory``
+    is its folder for what was learnt before, or empty. ``idle`` (seconds, 0: never) is how long it waits for a job
+    before it exits."""
 
     role: Kind
     parent: int

@@ -43,7 +43,9 @@ def test_a_strip_decodes_any_stretch_as_numpy_cuts_it(one: int, other: int) -> N
     cut = Strip(vector, WIDTH, 4, 8)
     assert cut.size == len(cut) == ROWS * 4
     assert np.array_equal(cut.decode(start, stop), expected[start:stop])
-    assert np.array_equal(cut.scaled(0.5).decode(), vector.scaled(0.5).decode().reshape(ROWS, WIDTH)[:, 4:8].ravel())
+    assert np.array_equal(
+        cut.scaled(0.5).decode(), vector.scaled(0.5).decode().reshape(ROWS, WIDTH)[:, 4:8].ravel()
+    )
 
 
 def test_an_input_with_no_other_columns_is_its_own_strip() -> None:
@@ -52,7 +54,18 @@ def test_an_input_with_no_other_columns_is_its_own_strip() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["mean", "krum", "multi-krum", "nnm+multi-krum", "trimmed-mean", "geometric-median", "centered-clipping", "bulyan", "arc+median"]
+    "name",
+    [
+        "mean",
+        "krum",
+        "multi-krum",
+        "nnm+multi-krum",
+        "trimmed-mean",
+        "geometric-median",
+        "centered-clipping",
+        "bulyan",
+        "arc+median",
+    ],
 )
 def test_a_rule_on_strips_is_the_rule_on_the_columns_alone(name: str) -> None:
     rule = build(name, f=1)

@@ -35,8 +35,8 @@ KEPT_TEXTS = 4
 class DistillingClient:
     """Implements :class:`~banyan.node.learning.train_job.Client`: the student learns from ``teacher`` on public text.
 
-    ``place`` is where the student's branch trains, ``teachers_place`` where the teacher's would: the two have base models
-    of their own, or the same one.
+    ``place`` is where the student's branch trains, ``teachers_place`` where the teacher's would: the two have base
+    models of their own, or the same one.
     """
 
     def __init__(self, place: Workplace, teachers_place: Workplace, teacher: Teacher) -> None:
@@ -149,7 +149,9 @@ def _held_out(row: Row) -> bytes:
 
 def _forget_old(folder: Path) -> None:
     """Remove what was written for earlier lessons, all but the newest."""
-    others = sorted((each for each in folder.parent.iterdir() if each != folder), key=lambda p: p.stat().st_mtime_ns)
+    others = sorted(
+        (each for each in folder.parent.iterdir() if each != folder), key=lambda p: p.stat().st_mtime_ns
+    )
     for old in others[: max(0, len(others) - KEPT_TEXTS + 1)]:
         for file in old.iterdir():
             file.unlink()

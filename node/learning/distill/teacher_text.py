@@ -3,8 +3,8 @@
 A text drawn from the teacher's own distribution is a sample of what the student is to become (sequence-level
 distillation, Kim and Rush 2016, with samples in the place of their beam search), and words need no common tokenizer.
 
-It is written to a file, a few rows at a time. Rows are drawn with a seed of their own, so a run that was cut off goes on
-where it stopped and ends with the same file.
+It is written to a file, a few rows at a time. Rows are drawn with a seed of their own, so a run that was cut off goes
+on where it stopped and ends with the same file.
 """
 
 from __future__ import annotations
@@ -84,7 +84,9 @@ def write(
             group = prompts[at : at + TOGETHER]
             with _drawn_by(seed + at):
                 answers = _continued(teacher, group, max_length)
-            lines = [_line(prompt, answer, at // TOGETHER) for prompt, answer in zip(group, answers, strict=True)]
+            lines = [
+                _line(prompt, answer, at // TOGETHER) for prompt, answer in zip(group, answers, strict=True)
+            ]
             data = b"".join(lines)
             if file.tell() + len(data) > most_bytes:
                 break

@@ -23,9 +23,7 @@ from banyan.protocol.effects import Aggregate, Aggregated, Input, Inspect, Train
 from banyan.security.model import AdapterSpec, TensorSpec
 
 RANK, ROWS = 8, 150
-SPEC = AdapterSpec(
-    RANK, 1.0, 0, bytes(32), 0, (TensorSpec("a", 100, 16), TensorSpec("b", ROWS - 100, 16))
-)
+SPEC = AdapterSpec(RANK, 1.0, 0, bytes(32), 0, (TensorSpec("a", 100, 16), TensorSpec("b", ROWS - 100, 16)))
 BASE = b"b" * 32
 LOW = 2
 
@@ -46,7 +44,9 @@ class Round:
         self.vectors.append(coded)
         return blob
 
-    def close(self, rule: str = "mean", f: int = 0, *, least: int = 1, clip: float = 1e6, **more: bytes) -> Aggregated:
+    def close(
+        self, rule: str = "mean", f: int = 0, *, least: int = 1, clip: float = 1e6, **more: bytes
+    ) -> Aggregated:
         job = Aggregate("/en", 1, b"j" * 32, tuple(self.inputs), rule, f, clip, None, least=least, **more)
         return aggregate(job, blobs=self.blobs, spec=SPEC)
 
