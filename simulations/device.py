@@ -237,14 +237,15 @@ class Device:
         if foresee is None or self.attack is not None:
             return
         try:
-            above = read_sum(self.blobs, job.adapters, self.world.spec)
-            foresee(self.name, above + read_sum(self.blobs, job.carry, self.world.spec), job.height)
+            spec = self.world.charter.adapter_at(job.branch)
+            above = read_sum(self.blobs, job.adapters, spec)
+            foresee(self.name, above + read_sum(self.blobs, job.carry, spec), job.height)
         except (ValueError, KeyError, Refused):
             return  # it cannot be trained on yet; when it is due, that is another matter
 
     def _mix(self, job: Mix) -> InputEvent:
         try:
-            return mix(job, blobs=self.blobs, spec=self.world.spec)
+            return mix(job, blobs=self.blobs, spec=self.world.charter.adapter_at(job.branch))
         except (ValueError, KeyError, Refused) as error:
             return JobFailed("mix", job.branch, job.height, str(error))
 
@@ -255,7 +256,7 @@ class Device:
             return JobFailed("train", job.branch, job.height, str(error))
 
     def _trained(self, job: Train) -> Trained:
-        spec = self.world.spec
+        spec = self.world.charter.adapter_at(job.branch)
         task = self.world.task if self.attack is None else self.attack.study(self.world.task)
         above = read_sum(self.blobs, job.adapters, spec)
         start = above + read_sum(self.blobs, job.carry, spec)
@@ -292,7 +293,8 @@ class Device:
 
     def own_model(self) -> np.ndarray:
         """What the device itself serves: the model it has mixed, or the sum of the heads; float32 (dimension,)."""
-        return read_sum(self.blobs, self.peer.model if self.peer else (), self.world.spec)
+        spec = self.world.charter.adapter_at(self.settings.branch)
+        return read_sum(self.blobs, self.peer.model if self.peer else (), spec)
 
     def steps(self) -> int:
         """How many steps of mixing lie behind the device."""
@@ -302,4 +304,4 @@ class Device:
         """The adapter of the branch's head, float32 (dimension,)."""
         release = self.peer.branches[branch].chain.head if self.peer else None
         adapters = [release.adapter] if release and release.adapter else []
-        return read_sum(self.blobs, adapters, self.world.spec)
+        return read_sum(self.blobs, adapters, self.world.charter.adapter_at(branch))

@@ -231,7 +231,11 @@ class OnlyAdmissibleInputs(_EachRelease):
         if update.base != base.digest and world.charter.round.staleness == 0:
             return "it starts from another release"
         try:
-            found = inspect(Inspect(used.blob), blobs=Everywhere(world, device), spec=world.spec)
+            found = inspect(
+                Inspect(used.blob, base.branch),
+                blobs=Everywhere(world, device),
+                spec=world.charter.adapter_at(base.branch),
+            )
         except KeyError:
             return "nobody has its blob"
         return (
@@ -276,7 +280,8 @@ class ReleasesRecompute(_EachRelease):
             return
         audit = Audit(release, base, world.charter, lambda *_: None)
         try:
-            result = aggregate(audit.job(), blobs=Everywhere(world, device), spec=world.spec)
+            spec = world.charter.adapter_at(release.branch)
+            result = aggregate(audit.job(), blobs=Everywhere(world, device), spec=spec)
         except (KeyError, ValueError, Refused) as error:
             self.violated(device, f"{release.branch} {release.height} cannot be recomputed: {error}")
             return

@@ -270,10 +270,10 @@ class Run:
     def _score(self, device: Device, path: str, height: int) -> None:
         """How the newest model of a branch serves the honest devices at and below it."""
         assert device.peer is not None
-        heads = [device.peer.branches[each].chain.head for each in path_to(path)]
+        heads = [device.peer.branches[each].chain.head for each in self.world.charter.model_path(path)]
         adapters = [head.adapter for head in heads if head is not None and head.adapter]
         try:
-            model = read_sum(Everywhere(self.world, device), adapters, self.world.spec)
+            model = read_sum(Everywhere(self.world, device), adapters, self.world.charter.adapter_at(path))
         except (KeyError, Refused):
             return  # nobody honest can bring it
         judges = self._judges(path)

@@ -12,7 +12,7 @@ from typing import Final
 from banyan.protocol.effects import Effect, InputEvent, PeerConnected, Train
 from banyan.protocol.events import Event
 from banyan.protocol.peer import PeerSettings
-from banyan.security.charter import Admission, BaseModel, Charter, FileEntry, Preset, found, preset
+from banyan.security.charter import Admission, BaseModel, Charter, FileEntry, Foundation, Preset, found, preset
 from banyan.security.credential import root_credential, self_credential
 from banyan.security.errors import BanyanError
 from banyan.security.identity import Identity, Signer, Verifier, verify
@@ -60,6 +60,7 @@ class World:
         admission: ``invite`` (every device has a credential of the root's) or ``open`` (guests may come, too).
         small_share: the share of devices, drawn by the seed, that train only their first ``small_rank`` columns of B.
         guests: how many of each branch's devices, the last ones, nobody vouches for: honest guests of an open network.
+        bases: branches that begin with a base model of their own; its adapter is shaped as the task's.
         pinned: names of devices, such as ``/#0``, that always sit on the committee.
         fast_signatures: sign with :mod:`~banyan.simulations.signatures` instead of Ed25519; None: above 1,000 devices.
     """
@@ -76,6 +77,7 @@ class World:
         guests: int = 0,
         small_share: float = 0.0,
         small_rank: int = 0,
+        bases: Sequence[str] = (),
         pinned: Sequence[str] = (),
         fast_signatures: bool | None = None,
     ) -> None:
@@ -110,12 +112,15 @@ class World:
             base=NO_BASE,
             adapter=self.spec,
             branches=tuple(devices),
+            bases=tuple(
+                Foundation(path, NO_BASE, replace(self.spec, seed=number)) for number, path in enumerate(bases, 1)
+            ),
             policies=policies,
         )
         self.reader = SharedReader(
             self.charter.network_id, self.verifier, max_bytes=self.charter.limits.message_bytes
         )
-        self.jobs = SharedJobs(self.spec)
+        self.jobs = SharedJobs(self.charter.adapter_at)
         self._trace = Trace(self.reader.id_of)
         self.devices: dict[str, Device] = {}
         self._branches: dict[str, list[str]] = {path: [] for path in devices}

@@ -1,0 +1,85 @@
+"""A branch with a base model of its own: what is summed, counted and mixed ends where it begins."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from banyan.aggregation.encoding import encode
+from banyan.node.learning.inspect_job import inspect
+from banyan.node.learning.memory_blobs import MemoryBlobs
+from banyan.protocol.delta import write_delta
+from banyan.protocol.effects import Inspect, Train
+from banyan.protocol.neighbourhood import kin_of
+from banyan.simulations.tasks import Quadratic
+from banyan.simulations.world import World, fast_preset
+
+POCKET = "/en/pocket"
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    """Four devices on ``/en``, four below it on another base model, and four on the same one."""
+    preset = fast_preset()
+    preset = replace(preset, round=replace(preset.round, rule="mean", f=0, min_updates=3))
+    devices = {"/": 0, "/en": 4, POCKET: 4, "/en/law": 4}
+    world = World(5, devices, preset, task=Quadratic(branch_spread=0.5), bases=(POCKET,))
+    world.trains = []
+    world.on_step = lambda name, event, effects: world.trains.extend(e for e in effects if isinstance(e, Train))
+    world.start()
+    for _ in range(60):
+        world.run(limit=2_000)
+        if all(max(d.height(path) for d in world.live() if d.peer and path in d.peer.branches) >= 3 for path in ("/en", POCKET, "/en/law")):
+            return world
+    raise AssertionError("the branches have not moved")
+
+
+def chain(world: World, path: str):
+    device = max((d for d in world.live() if path in d.peer.branches), key=lambda d: d.height(path))
+    return device.peer.branches[path].chain
+
+
+def test_a_model_is_the_sum_of_adapters_from_where_its_base_begins(world: World) -> None:
+    assert world.charter.model_path(POCKET) == (POCKET,)
+    assert world.charter.model_path(POCKET + "/x") == (POCKET, POCKET + "/x")
+    assert world.charter.model_path("/en/law") == ("/", "/en", "/en/law")
+    ours = [job for job in world.trains if job.branch == POCKET]
+    assert ours
+    assert all(len(job.adapters) <= 1 for job in ours)
+    assert any(len(job.adapters) == 2 for job in world.trains if job.branch == "/en/law")
+
+
+def test_the_parent_counts_a_child_on_its_own_base_and_no_other(world: World) -> None:
+    counted = {each.source for release in chain(world, "/en").releases() for each in release.used}
+    assert "/en/law" in counted
+    assert POCKET not in counted
+    assert all(child.branch != POCKET for release in chain(world, "/en").releases() for child in release.children)
+
+
+def test_its_own_rounds_go_on_and_follow_the_branches_above(world: World) -> None:
+    assert chain(world, POCKET).height >= 3
+    follower = next(d for d in world.live() if d.settings.branch == POCKET and d.name not in world.charter.roots)
+    assert {"/", "/en", POCKET} <= follower.peer.branches.keys()
+    assert [release.branch for release in follower.peer.lineage.heads(POCKET)] == [POCKET]
+    assert [release.branch for release in follower.peer.lineage.heads("/en")][-1] == "/en"
+
+
+def test_an_update_made_for_the_base_above_is_refused(world: World) -> None:
+    above = world.charter.adapter_at("/en")
+    blobs = MemoryBlobs()
+    blob = blobs.put(
+        write_delta(encode(np.ones(above.dimension, np.float32), "int8"), spec=above, base=bytes(32))
+    )
+    assert inspect(Inspect(blob, "/en"), blobs=blobs, spec=above).refusal is None
+    found = inspect(Inspect(blob, POCKET), blobs=blobs, spec=world.charter.adapter_at(POCKET))
+    assert found.refusal == "wrong-spec"
+
+
+def test_models_on_different_bases_are_never_neighbours(world: World) -> None:
+    charter = world.charter
+    assert kin_of(POCKET, charter.branches_like(POCKET)) == ()
+    assert POCKET not in kin_of("/en/law", charter.branches_like("/en/law"))
+    assert not charter.is_alike("/en", POCKET)
+    assert charter.is_alike("/en", "/en/law")
