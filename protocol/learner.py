@@ -18,6 +18,9 @@ from banyan.security.credential import Credential
 
 __all__ = ["Learner", "finite"]
 
+CARRY, PENDING = "carry|", "pending-carry|"
+"""Begin the keys, which end with the branch, under which carries are kept on disk."""
+
 RETRY: Final = 30_000
 """ms after which failed training is tried again."""
 
@@ -59,17 +62,25 @@ class Learner:
         self._training: tuple[int, Digest] | None = None
         self._carry: tuple[Digest, ...] = ()
         self._announced: tuple[Digest, ...] = ()
+        self._elsewhere: set[Digest] = set()
 
     # ------------------------------------------------------------------------------------ in and out
 
     def restore(self, state: Mapping[str, bytes]) -> None:
-        """Take up what was carried over before a restart."""
-        self._carry = _digests(state.get("carry"))
-        self._announced = _digests(state.get("pending-carry"))
+        """Take up what was carried over before a restart, or before this node worked on other branches: a carry is a part
+        of one branch's adapter and of no other's."""
+        self._carry = _digests(state.get(CARRY + self._path))
+        self._announced = _digests(state.get(PENDING + self._path))
+        self._elsewhere = {
+            digest
+            for key, value in state.items()
+            if key.startswith((CARRY, PENDING)) and key not in (CARRY + self._path, PENDING + self._path)
+            for digest in _digests(value)
+        }
 
     def keep(self) -> set[Digest]:
         """The blobs that must not be collected."""
-        return {*self._carry, *self._announced}
+        return {*self._carry, *self._announced, *self._elsewhere}
 
     @property
     def busy(self) -> bool:
@@ -129,7 +140,7 @@ class Learner:
             self.train_if_due()
             return
         self._announced = (event.blob, *((event.carry,) if event.carry else ()))
-        self._host.do(PutState("pending-carry", canonical.encode(list(self._announced))))
+        self._host.do(PutState(PENDING + self._path, canonical.encode(list(self._announced))))
         before, after = (finite(event.metrics.get(name)) for name in ("loss_before", "loss_after"))
         record = self._host.publish(
             Update(
@@ -164,8 +175,8 @@ class Learner:
         if self._announced:
             used = any(each.blob == self._announced[0] for each in head.used)
             self._carry, self._announced = self._announced[1:] if used else self._announced, ()
-            self._host.do(PutState("carry", canonical.encode(list(self._carry))))
-            self._host.do(PutState("pending-carry", canonical.encode([])))
+            self._host.do(PutState(CARRY + self._path, canonical.encode(list(self._carry))))
+            self._host.do(PutState(PENDING + self._path, canonical.encode([])))
 
 
 def finite(loss: float | None) -> float | None:

@@ -17,6 +17,7 @@ from banyan.aggregation.encoding import encode
 from banyan.node.daemon.jobs import Lessons
 from banyan.node.learning.aggregate_job import aggregate
 from banyan.node.learning.blobs import read_sum, write_float32
+from banyan.node.learning.distill.teacher import Teacher
 from banyan.node.learning.inspect_job import inspect
 from banyan.node.learning.layout import Vector
 from banyan.node.learning.mix_job import mix
@@ -53,6 +54,7 @@ class ThreadWorkers:
         self._blobs = blobs
         self._trainer = trainer
         self._jobs = 0
+        self._teacher: Teacher | None = None
 
     async def inspect(self, job: Inspect) -> Inspected:
         """See :class:`~banyan.node.daemon.jobs.Workers`."""
@@ -75,6 +77,7 @@ class ThreadWorkers:
         self, job: Train, base: Path, lessons: Lessons, progress: Callable[[Progress], None]
     ) -> Trained:
         """See :class:`~banyan.node.daemon.jobs.Workers`."""
+        self._teacher = lessons.teacher
         progress(Progress("train", 0, lessons.settings.steps))
         trained = await trio.to_thread.run_sync(self._train, job)
         progress(Progress("train", lessons.settings.steps, lessons.settings.steps))
@@ -97,5 +100,6 @@ class ThreadWorkers:
         await trio.sleep_forever()
 
     def status(self) -> list[dict[str, object]]:
-        """How many jobs of training were done."""
-        return [{"worker": "thread", "jobs": self._jobs}]
+        """How many jobs of training were done, and by which branch's model the last one was to be taught."""
+        taught_by = self._teacher.branch if self._teacher else None
+        return [{"worker": "thread", "jobs": self._jobs, "taught_by": taught_by}]
