@@ -84,8 +84,9 @@ VECTORISED static void closer(const float *value, const float *gained, const flo
 typedef float Lanes __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef int32_t Bits __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 
-/* out = (before + Σ xⱼ fⱼ) · scale over m rows, added from first to last; `before` may be absent. A zero is
-   made positive. Returns the largest magnitude in out, as bits, which tell infinity and NaN. */
+/* out = (before + Σ xⱼ fⱼ) · scale over m rows, added from first to last; `before` may be absent, and so may f, for
+   factors of one. A zero is made positive. Returns the largest magnitude in out, as bits, which tell infinity and
+   NaN. */
 VECTORISED static int32_t combine(const float *before, const float *const *x, const float *f, int m, float scale,
                                   float *out, Py_ssize_t w)
 {
@@ -96,10 +97,14 @@ VECTORISED static int32_t combine(const float *before, const float *const *x, co
         Lanes sum[WIDE];
         for (int k = 0; k < WIDE; k++) {
             sum[k] = *(const Lanes *)((before ? before : x[0]) + i + k * LANES);
-            if (!before) sum[k] *= f[0];
+            if (!before && f) sum[k] *= f[0];
         }
-        for (int j = !before; j < m; j++)
-            for (int k = 0; k < WIDE; k++) sum[k] += *(const Lanes *)(x[j] + i + k * LANES) * f[j];
+        if (f)
+            for (int j = !before; j < m; j++)
+                for (int k = 0; k < WIDE; k++) sum[k] += *(const Lanes *)(x[j] + i + k * LANES) * f[j];
+        else
+            for (int j = !before; j < m; j++)
+                for (int k = 0; k < WIDE; k++) sum[k] += *(const Lanes *)(x[j] + i + k * LANES);
         for (int k = 0; k < WIDE; k++) {
             sum[k] *= scale;
             Bits bits = (Bits)sum[k];
@@ -112,9 +117,9 @@ VECTORISED static int32_t combine(const float *before, const float *const *x, co
     }
     for (int lane = 0; lane < LANES; lane++) largest = largest > most[lane] ? largest : most[lane];
     for (; i < w; i++) {
-        float sum = before ? before[i] : x[0][i] * f[0];
+        float sum = before ? before[i] : f ? x[0][i] * f[0] : x[0][i];
         int32_t bits;
-        for (int j = !before; j < m; j++) sum += x[j][i] * f[j];
+        for (int j = !before; j < m; j++) sum += f ? x[j][i] * f[j] : x[j][i];
         sum *= scale;
         memcpy(&bits, &sum, 4);
         bits = bits == INT32_MIN ? 0 : bits;
@@ -137,11 +142,18 @@ VECTORISED static int all_finite(const float *a, Py_ssize_t w)
     return largest < INFINITE;
 }
 
+static int all_ones(const float *f, int32_t n)
+{
+    while (n && f[n - 1] == 1) n--;
+    return !n;
+}
+
 /* Takes one step; the largest magnitude of a sum as bits, 0 for other steps. */
 static int32_t step(const Program *p, const Step *s, Py_ssize_t start, Py_ssize_t w)
 {
     float *out = at(p, s->out, start);
     int32_t largest = 0;
+    int plain;
     switch (s->op) {
     case MINIMUM: minimum(at(p, s->a, start), at(p, s->b, start), out, w); break;
     case MAXIMUM: maximum(at(p, s->a, start), at(p, s->b, start), out, w); break;
@@ -149,11 +161,12 @@ static int32_t step(const Program *p, const Step *s, Py_ssize_t start, Py_ssize_
         closer(at(p, s->a, start), at(p, s->b, start), at(p, s->c, start), at(p, s->d, start), out, w);
         break;
     default:
+        plain = all_ones(p->factors + s->a, s->b);
         for (int32_t done = 0, m; done < s->b; done += m) {
             const float *x[GROUP];
             m = s->b - done < GROUP ? s->b - done : GROUP;
             for (int j = 0; j < m; j++) x[j] = at(p, p->terms[s->a + done + j], start);
-            largest = combine(done ? out : NULL, x, p->factors + s->a + done, m,
+            largest = combine(done ? out : NULL, x, plain ? NULL : p->factors + s->a + done, m,
                               done + m == s->b ? s->scale : 1.0f, out, w);
         }
     }

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from mmap import mmap
 from typing import Any, Final, TypeAlias, TypeGuard, cast
 
@@ -31,7 +32,7 @@ Row: TypeAlias = "Float32s | EncodedVector | DeviceRow | Strip"
 CACHE: Final = 1 << 20
 """Bytes of one block of all rows. Smaller: more calls; larger: the block leaves the second-level cache."""
 
-_HEAD: Final = 64
+_HEAD: Final = 16
 """Columns that tell rows apart but for duplicates."""
 
 _RELEASE: Final = 1 << 24
@@ -85,17 +86,23 @@ class Rows:
         given = _checked(updates)
         if not given:
             raise AggregationError("there is nothing to aggregate: pass at least one input")
-        sizes = [len(row) for row in given]
-        if len(set(sizes)) > 1:
-            raise AggregationError(f"inputs must have the same length, but have lengths {sizes}")
-        if not sizes[0]:
+        lengths = list(map(len, given))
+        self.n, self.d = len(given), lengths[0]
+        self._whole = updates if isinstance(updates, np.ndarray) else None  # tells of all its rows at once
+        if lengths.count(self.d) < self.n:
+            raise AggregationError(f"inputs must have the same length, but have lengths {lengths}")
+        if not self.d:
             raise AggregationError("inputs are empty: a row needs at least one number")
-        self.n, self.d = len(given), sizes[0]
         self.order, self.twin = _canonical_order(given, self.d, _heads(updates, given, min(self.d, _HEAD)))
         self.place = [0] * self.n
         for at, i in enumerate(self.order):
             self.place[i] = at
         self.rows: list[Row] = [given[i] for i in self.order]
+
+    @cached_property
+    def plain(self) -> bool:
+        """Whether all rows lie side by side in memory, and none of them in a memory map."""
+        return (self._whole is not None and _in_plain_memory([self._whole])) or _in_plain_memory(self.rows)
 
     @property
     def integer_block(self) -> int:
@@ -152,7 +159,7 @@ class Rows:
     def stretches(self, width: int, points: list[Row]) -> Iterable[tuple[int, int, list[Float32s]]]:
         """:meth:`blocks` for the compiled kernel, which cuts them up itself: rows that lie in plain memory
         come whole."""
-        if kernels is not None and all(map(in_memory, points)) and not self.mapped(points):
+        if kernels is not None and (self.plain if points is self.rows else _in_plain_memory(points)):
             return [(0, self.d, cast("list[Float32s]", points))]
         return self.blocks(width, points)
 
@@ -184,7 +191,17 @@ def read(row: Row, start: int, stop: int, scratch: Float32s) -> Float32s:
 
 def in_memory(row: Row) -> TypeGuard[Float32s]:
     """Whether a row's numbers lie side by side in memory, so that they need not be copied to be used."""
-    return isinstance(row, np.ndarray) and row.flags.c_contiguous and row.flags.aligned
+    return isinstance(row, np.ndarray) and (flags := row.flags).c_contiguous and flags.aligned
+
+
+def _in_plain_memory(points: Sequence[Row]) -> bool:
+    """Whether all rows lie side by side in memory, and none of them in a memory map."""
+    owners: dict[int, Float32s] = {}
+    for row in points:
+        if not in_memory(row):
+            return False
+        owners[id(row.base)] = row  # the rows of one array share what owns their memory: looked at once
+    return not any(map(map_behind, owners.values()))
 
 
 def origin(like: Rows) -> Row:
@@ -293,9 +310,10 @@ def _canonical_order(rows: Sequence[Row], d: int, keys: list[bytes]) -> tuple[li
     duplicates.
     """
     start = min(d, _HEAD)
+    everyone = range(len(rows))
     if len(set(keys)) == len(rows):  # as always but for duplicates
-        return sorted(range(len(rows)), key=keys.__getitem__), list(range(len(rows)))
-    groups = _split([list(range(len(rows)))], rows, 0, start)
+        return sorted(everyone, key=keys.__getitem__), list(everyone)
+    groups = _split([list(everyone)], rows, 0, start)
     while start < d and len(groups) < len(rows):
         groups = _split(groups, rows, start, min(d, 8 * start, start + (1 << 16)))
         start = min(8 * start, start + (1 << 16))

@@ -215,5 +215,5 @@ def _in_input_order(result: Aggregate, rows: Rows) -> Aggregate:
         left_out = sorted(rows.order[i] for i in result.left_out)
     else:
         weights = weights[rows.place]
-        left_out = [] if weights.all() else (weights == 0).nonzero()[0].tolist()
+        left_out = [i for i, weight in enumerate(weights.tolist()) if not weight]
     return Aggregate(result.vector, weights, tuple(left_out), None if scores is None else scores[rows.place])

@@ -67,8 +67,8 @@ class Learner:
     # ------------------------------------------------------------------------------------ in and out
 
     def restore(self, state: Mapping[str, bytes]) -> None:
-        """Take up what was carried over before a restart, or before this node worked on other branches: a carry is a part
-        of one branch's adapter and of no other's."""
+        """Take up what was carried over before a restart, or before this node worked on other branches: a carry is a
+        part of one branch's adapter and of no other's."""
         self._carry = _digests(state.get(CARRY + self._path))
         self._announced = _digests(state.get(PENDING + self._path))
         self._elsewhere = {

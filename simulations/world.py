@@ -12,7 +12,16 @@ from typing import Final
 from banyan.protocol.effects import Effect, InputEvent, PeerConnected, Train
 from banyan.protocol.events import Event
 from banyan.protocol.peer import PeerSettings
-from banyan.security.charter import Admission, BaseModel, Charter, FileEntry, Foundation, Preset, found, preset
+from banyan.security.charter import (
+    Admission,
+    BaseModel,
+    Charter,
+    FileEntry,
+    Foundation,
+    Preset,
+    found,
+    preset,
+)
 from banyan.security.credential import root_credential, self_credential
 from banyan.security.errors import BanyanError
 from banyan.security.identity import Identity, Signer, Verifier, verify
@@ -113,7 +122,8 @@ class World:
             adapter=self.spec,
             branches=tuple(devices),
             bases=tuple(
-                Foundation(path, NO_BASE, replace(self.spec, seed=number)) for number, path in enumerate(bases, 1)
+                Foundation(path, NO_BASE, replace(self.spec, seed=number))
+                for number, path in enumerate(bases, 1)
             ),
             policies=policies,
         )

@@ -27,11 +27,16 @@ def world() -> World:
     devices = {"/": 0, "/en": 4, POCKET: 4, "/en/law": 4}
     world = World(5, devices, preset, task=Quadratic(branch_spread=0.5), bases=(POCKET,))
     world.trains = []
-    world.on_step = lambda name, event, effects: world.trains.extend(e for e in effects if isinstance(e, Train))
+    world.on_step = lambda name, event, effects: world.trains.extend(
+        e for e in effects if isinstance(e, Train)
+    )
     world.start()
     for _ in range(60):
         world.run(limit=2_000)
-        if all(max(d.height(path) for d in world.live() if d.peer and path in d.peer.branches) >= 3 for path in ("/en", POCKET, "/en/law")):
+        if all(
+            max(d.height(path) for d in world.live() if d.peer and path in d.peer.branches) >= 3
+            for path in ("/en", POCKET, "/en/law")
+        ):
             return world
     raise AssertionError("the branches have not moved")
 
@@ -55,12 +60,16 @@ def test_the_parent_counts_a_child_on_its_own_base_and_no_other(world: World) ->
     counted = {each.source for release in chain(world, "/en").releases() for each in release.used}
     assert "/en/law" in counted
     assert POCKET not in counted
-    assert all(child.branch != POCKET for release in chain(world, "/en").releases() for child in release.children)
+    assert all(
+        child.branch != POCKET for release in chain(world, "/en").releases() for child in release.children
+    )
 
 
 def test_its_own_rounds_go_on_and_follow_the_branches_above(world: World) -> None:
     assert chain(world, POCKET).height >= 3
-    follower = next(d for d in world.live() if d.settings.branch == POCKET and d.name not in world.charter.roots)
+    follower = next(
+        d for d in world.live() if d.settings.branch == POCKET and d.name not in world.charter.roots
+    )
     assert {"/", "/en", POCKET} <= follower.peer.branches.keys()
     assert [release.branch for release in follower.peer.lineage.heads(POCKET)] == [POCKET]
     assert [release.branch for release in follower.peer.lineage.heads("/en")][-1] == "/en"
@@ -83,3 +92,21 @@ def test_models_on_different_bases_are_never_neighbours(world: World) -> None:
     assert POCKET not in kin_of("/en/law", charter.branches_like("/en/law"))
     assert not charter.is_alike("/en", POCKET)
     assert charter.is_alike("/en", "/en/law")
+
+
+def test_what_is_carried_over_stays_with_its_branch(world: World) -> None:
+    """A node that works on another branch for a while must not add one branch's left-overs to the other's."""
+    device = next(
+        d for d in world.live() if d.settings.branch == POCKET and d.name not in world.charter.roots
+    )
+    carried = device.peer._learner._carry or device.peer._learner.announced
+    assert carried
+    device.settings = replace(device.settings, branch="/en")
+    try:
+        device.start()
+        assert not device.peer._learner._carry
+        assert set(carried) <= device.peer._learner.keep()
+    finally:
+        device.settings = replace(device.settings, branch=POCKET)
+        device.start()
+    assert set(carried) <= device.peer._learner.keep()

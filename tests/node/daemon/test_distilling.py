@@ -1,4 +1,4 @@
-"""A branch with another base model learns from its parent's, and the parent from it: whole daemons, threads for workers."""
+"""A branch with another base model learns from its parent's, and the parent from it: whole daemons, no torch."""
 
 import pytest
 
@@ -74,7 +74,9 @@ async def test_a_wish_outlives_a_restart_and_training_ends_it(pocket_garden, wai
         assert not daemon.database.state().get(KEY)
 
 
-async def test_a_wish_that_cannot_come_true_is_refused_in_words(pocket_garden, wait_until, fast_clock, tmp_path):
+async def test_a_wish_that_cannot_come_true_is_refused_in_words(
+    pocket_garden, wait_until, fast_clock, tmp_path
+):
     empty = tmp_path / "empty"
     empty.mkdir()
     async with pocket_garden.running(0, training__branch="/en") as (daemon,):
