@@ -47,6 +47,7 @@ from banyan.protocol.events import (
     MessageRefused,
     NodeQuarantined,
 )
+from banyan.protocol.founding import Founding
 from banyan.protocol.gossip import Gossip
 from banyan.protocol.learner import Learner
 from banyan.protocol.lineage import Lineage
@@ -77,8 +78,9 @@ from banyan.protocol.records import (
     committee_topic,
     mixing_topic,
     occasion_of,
+    presence_topic,
 )
-from banyan.protocol.release import ChildHead, Release, Seat, committee_of, opening
+from banyan.protocol.release import ChildHead, Release
 from banyan.protocol.revision import name_of
 from banyan.protocol.signs import Signs
 from banyan.protocol.sync import room_in
@@ -170,11 +172,13 @@ class Peer:
         self.lineage = Lineage(self, settings.branch)
         self.pin = Pin(self, settings.branch)
         self._auditor = Auditor(self)
-        self._newcomer: dict[str, int] = {}
+        self.founding = Founding(self, self._open)
         self._restoring = False
+        self._tidied = 0
         self._children = children_in(charter.branches)
         self._own = frozenset(self._followed_branches())
         """The branches that we follow whatever seats we have."""
+        self._ways = frozenset({*path_to(settings.branch), *self.mixer.branches})
         self._left: list[str] = []
         for path in sorted(self._own):  # a set's own order is another in every process
             self.branches[path] = Branch(path, self)
@@ -293,11 +297,11 @@ class Peer:
         return self._reader.record(self._reader.open(data))
 
     def publish(self, message: object, *, push: bool = True) -> Record:
-        """Sign ``message`` as a record, keep it, and push it to whom it concerns, unless others do."""
+        """Sign ``message`` as a record, keep it, and push it to whom it concerns; not ``push``: others do, and we only
+        pass it on to those who expect it from us."""
         record = self._reader.record(self.gossip.seal(message))
         self._keep(record)
-        if push:
-            self.gossip.push(record)
+        self.gossip.push(record, begins=push)
         return record
 
     def ask_for(self, topic: str, record_ids: Iterable[bytes], of: str) -> None:
@@ -307,6 +311,9 @@ class Peer:
     def compare_with(self, peer: NodeId) -> None:
         """See to it that ``peer`` and we hold the same."""
         self.gossip.compare_with(peer)
+
+    def _open(self, first: Opening) -> None:
+        self._take(self.publish(first))
 
     def quarantine(self, node: str, why: Reason, evidence: bytes) -> None:
         """Shut ``node`` out: the caller holds proof, or has seen it with its own sums. If it is this very node, its
@@ -341,12 +348,21 @@ class Peer:
     def _follow_children(self, path: str) -> None:
         """A seat at a branch makes us follow its children, for as long as we have it."""
         seated = self.branches[path].on_committee
-        for child in self._children_of(path):
+        for child in self.children_of(path):
             if seated and child not in self.branches:
                 self.branches[child] = Branch(child, self)
+                if not self._restoring:
+                    self._catch_up_on(child, path)
             elif not seated and child in self.branches and child not in self._own:
                 del self.branches[child]
                 self._left.append(child)
+
+    def _catch_up_on(self, child: Path, path: Path) -> None:
+        """Ask one who works at or below ``child``, and so has its history, for what we have use for."""
+        head = self.branches[path].chain.head
+        delegates = [seat.member for seat in head.roster if seat.speaks_for == child] if head else []
+        if delegates:
+            self.gossip.ask_for_releases(child, self.start_of(child) - 1, self._rng.choice(delegates))
 
     def _drop_left(self) -> None:
         """Forget the records of branches that we follow no more."""
@@ -427,8 +443,10 @@ class Peer:
 
     def is_member(self, node: NodeId) -> bool:
         """Whether somebody has vouched for ``node``, as far as this node knows."""
+        if node in self.members.shown or node in self.charter.roots:
+            return True
         heads = (branch.chain.head for branch in self.branches.values())
-        return node in self.members.shown or any(node in head.members for head in heads if head is not None)
+        return any(node in head.members for head in heads if head is not None)
 
     def unpack(self, bundle: Bundle, sender: NodeId) -> None:
         """Take in what another node has brought, and ask for more if there may be."""
@@ -448,6 +466,7 @@ class Peer:
             if gained > 1:
                 self.tell(CaughtUp(path, self.branches[path].chain.height, gained))
         if not_now or any(self.branches[path].chain.height > height for path, height in heights.items()):
+            self.gossip.found_gap()
             self.compare_with(sender)  # there may be more
 
     def _offer(self, envelope: Envelope, sender: NodeId) -> None:
@@ -461,9 +480,12 @@ class Peer:
         record = self._reader.record(envelope)
         if self._auditor.take(record):
             return
-        if not isinstance(record.body, Accusation | Revocation) and record.slot[1] not in self.branches:
-            if isinstance(record.body, Presence) and sender == envelope.author:
-                self._check(record)  # who is a member of another branch is no stranger
+        if isinstance(record.body, Presence):
+            if not self._meets(record.body.branch):
+                if sender == envelope.author:
+                    self._check(record)  # who is a member of another branch is no stranger
+                return
+        elif not isinstance(record.body, Accusation | Revocation) and record.slot[1] not in self.branches:
             return  # of a branch that is no concern of ours
         if isinstance(record.body, State) and record.body.branch not in self.mixer.branches:
             return
@@ -518,7 +540,7 @@ class Peer:
             case Presence():
                 if self.members.seen(record):
                     if not self._signs.is_guests(record):  # or a crowd could put off the opening for good
-                        self._newcomer[body.branch] = self.now
+                        self.founding.met(body.branch)
                     self.tell(MemberJoined(body.branch, author))
             case State():
                 self.mixer.take(record, body)
@@ -585,7 +607,7 @@ class Peer:
 
     def _start(self) -> None:
         self.gossip.sealer.start(self.now)
-        self._newcomer = dict.fromkeys(self.branches, self.now)
+        self.founding.start()
         for path in sorted(self.branches):
             self.branches[path].resume()
             self._fetch_adapter(path)
@@ -628,71 +650,61 @@ class Peer:
         return Presence(self._settings.branch, self._settings.credential, self._settings.addresses[:8])
 
     def _sync_once(self) -> None:
-        """Compare with one random neighbour, say again what only we may say, tidy up."""
-        self.gossip.compare_with_some()
+        """Compare with a neighbour, say again what only we may say, ask again for what we lack; tidy up."""
+        self.gossip.compare_with_some(self._is_settled())
+        self._tidy()
         self._say_again()
-        for path, branch in [*self.branches.items()]:
-            self.records.drop_where(path, self._is_forgotten)
+        for branch in [*self.branches.values()]:
             branch.retry()
-        for path in self.mixer.branches:
-            self.records.drop_where(mixing_topic(path), self._is_forgotten)
         self.mixer.go_on()
-        for path in path_to(self._settings.branch):
-            head = self.branches[path].chain.head
-            if head is not None and head.adapter not in self._blobs:
-                self._fetch_adapter(path, again=True)
+        for path in self._missing_adapters():
+            self._fetch_adapter(path, again=True)
         self.pin.fetch()
-        self._blobs &= self.keep()
-        self._open_branches()
+        self.founding.go_on()
         interval = self.charter.gossip.sync_interval
         jitter = self._rng.randrange(1 + interval // 4)
         self.do(SetTimer("sync", self.now + interval - jitter))
+
+    def _tidy(self) -> None:
+        """Forget what is old, once in as long as a sign of life takes to become that."""
+        if self.now < self._tidied + self.charter.gossip.presence_interval:
+            return
+        self._tidied = self.now
+        self.members.tidy(self.now)
+        topics = [*map(presence_topic, self.branches), *map(mixing_topic, self.mixer.branches)]
+        for topic in topics:
+            self.records.drop_where(topic, self._is_forgotten)
+        self._blobs &= self.keep()
+
+    def _is_settled(self) -> bool:
+        """Whether this node waits for nothing that a comparison could bring."""
+        if self.mixer.is_active or any(branch.chain.head is None for branch in self.branches.values()):
+            return False
+        return not (self._missing_adapters() or self._is_overdue() or self._seat_waits())
+
+    def _missing_adapters(self) -> list[Path]:
+        """The branches on our way whose head's adapter is not here."""
+        heads = ((path, self.branches[path].chain.head) for path in path_to(self._settings.branch))
+        return [path for path, head in heads if head and head.adapter and head.adapter not in self._blobs]
+
+    def _is_overdue(self) -> bool:
+        """Whether our update has waited for its release for a sync interval: either may have got lost on its way."""
+        own = self._learner.update
+        return own is not None and self.now - own.envelope.time >= self.charter.gossip.sync_interval
+
+    def _seat_waits(self) -> bool:
+        """Whether a round that we are to close has been open for longer than a sync interval."""
+        since = self.now - self.charter.gossip.sync_interval
+        rounds = (branch.round for branch in self.branches.values() if branch.on_committee)
+        return any(each is not None and (each.opened or self.now) < since for each in rounds)
 
     def _is_forgotten(self, record: Record) -> bool:
         return self._signs.is_forgotten(record, self.now)
 
     def _say_again(self) -> None:
-        """Our update has waited for its release for a sync interval: it may have got lost on its way."""
         own = self._learner.update
-        if own is None or self.branches[self._settings.branch].on_committee:
-            return
-        if self.now - own.envelope.time >= self.charter.gossip.sync_interval:
+        if own is not None and self._is_overdue() and not self.branches[self.branch].on_committee:
             self.gossip.push(own)
-
-    def _open_branches(self) -> None:
-        """The charter's first root opens a branch once enough members are there and nobody new came lately."""
-        closed = sorted(path for path, branch in self.branches.items() if branch.chain.head is None)
-        if self.me != self.charter.roots[0] or self.mixer.is_rule or not closed:
-            return
-        here: dict[str, list[Seat]] = {}
-        guests: Counter[str] = Counter()
-        for member in self.members.live(self.now):
-            if member.guest:
-                guests[member.branch] += 1
-            else:
-                here.setdefault(member.branch, []).append(Seat(member.node, 0, member.branch))
-        for path in closed:
-            if self.now - self._newcomer.get(path, 0) < self.charter.gossip.sync_interval:
-                continue
-            branch, members = self.branches[path], here.get(path, [])
-            children = [self.branches[c].chain.head for c in self._children_of(path) if c in self.branches]
-            ready = [head for head in children if head is not None and head.height > 0]
-            gathered = len(members) + min(guests[path], self.charter.round.f)
-            if gathered + len(ready) >= branch.need and (members or ready):
-                delegates = [
-                    Seat(member, 0, head.branch)
-                    for head in ready
-                    for member in committee_of(head, self.charter.committee)
-                ]
-                seats = {seat.member: seat for seat in (*delegates, *members)}  # one each, though it be both
-                first = sorted(seats.values(), key=lambda seat: seat.speaks_for == path)[:192]
-                self._take(self.publish(Opening(opening(path, first, self.now))))
-
-    def _gathered(self, path: str) -> int:
-        """How many of those who are live on a branch could take part in one round."""
-        here = self.members.live(self.now, path)
-        guests = sum(member.guest for member in here)
-        return len(here) - guests + min(guests, self.charter.round.f)
 
     # ============================================================================= jobs and wishes
 
@@ -768,12 +780,8 @@ class Peer:
         follows = {each for path in self._settings.follows for each in path_to(path)}
         return {*path_to(check_path(self._settings.branch)), *self.mixer.branches, *follows}
 
-    def follows_for_good(self, path: Path) -> bool:
-        """Whether we follow a branch whatever seats we have."""
-        return path in self._own
-
-    def _children_of(self, path: str) -> tuple[str, ...]:
-        """The children of ``path`` whose releases it can count: those on the same base model."""
+    def children_of(self, path: str) -> tuple[str, ...]:
+        """The branches right below ``path`` whose releases it can count: those on the same base model."""
         children = self._children.get(path, ())
         if not self.charter.bases:
             return children
@@ -782,7 +790,14 @@ class Peer:
     def topics(self) -> list[str]:
         """What this node keeps in step with others."""
         running = [committee_topic(path) for path, branch in self.branches.items() if branch.on_committee]
-        return [NETWORK_TOPIC, *self.branches, *running, *map(mixing_topic, self.mixer.branches)]
+        met = map(presence_topic, filter(self._meets, self.branches))
+        return [NETWORK_TOPIC, *self.branches, *met, *running, *map(mixing_topic, self.mixer.branches)]
+
+    def _meets(self, path: str) -> bool:
+        """Whether this node keeps account of who is on a branch: those on its way, and those it is to open."""
+        if path in self._ways:
+            return True
+        return path in self._own and self.branches[path].chain.head is None
 
     def _archive(self, path: str, height: int) -> None:
         """Forget the proposals and votes of closed rounds at once, their updates after a few rounds more."""
@@ -837,7 +852,7 @@ class Peer:
             return {"height": mixer.steps if mixing else -1, "waits_for": "", **mixing}
         if branch.chain.head is not None:
             return branch.status() | mixing
-        here = self._gathered(path)
+        here = self.founding.gathered(path)
         missing = f"members: {here} of the {branch.need} it needs are here"
         return {
             "height": -1,
@@ -885,11 +900,10 @@ class Peer:
     def keep(self) -> set[Digest]:
         """Blobs that must stay in the store: heads, the running round's and archived updates, what we carry."""
         kept = self._learner.keep() | self.mixer.keep() | self._auditor.keep() | self.pin.keep()
-        for branch in self.branches.values():
+        for path, branch in self.branches.items():
             kept |= branch.keep()
-        for record in self.records.all():
-            if isinstance(record.body, Update):
-                kept.add(record.body.blob)
+            for topic in (committee_topic(path), archive_topic(path)):
+                kept |= {r.body.blob for r in self.records.each(topic) if isinstance(r.body, Update)}
         return kept
 
     def known_addresses(self) -> dict[NodeId, tuple[str, ...]]:

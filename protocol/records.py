@@ -4,7 +4,8 @@ Every record fills a *slot* (one update an author and round, one vote a member, 
 branch and height …) and belongs to one *topic*, the unit of gossip and sync:
 
 - ``net``: what every node of the network must know (evidence, revocations);
-- ``/en/medical``: a branch's members, and everyone below it: presences, the opening, certified releases;
+- ``/en/medical``: a branch's members, and everyone below it: the opening, certified releases;
+- ``/en/medical!``: the same, without those who follow the branch for a seat above it: presences;
 - ``/en/medical#``: the branch's current committee: updates, proposals, votes of the running round;
 - ``/en/medical~``: those who mix with the branch's members: where their own models stand.
 
@@ -42,6 +43,7 @@ __all__ = [
     "committee_topic",
     "mixing_topic",
     "occasion_of",
+    "presence_topic",
     "record_of",
     "slot_of",
 ]
@@ -49,6 +51,11 @@ __all__ = [
 NETWORK_TOPIC: Final = "net"
 MARK_BYTES: Final = 12
 Slot: TypeAlias = tuple[str | int, ...]
+
+
+def presence_topic(branch: str) -> str:
+    """The topic of who works on a branch."""
+    return branch + "!"
 
 
 def committee_topic(branch: str) -> str:
@@ -124,7 +131,7 @@ def record_of(envelope: Envelope, body: object) -> Record:
     name = envelope.id
     match body:
         case Presence():
-            topic = body.branch
+            topic = presence_topic(body.branch)
         case Update() | Proposal() | Vote():
             topic = committee_topic(body.branch)
         case State():
@@ -219,6 +226,10 @@ class Records:
         held = self._topics.get(topic, {})
         return [held[mark] for mark in sorted(held)]
 
+    def each(self, topic: str) -> Iterable[Record]:
+        """Every record of ``topic``, in no order that nodes share."""
+        return self._topics.get(topic, {}).values()
+
     def marks(self, topic: str, first: int = 0, last: int = 255) -> list[bytes]:
         """The sorted marks of ``topic`` (releases apart: those are synced by height) with first byte in range."""
         held = self._topics.get(topic, {})
@@ -243,7 +254,7 @@ class Records:
 
     def drop_branch(self, branch: str) -> list[Record]:
         """Forget every record of ``branch``, in whatever topic; returns them."""
-        topics = (branch, committee_topic(branch), archive_topic(branch))
+        topics = (branch, presence_topic(branch), committee_topic(branch), archive_topic(branch))
         return [record for topic in topics for record in self.drop_where(topic, lambda record: True)]
 
     def all(self) -> Iterable[Record]:

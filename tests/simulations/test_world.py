@@ -339,23 +339,23 @@ def test_one_seed_gives_one_trace_in_any_process() -> None:
     assert trace_of(8) not in runs
 
 
-def test_a_certified_release_is_pushed_by_the_leader_and_as_many_as_can_be_faulty() -> None:
+def test_a_certified_release_reaches_a_member_two_or_three_times_and_not_once_from_each_who_closed_it() -> (
+    None
+):
     """All seven of a committee once pushed it, each under its own signature, and everybody read it seven times."""
-    world, _ = watched(devices={"/": 9})
-    authors: dict[bytes, set[str]] = {}
+    world, watch = watched(devices={"/": 24}, fast_signatures=True)
+    sent = 0
     deliver = world.deliver
 
     def overhear(sender: str, receiver: str, data: bytes) -> None:
-        envelope = world.reader.open(data)
-        if envelope.kind == "release":
-            record = world.reader.record(envelope)
-            authors.setdefault(record.mark, set()).add(envelope.author)
+        nonlocal sent
+        sent += world.reader.open(data).kind == "release"
         deliver(sender, receiver, data)
 
     world.deliver = overhear  # type: ignore[method-assign]
     world.start()
     assert world.run(until=lambda: world.agreed("/", 3))
-    assert {len(each) for each in authors.values()} <= {2, 3}
+    assert sent <= 3 * 24 * len(watch.releases)
 
 
 def test_what_leaves_a_device_is_counted() -> None:
