@@ -20,7 +20,12 @@ BENCHMARKS = {
         "benchmarks.distillation",
         "a small model learns from a big one on public text, and the other way, beside direct training",
     ),
+    "serving": (
+        "benchmarks.serving",
+        "the model server beside a bare generate: one request, and eight at once",
+    ),
     "aggregation": ("benchmarks.aggregation", "every rule against ByzFL and Flower: time and memory"),
+    "lifting": ("benchmarks.lifting", "when to lift: traffic against the loss of the branch above"),
     "simulation-proof": (
         "benchmarks.simulation_proof",
         "the rules under attack in published decentralised settings",

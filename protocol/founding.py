@@ -12,9 +12,10 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from banyan.protocol.branch import Branch
-from banyan.protocol.effects import NodeId, Path
+from banyan.protocol.effects import Digest, NodeId, Path
 from banyan.protocol.members import Members
 from banyan.protocol.messages import Opening
+from banyan.protocol.paths import parent_of
 from banyan.protocol.release import Release, Seat, committee_of, opening
 from banyan.security.charter import Charter
 
@@ -105,9 +106,19 @@ class Founding:
             if host.now - self._newcomer.get(path, 0) < host.charter.gossip.sync_interval:
                 continue
             members, ready = here.get(path, []), self._ready_children(path)
-            gathered = len(members) + min(guests[path], host.charter.round.f)
-            if gathered + len(ready) >= host.branches[path].need and (members or ready):
-                self._publish(Opening(opening(path, self._first_seats(path, members, ready), host.now)))
+            branch, gathered = host.branches[path], len(members) + min(guests[path], host.charter.round.f)
+            if gathered >= branch.need or len(ready) >= branch.transfer.need:
+                first = self._first_seats(path, members, ready)
+                self._publish(Opening(opening(path, first, host.now, *self._inherited(path))))
+
+    def _inherited(self, path: Path) -> tuple[Digest, int]:
+        """What a new branch begins with: all that was lifted into the one above, whose model it so starts from; nothing
+        where it has another base model."""
+        above = self._host.branches.get(parent_of(path) or "")
+        if above is None or not self._host.charter.is_alike(above.path, path):
+            return b"", 0
+        head = above.chain.head
+        return (head.lifted, head.lifted_size) if head is not None else (b"", 0)
 
     def _ready_children(self, path: Path) -> list[Release]:
         """The heads of the children of ``path`` that could contribute to its first round."""

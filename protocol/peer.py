@@ -15,6 +15,7 @@ from typing import Final
 
 from banyan.protocol.audit import Auditor
 from banyan.protocol.branch import Branch, NotNow
+from banyan.protocol.composition import Part, blobs_of, parts_of
 from banyan.protocol.effects import (
     Aggregated,
     BlobFetched,
@@ -23,6 +24,7 @@ from banyan.protocol.effects import (
     DropRecords,
     Effect,
     Emit,
+    Evaluated,
     FetchBlob,
     InputEvent,
     Inspected,
@@ -58,16 +60,18 @@ from banyan.protocol.messages import (
     Accusation,
     Bundle,
     CertifiedRelease,
+    Draft,
     Opening,
     Presence,
     Proposal,
     State,
+    Trial,
     Update,
     Vote,
 )
 from banyan.protocol.mixing import Mixer
 from banyan.protocol.paths import check_path, children_in, parent_of, path_to
-from banyan.protocol.pin import Part, Pin, parts_of
+from banyan.protocol.pin import Pin
 from banyan.protocol.reader import Reader
 from banyan.protocol.records import (
     NETWORK_TOPIC,
@@ -97,6 +101,9 @@ from banyan.security.schema import from_plain
 from banyan.security.scope import covers
 
 __all__ = ["Peer", "PeerSettings"]
+
+OF_A_ROUND: Final = (Update, Draft, Trial, Proposal, Vote)
+"""Records that serve to close one round of a branch."""
 
 ARCHIVED_ROUNDS: Final = 3
 """Closed rounds whose updates are kept for auditors."""
@@ -194,7 +201,6 @@ class Peer:
         self._restoring = True
         self._learner.restore(state)
         self.mixer.restore(state)
-        self.lineage.restore(state)
         self.pin.restore(state)
         kept: list[Record] = []
         for data in records:
@@ -211,7 +217,7 @@ class Peer:
                 self._restore_one(record)
         for record in kept:
             body = record.body
-            if isinstance(body, Update | Proposal | Vote) and body.branch in self.branches:
+            if isinstance(body, OF_A_ROUND) and body.branch in self.branches:
                 self.records.add(record)
                 if body.height <= self.branches[body.branch].chain.height:
                     self.records.archive(record)
@@ -241,10 +247,13 @@ class Peer:
                     branch.inspected(event)
                 self.mixer.inspected(event)
             case Aggregated():
-                self._blobs |= {event.change, event.adapter}
+                self._blobs |= {event.change, event.adapter, event.lift, event.lifted} - {b""}
                 self._auditor.computed(event)
                 if event.branch in self.branches:  # or we worked on another branch when we asked for it
                     self.branches[event.branch].aggregated(event)
+            case Evaluated():
+                if event.branch in self.branches:
+                    self.branches[event.branch].evaluated(event)
             case Mixed():
                 self._blobs.add(event.adapter)
                 self.mixer.mixed(event)
@@ -286,6 +295,13 @@ class Peer:
 
     def has_blob(self, digest: Digest) -> bool:
         return digest in self._blobs
+
+    def adapters_above(self, path: str) -> tuple[Digest, ...]:
+        """What the model of ``path`` builds on: the newest adapters that are here of the branches above with its base
+        model."""
+        path_above = self.charter.model_path(path)[:-1]
+        above = (self.branches[each].newest_held() for each in path_above if each in self.branches)
+        return tuple(release.adapter for release in above if release is not None and release.adapter)
 
     def check_member(self, node: str, branch: str, credential: Credential) -> None:
         self.members.check_credential(node, branch, credential, self.now)
@@ -331,13 +347,12 @@ class Peer:
         path = head.branch
         above = parent_of(path)
         self.gossip.followers.moved()
-        self.members.worked((each.source for each in head.used if not each.source.startswith("/")), head.time)
+        self.members.worked((each.source for each in head.used if not each.is_child), head.time)
         if above in self.branches and self.charter.is_alike(above, path):
             self.branches[above].child_moved(head)
         self._follow_children(path)
         if self._restoring:
             return
-        self.lineage.note(head)
         self._archive(path, head.height)
         self._fetch_adapter(path)
         if path == self._settings.branch:
@@ -386,15 +401,22 @@ class Peer:
         return quoted.height if quoted is not None else 0
 
     def _fetch_adapter(self, path: str, again: bool = False) -> None:
-        """Bring the head's adapter of a branch that our model is a sum of."""
+        """Bring what our model is a sum of from the head of a branch."""
+        for blob, size in self._wanted_of(path):
+            if self.has_blob(blob):
+                sources: list[NodeId] = []
+            else:
+                sources = sorted(self._sources(path, again), key=self.members.is_guest)
+            self.do(FetchBlob(blob, size, tuple(sources)))
+
+    def _wanted_of(self, path: str) -> tuple[tuple[Digest, int], ...]:
+        """What our model has of the head of a branch: its adapter, and of our own what was lifted into it, too."""
         head = self.branches[path].chain.head
-        if head is None or not head.adapter or path not in self.charter.model_path(self._settings.branch):
-            return
-        if self.has_blob(head.adapter):
-            sources: list[NodeId] = []
-        else:
-            sources = sorted(self._sources(path, again), key=self.members.is_guest)
-        self.do(FetchBlob(head.adapter, head.adapter_size, tuple(sources)))
+        if head is None or path not in self.charter.model_path(self._settings.branch):
+            return ()
+        if path == self._settings.branch:
+            return head.blobs
+        return ((head.adapter, head.adapter_size),) if head.adapter else ()
 
     def _sources(self, path: str, again: bool) -> list[NodeId]:
         """Whom to ask for an adapter of ``path``: the committee next to us on the way up, so that an adapter comes
@@ -407,6 +429,9 @@ class Peer:
         rings = rings[: min(mine, default=len(rings))][::-1] or rings[:1]
         siblings = (member.node for member in self.members.live(self.now, self._settings.branch))
         rings += [chain.committee, tuple(siblings)]
+        above = parent_of(path)
+        if chain.height == 0 and above in self.branches:  # it begins with what was lifted there
+            rings = [self.branches[above].chain.closers, self.branches[above].chain.committee, *rings]
         asked = rings if again or path == self._settings.branch else rings[:1]
         drawn = [node for ring in asked for node in self._shuffled(ring)]
         return [node for node in dict.fromkeys(drawn) if node != self.me]
@@ -525,7 +550,7 @@ class Peer:
                 self._prove(body)
             case Revocation():
                 check_revocation(body, self.charter, verify=self._verify)
-            case Update() | Proposal() | Vote():
+            case Update() | Draft() | Trial() | Proposal() | Vote():
                 if isinstance(body, Update):
                     self.branches[body.branch].make_way(record)
                 standing = self.records.at(*record.slot)
@@ -549,7 +574,7 @@ class Peer:
             case Revocation():
                 self.members.revoked.add(body.subject)
                 self.quarantine(body.subject, Reason.REVOKED, record.id)
-            case Update() | Proposal() | Vote():
+            case Update() | Draft() | Trial() | Proposal() | Vote():
                 self.branches[body.branch].take(record)
             case Opening() | CertifiedRelease():
                 self.branches[body.release.branch].take(record)
@@ -683,9 +708,9 @@ class Peer:
         return not (self._missing_adapters() or self._is_overdue() or self._seat_waits())
 
     def _missing_adapters(self) -> list[Path]:
-        """The branches on our way whose head's adapter is not here."""
-        heads = ((path, self.branches[path].chain.head) for path in path_to(self._settings.branch))
-        return [path for path, head in heads if head and head.adapter and head.adapter not in self._blobs]
+        """The branches on our way of whose head something that our model is a sum of is not here."""
+        ways = self.charter.model_path(self._settings.branch)
+        return [path for path in ways if any(blob not in self._blobs for blob, _ in self._wanted_of(path))]
 
     def _is_overdue(self) -> bool:
         """Whether our update has waited for its release for a sync interval: either may have got lost on its way."""
@@ -716,7 +741,10 @@ class Peer:
             self._learner.failed()
             return
         self._auditor.failed(event)
-        if event.branch in self.branches:
+        if event.kind == "evaluate":
+            if event.branch in self.branches:
+                self.branches[event.branch].evaluation_failed(event.job)
+        elif event.branch in self.branches:
             self.branches[event.branch].aggregation_failed(event.job, event.reason)
 
     def _command(self, command: Command) -> None:
@@ -800,17 +828,18 @@ class Peer:
         return path in self._own and self.branches[path].chain.head is None
 
     def _archive(self, path: str, height: int) -> None:
-        """Forget the proposals and votes of closed rounds at once, their updates after a few rounds more."""
+        """Forget what closed rounds no longer need at once, their updates and trials after a few rounds more."""
         topic, oldest = committee_topic(path), height - ARCHIVED_ROUNDS
         for record in self.records.of(topic):
-            if isinstance(record.body, Update) and record.body.height <= height:
+            if isinstance(record.body, Update | Trial) and record.body.height <= height:
                 self.records.archive(record)
         gone = self.records.drop_where(
-            topic, lambda record: isinstance(record.body, Proposal | Vote) and record.body.height <= height
+            topic,
+            lambda record: isinstance(record.body, Draft | Proposal | Vote) and record.body.height <= height,
         )
         gone += self.records.drop_where(
             archive_topic(path),
-            lambda record: isinstance(record.body, Update) and record.body.height <= oldest,
+            lambda record: isinstance(record.body, Update | Trial) and record.body.height <= oldest,
         )
         if gone:
             self.do(DropRecords(tuple(record.id for record in gone)))
@@ -865,11 +894,12 @@ class Peer:
         mixes, else the adapters of the heads along its path. Those of heads may still be on their way."""
         if self.mixer.is_active and not self.pin.parts:
             return self.mixer.model
-        return tuple(part.adapter for part in self.parts if part.adapter)
+        return blobs_of(self.parts)
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        """The releases that :attr:`model` is the sum of where it does not come from mixing, from the root down."""
+        """The releases that :attr:`model` is the sum of where it does not come from mixing, from where the
+        base model begins down."""
         return self.pin.parts or parts_of(self.lineage.heads(self._settings.branch))
 
     @property

@@ -6,7 +6,7 @@ branch and height …) and belongs to one *topic*, the unit of gossip and sync:
 - ``net``: what every node of the network must know (evidence, revocations);
 - ``/en/medical``: a branch's members, and everyone below it: the opening, certified releases;
 - ``/en/medical!``: the same, without those who follow the branch for a seat above it: presences;
-- ``/en/medical#``: the branch's current committee: updates, proposals, votes of the running round;
+- ``/en/medical#``: the branch's current committee: updates, drafts, trials, proposals, votes of the running round;
 - ``/en/medical~``: those who mix with the branch's members: where their own models stand.
 
 Two nodes with equal :meth:`Records.fingerprint` of a topic hold equal sets of its records.
@@ -23,10 +23,12 @@ from typing import Final, TypeAlias
 from banyan.protocol.messages import (
     Accusation,
     CertifiedRelease,
+    Draft,
     Opening,
     Presence,
     Proposal,
     State,
+    Trial,
     Update,
     Vote,
 )
@@ -98,6 +100,10 @@ def slot_of(author: str, body: object) -> Slot:
             return ("update", body.branch, body.height, author)
         case State():
             return ("state", body.branch, author)
+        case Draft():
+            return ("draft", body.branch, body.height, body.view, body.attempt, author)
+        case Trial():
+            return ("trial", body.branch, body.height, body.adapter.hex(), author)
         case Proposal():
             return ("proposal", body.branch, body.height, body.view, author)
         case Vote():
@@ -117,7 +123,7 @@ def occasion_of(author: str, body: object) -> Slot | None:
     """What ``author`` may say one thing only about: two different bodies for it prove a cheat. None for bodies that
     may be said again in other words, or that are not one author's alone."""
     match body:
-        case Update() | Proposal() | Vote() | Opening():
+        case Update() | Draft() | Trial() | Proposal() | Vote() | Opening():
             return slot_of(author, body)
         case State():
             return (*slot_of(author, body), body.height, body.step)
@@ -132,7 +138,7 @@ def record_of(envelope: Envelope, body: object) -> Record:
     match body:
         case Presence():
             topic = presence_topic(body.branch)
-        case Update() | Proposal() | Vote():
+        case Update() | Draft() | Trial() | Proposal() | Vote():
             topic = committee_topic(body.branch)
         case State():
             topic = mixing_topic(body.branch)

@@ -19,6 +19,7 @@ from banyan.security.charter import (
     FileEntry,
     Foundation,
     Preset,
+    TransferPolicy,
     found,
     preset,
 )
@@ -46,11 +47,19 @@ REAL_SIGNATURES: Final = 1_000
 """Up to so many devices sign with Ed25519."""
 
 
-def fast_preset(**round_policy: object) -> Preset:
-    """The ``local`` preset with a short deadline, and any field of the round policy replaced."""
+def fast_preset(*, transfer: TransferPolicy | None = None, **round_policy: object) -> Preset:
+    """The ``local`` preset with a short deadline, and any field of the round policy, or all about lifts, replaced."""
     policies = preset("local")
     policy = replace(policies.round, deadline=20_000, **round_policy)  # type: ignore[arg-type]
-    return replace(policies, round=policy, committee=replace(policies.committee, leader_timeout=3_000))
+    committee = replace(policies.committee, leader_timeout=3_000)
+    validation = replace(policies.validation, deadline=5_000)
+    return replace(
+        policies,
+        round=policy,
+        committee=committee,
+        validation=validation,
+        transfer=transfer or policies.transfer,
+    )
 
 
 class World:

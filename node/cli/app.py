@@ -8,6 +8,7 @@ import typer
 
 from banyan.node.cli import (
     audit,
+    chat,
     checkout,
     demo,
     diff,
@@ -19,6 +20,7 @@ from banyan.node.cli import (
     join,
     log,
     revoke,
+    serve,
     settings,
     status,
     train,
@@ -68,6 +70,8 @@ for module in (
     log,
     diff,
     checkout,
+    serve,
+    chat,
     export,
     audit,
     revoke,

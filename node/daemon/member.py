@@ -29,7 +29,15 @@ from banyan.node.learning.continual.rejected import listed
 from banyan.node.learning.settings import TrainingSettings
 from banyan.node.network.transport import MessageArrived, PeerDown, PeerUp
 from banyan.node.store import Batch
-from banyan.protocol.effects import Command, InputEvent, MessageReceived, PeerConnected, PeerLost, Train
+from banyan.protocol.effects import (
+    Command,
+    Evaluate,
+    InputEvent,
+    MessageReceived,
+    PeerConnected,
+    PeerLost,
+    Train,
+)
 from banyan.protocol.messages import Presence
 from banyan.protocol.peer import Peer, PeerSettings
 from banyan.security.charter import Charter
@@ -254,8 +262,7 @@ class Member:
         scope = self._credential.scope
         if chosen is not None:
             return self._check_branch(chosen)
-        leaves = [path for path in self.charter.branches if not _has_children(path, self.charter.branches)]
-        return next((path for path in leaves if covers(scope, path)), scope)
+        return membership.first_branch(self.charter.branches, scope)
 
     def _check_branch(self, branch: str) -> str:
         if not is_path(branch) or branch not in self.charter.branches:
@@ -270,13 +277,23 @@ class Member:
             )
         return branch
 
-    async def _plan(self, job: Train) -> Lessons | None:
-        """What to train on in ``job``: with a teacher while this branch is to learn from one."""
+    async def _plan(self, job: Train | Evaluate) -> Lessons | None:
+        """What to train on in ``job``, or to measure with: the public text while this branch is to learn from a
+        teacher, who is needed in training alone."""
         wish = self.distillation
         if wish is None or not wish.is_due(job.branch, job.height - 1):
             return self.lessons()
+        if isinstance(job, Train):
+            wish = await self._begun(wish, job.height - 1)
+        settings = self._settings()
+        if wish.steps:
+            settings = replace(settings, steps=wish.steps)
+        return Lessons((Path(wish.text),), settings, None, wish.teacher if isinstance(job, Train) else None)
+
+    async def _begun(self, wish: Distillation, height: int) -> Distillation:
+        """``wish`` with its end, now that the branch is at ``height``, and its teacher, whose adapters are here."""
         if wish.until is None:
-            wish = replace(wish, until=job.height - 1 + wish.rounds)
+            wish = replace(wish, until=height + wish.rounds)
             await self._remember_target(wish.until, {KEY: wish.encode()})
             self.distillation = wish
             await self.driver.give(Command("target", {"height": wish.until}))
@@ -286,10 +303,7 @@ class Member:
             wish = replace(wish, adapters=tuple(map(bytes.fromhex, named)))
             await trio.to_thread.run_sync(self._daemon.database.apply, Batch(state={KEY: wish.encode()}))
             self.distillation = wish
-        settings = self._settings()
-        if wish.steps:
-            settings = replace(settings, steps=wish.steps)
-        return Lessons((Path(wish.text),), settings, None, wish.teacher)
+        return wish
 
     def lessons(self) -> Lessons | None:
         """What to train on, and how; None if no data is set."""
@@ -531,10 +545,6 @@ def _credential(daemon: Daemon) -> Credential:
         raise HomeError(
             f"The credential in {daemon.home.root} cannot be read: {error}", "Join again"
         ) from error
-
-
-def _has_children(path: str, branches: tuple[str, ...]) -> bool:
-    return any(other != path and covers(path, other) for other in branches)
 
 
 def _version() -> str:

@@ -13,17 +13,18 @@ from banyan.node.learning.memory_blobs import MemoryBlobs
 from banyan.protocol.delta import write_delta
 from banyan.protocol.effects import Inspect, Train
 from banyan.protocol.neighbourhood import kin_of
+from banyan.security.charter import TransferPolicy
 from banyan.simulations.tasks import Quadratic
 from banyan.simulations.world import World, fast_preset
 
 POCKET = "/en/pocket"
+LIFTS = TransferPolicy(policy="every-round", min_children=1)
 
 
 @pytest.fixture(scope="module")
 def world() -> World:
     """Four devices on ``/en``, four below it on another base model, and four on the same one."""
-    preset = fast_preset()
-    preset = replace(preset, round=replace(preset.round, rule="mean", f=0, min_updates=3))
+    preset = fast_preset(transfer=LIFTS, rule="mean", f=0, min_updates=3)
     devices = {"/": 0, "/en": 4, POCKET: 4, "/en/law": 4}
     world = World(5, devices, preset, task=Quadratic(branch_spread=0.5), bases=(POCKET,))
     world.trains = []
@@ -63,6 +64,23 @@ def test_the_parent_counts_a_child_on_its_own_base_and_no_other(world: World) ->
     assert all(
         child.branch != POCKET for release in chain(world, "/en").releases() for child in release.children
     )
+
+
+def test_who_opens_late_begins_with_what_was_lifted_above_only_on_the_same_base() -> None:
+    devices = {"/": 0, "/a": 4, "/b": 4, "/late": 4, "/pocket": 4}
+    preset = fast_preset(transfer=LIFTS, rule="mean", f=0, min_updates=3)
+    world = World(1, devices, preset, task=Quadratic(branch_spread=0.3), bases=("/pocket",))
+    late = [each for each in world.devices.values() if each.settings.branch in ("/late", "/pocket")]
+    world.start([each for each in world.devices.values() if each not in late])
+    assert world.run(until=lambda: any(each.height("/") >= 2 for each in world.live()))
+    world.start(late)
+    assert world.run(until=lambda: all(each.height(each.settings.branch) >= 1 for each in late))
+    assert chain(world, "/late").at(0).adapter
+    assert not chain(world, "/pocket").at(0).adapter
+    assert {child.branch for child in chain(world, "/").head.children} <= {"/a", "/b", "/late"}
+    pocket = next(each for each in late if each.settings.branch == "/pocket")
+    assert not pocket.peer.adapters_above("/pocket")
+    assert pocket.own_model().any()
 
 
 def test_its_own_rounds_go_on_and_follow_the_branches_above(world: World) -> None:
@@ -105,6 +123,7 @@ def test_what_is_carried_over_stays_with_its_branch(world: World) -> None:
     try:
         device.start()
         assert not device.peer._learner._carry
+        assert device.peer._learner._above is None
         assert set(carried) <= device.peer._learner.keep()
     finally:
         device.settings = replace(device.settings, branch=POCKET)

@@ -12,7 +12,7 @@ from banyan.protocol.messages import CertifiedRelease, Presence, body_of
 from banyan.protocol.paths import path_to
 from banyan.protocol.peer import Peer
 from banyan.protocol.records import Record, presence_topic
-from banyan.security.charter import Preset, preset
+from banyan.security.charter import Preset, TransferPolicy, preset
 from banyan.security.credential import root_credential
 from banyan.security.envelope import seal
 from banyan.security.identity import Identity, Signer
@@ -24,10 +24,11 @@ LEAVES = [f"/{domain}/{leaf}" for domain in "abc" for leaf in "xyz"]
 
 
 def policies() -> Preset:
-    """Three votes close a round; a committee has four seats, so that some have none."""
+    """Three votes close a round, of members or children; a committee has four seats, so that some have none."""
     lan = preset("lan")
     policy = replace(lan.round, rule="trimmed-mean", f=1, min_updates=3)
-    return replace(lan, round=policy, committee=replace(lan.committee, size=4))
+    transfer = TransferPolicy(policy="every-round", min_children=3)
+    return replace(lan, round=policy, transfer=transfer, committee=replace(lan.committee, size=4))
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +43,16 @@ def tree() -> World:
         if max(device.height("/") for device in world.live()) >= 3:
             return world
     raise AssertionError("the root branch has not moved")
+
+
+@pytest.fixture(scope="module")
+def taught() -> World:
+    """Two levels, with members at both: what those of the upper one teach it comes down."""
+    world = World(2, {"/": 4, "/a": 8, "/b": 5}, policies())
+    world.start()
+    assert world.run(until=lambda: world.agreed("/", 4) and world.agreed("/a", 4))
+    world.run(limit=5_000)
+    return world
 
 
 def peer_of(device: Device) -> Peer:
@@ -180,8 +191,9 @@ def test_a_quoted_release_with_signatures_on_something_else_is_refused(tree: Wor
     assert peer.branches["/b"].chain.head is None
 
 
-def test_an_adapter_from_above_is_asked_of_the_nearest_committee_first(tree: World) -> None:
-    chosen = (d for d in ordinary(tree) if not any(b.on_committee for b in peer_of(d).branches.values()))
+def test_an_adapter_from_above_is_asked_of_the_nearest_committee_first(taught: World) -> None:
+    below = (d for d in ordinary(taught) if d.settings.branch != "/")
+    chosen = (d for d in below if not any(b.on_committee for b in peer_of(d).branches.values()))
     peer = peer_of(next(d for d in chosen if d.name not in peer_of(d).branches["/"].chain.closers))
     leaf = peer.branches[peer._settings.branch].chain
     peer._blobs.clear()
@@ -195,8 +207,8 @@ def test_an_adapter_from_above_is_asked_of_the_nearest_committee_first(tree: Wor
     peer._out.clear()
 
 
-def test_training_does_not_wait_for_the_newest_adapter_from_above(tree: World) -> None:
-    device = next(d for d in ordinary(tree) if peer_of(d).branches["/"].chain.height >= 3)
+def test_training_does_not_wait_for_the_newest_adapter_from_above(taught: World) -> None:
+    device = max(ordinary(taught), key=lambda d: (d.settings.branch == "/a", len(peer_of(d)._blobs)))
     peer = peer_of(device)
     newest = [release.adapter for release in peer.branches["/"].newest()]
     held = [adapter for adapter in newest if peer.has_blob(adapter)]

@@ -10,6 +10,8 @@ import pytest
 from banyan.node.learning.blobs import read_blob
 from banyan.protocol.audit import Audit
 from banyan.protocol.events import ReleaseNarrowed
+from banyan.protocol.release import UNCHANGED, Release
+from banyan.protocol.validation import flaw
 from banyan.security.errors import BanyanError
 from banyan.simulations.run import Run
 from banyan.simulations.scenario import load
@@ -72,6 +74,35 @@ def test_an_audit_finds_a_release_that_hides_what_stood_still() -> None:
         assert "too few updates trained" in audit.problem(made.jobs.aggregate(audit.job(), device.blobs))
     honest = Audit(chain.at(1), chain.at(0), made.charter, lambda *_: None)
     assert honest.problem(made.jobs.aggregate(honest.job(), device.blobs)) == ""
+
+
+def test_each_rule_that_the_votes_refuse_has_its_own_columns_that_stood_still() -> None:
+    """Four devices have all columns: enough for the mean, and too few for Bulyan."""
+    preset = fast_preset(rule="mean", f=1, min_updates=3)
+    preset = replace(preset, validation=replace(preset.validation, voters=7, stricter=("bulyan",)))
+    task = Quadratic(dimension=64, rank=4)
+    made = World(3, {"/": 8}, preset, task=task, small_share=0.5, small_rank=1)
+    for liar in list(made.devices.values())[:5]:
+        made.corrupt(liar, "vote-against")
+    made.start()
+    assert made.run(until=lambda: any(device.height("/") >= 1 for device in made.live()))
+    device, chain = newest(made)
+    release, base = chain.at(1), chain.at(0)
+    assert [(each.rule, each.narrowed_to) for each in release.refused] == [("mean", 0), ("bulyan", 1)]
+    assert (release.rule, release.narrowed_to, release.change) == (UNCHANGED, 0, b"")
+    assert flaw(release, base, made.charter) is None
+    assert flaw(replace(release, narrowed_to=1), base, made.charter) is not None
+
+    def audited(release: Release) -> list[str]:
+        audit, problems = Audit(release, base, made.charter, lambda *_: None), []
+        for audit.computed in range(2):
+            problems.append(audit.problem(made.jobs.aggregate(audit.job(), device.blobs)))
+        return problems
+
+    assert audited(release) == ["", ""]
+    mean, bulyan = release.refused
+    hidden = replace(release, refused=(mean, replace(bulyan, narrowed_to=0)))
+    assert audited(hidden) == ["", "It is wrong about the columns that too few updates trained"]
 
 
 def test_a_scenario_draws_its_small_devices_by_the_seed() -> None:

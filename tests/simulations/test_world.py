@@ -22,6 +22,7 @@ from banyan.protocol.events import (
     UpdateLeftOut,
 )
 from banyan.security.admission import Reason
+from banyan.security.charter import TransferPolicy
 from banyan.simulations.device import Device
 from banyan.simulations.network import Conditions
 from banyan.simulations.world import World, fast_preset
@@ -212,8 +213,10 @@ def test_a_device_that_slept_through_many_releases_catches_up_with_one_adapter()
     assert world.run(until=lambda: head.adapter in late.blobs.data)
 
 
-def test_a_childs_certified_change_is_its_update_at_the_parent() -> None:
-    world, watch = watched(devices={"/": 5, "/en": 5}, policies=fast_preset(f=1))
+def test_a_childs_certified_release_is_its_vote_at_the_parent_and_gives_its_committee_seats() -> None:
+    only_child = TransferPolicy(policy="every-round", min_children=1)
+    policies = fast_preset(f=1, transfer=only_child)
+    world, watch = watched(devices={"/": 5, "/en": 5}, policies=policies)
     world.start()
     assert world.run(until=lambda: any("/en" in event.used for event in watch.releases.values()))
     release = next(event for event in watch.releases.values() if "/en" in event.used)

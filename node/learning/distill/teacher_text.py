@@ -22,7 +22,7 @@ import torch
 from banyan.node.learning.dataset import Row
 from banyan.node.learning.learner import Learner
 from banyan.node.learning.progress import Progress, report
-from banyan.node.learning.tokens import context_ids, windows_of
+from banyan.node.learning.tokens import conversation_ids, windows_of
 
 #: Rows that are written at once. More: faster, and more memory.
 TOGETHER = 16
@@ -56,7 +56,7 @@ def prompts_of(rows: Sequence[Row], teacher: Learner, max_length: int) -> list[P
                     made.append(Prompt(begin, (("", text),)))
         else:
             last = max(at for at, (role, _) in enumerate(row.turns) if role == "assistant")
-            ids = tuple(context_ids(row.turns[:last], tokenizer)[-(max_length // 2) :])
+            ids = tuple(conversation_ids(row.turns[:last], tokenizer)[-(max_length // 2) :])
             made.append(Prompt(ids, row.turns[:last]))
     return [prompt for prompt in made if prompt.ids]
 

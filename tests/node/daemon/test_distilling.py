@@ -3,9 +3,10 @@
 import pytest
 
 from banyan.node.assets import base_model_path
-from banyan.node.daemon.control import BadRequest, DistillRequest, TrainRequest
+from banyan.node.daemon.control import BadRequest, DistillRequest, LogRequest, TrainRequest
 from banyan.node.daemon.distilling import KEY, Distillation
 from banyan.node.learning.distill.teacher import Teacher
+from banyan.protocol.composition import blobs_of, parts_of
 
 from .conftest import Garden
 
@@ -46,7 +47,7 @@ async def test_knowledge_crosses_base_models_in_both_directions(pocket_garden, w
             assert worker["taught_by"] == "/en"
             kept = Distillation.restore(daemon.database.state())
             heads = daemon.member.driver.peer.lineage.heads("/en")
-            assert kept.teacher == Teacher("/en", tuple(head.adapter for head in heads if head.adapter), 1.0)
+            assert kept.teacher == Teacher("/en", blobs_of(parts_of(heads)), 1.0)
             assert (await daemon.status())["teacher"] is None  # it is over
         pocket = daemons[1].member.driver.peer.branches[POCKET].chain.head
         assert len(pocket.used) == 2
@@ -57,6 +58,22 @@ async def test_knowledge_crosses_base_models_in_both_directions(pocket_garden, w
         release = daemons[0].member.driver.peer.branches["/en"].chain.at(3)
         assert len(release.used) == 2
         assert all(each.branch != POCKET for each in release.children)
+
+
+async def test_who_has_only_public_text_tries_releases_on_that(tmp_path, wait_until, fast_clock):
+    garden = Garden(tmp_path, branches=("/", "/en"), bases=((POCKET, base_model_path()),), voters=3)
+    garden.join(1)
+    own = {"training__branch": "/en", "training__data": str(garden.data)}
+    async with garden.running(0, 1, **own) as daemons:
+        await wait_until(lambda: all(height(daemon, "/en") >= 1 for daemon in daemons))
+    async with garden.running(0, 1) as daemons:
+        await wait_until(lambda: all(daemon.member and daemon.member.driver.peer for daemon in daemons))
+        for daemon in daemons:
+            await daemon.distill(wish("/en", POCKET, garden.data))
+        await wait_until(lambda: all(height(daemon, POCKET) >= 1 for daemon in daemons))
+        first = (await daemons[0].history(LogRequest(branch=POCKET)))["releases"][1]
+    assert len(first["trial"]["votes"]) == 2
+    assert first["trial"]["change"] < 0
 
 
 async def test_a_wish_outlives_a_restart_and_training_ends_it(pocket_garden, wait_until, fast_clock):

@@ -19,7 +19,7 @@ from banyan.node.learning.settings import TrainingSettings
 from banyan.node.learning.train_job import train
 from banyan.node.learning.workplace import Workplace
 from banyan.protocol.delta import write_delta
-from banyan.protocol.effects import Aggregate, Aggregated, Input, Inspect, Train
+from banyan.protocol.effects import Aggregate, Aggregated, Input, Inspect, Lift, Train
 from banyan.security.model import AdapterSpec, TensorSpec
 
 RANK, ROWS = 8, 150
@@ -45,7 +45,7 @@ class Round:
         return blob
 
     def close(
-        self, rule: str = "mean", f: int = 0, *, least: int = 1, clip: float = 1e6, **more: bytes
+        self, rule: str = "mean", f: int = 0, *, least: int = 1, clip: float = 1e6, **more: object
     ) -> Aggregated:
         job = Aggregate("/en", 1, b"j" * 32, tuple(self.inputs), rule, f, clip, None, least=least, **more)
         return aggregate(job, blobs=self.blobs, spec=SPEC)
@@ -130,6 +130,22 @@ def test_every_order_and_every_judge_gives_the_same_bits() -> None:
     round_.inputs.reverse()
     again = round_.close("nnm+multi-krum", f=1, expected=first.change)
     assert (again.agrees, again.change, again.adapter) == (True, first.change, first.adapter)
+
+
+def test_a_lift_beside_small_updates_is_about_whole_vectors() -> None:
+    round_ = mixed(full=2, small=5)
+    held = [write_float32(round_.blobs, random(20 + at).ravel(), SPEC)[0] for at in range(3)]
+    children = tuple(Input(bytes([90 + at]) * 32, blob) for at, blob in enumerate(held))
+    lift = Lift(children, "median", 1, 1.0, None)
+    result = round_.close(least=5, lift=lift)
+    assert result.narrowed_to == LOW
+    assert not round_.change(result)[:, LOW:].any()
+    expected = np.median([random(20 + at) for at in range(3)], axis=0)
+    lifted = read_sum(round_.blobs, [result.lifted], SPEC).reshape(ROWS, RANK)
+    np.testing.assert_allclose(lifted, expected, rtol=1e-6)
+    round_.inputs.clear()
+    alone = round_.close(lift=lift)
+    assert (alone.narrowed_to, alone.change, alone.lifted) == (0, b"", result.lifted)
 
 
 def test_weights_are_shares_of_all_that_moved() -> None:
