@@ -17,6 +17,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from banyan.node.catalog.weights import Weights
 from banyan.node.learning.settings import TrainingSettings
 from banyan.security.errors import BanyanError
 
@@ -269,6 +270,22 @@ class Store(Section):
     )
 
 
+class Catalog(Weights, Section):
+    """``[catalog]``: model cards, and how models are weighed when one is recommended."""
+
+    renew: float = Field(
+        3600.0,
+        ge=1,
+        description="Seconds after which the card of this node's branch is signed anew where the branch has moved on "
+        "and this node leads it. Shorter keeps cards true, and costs every node of the network one message.",
+    )
+    embedding: Path | None = Field(
+        None,
+        description="The folder of a sentence model (safetensors, mean pooling) that compares requests with cards. "
+        "None (default): by words alone, which needs no torch. With one: better on odd wordings, and seconds slower.",
+    )
+
+
 class Settings(Section):
     """Every setting of a node."""
 
@@ -282,6 +299,7 @@ class Settings(Section):
     worker: Worker = Field(default_factory=Worker)
     api: Api = Field(default_factory=Api)
     store: Store = Field(default_factory=Store)
+    catalog: Catalog = Field(default_factory=Catalog)
 
 
 #: What each preset changes from the defaults above.

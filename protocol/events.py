@@ -13,6 +13,7 @@ from dataclasses import dataclass
 __all__ = [
     "AttemptRefused",
     "BranchOpened",
+    "CardPublished",
     "CaughtUp",
     "Compensated",
     "Event",
@@ -213,6 +214,15 @@ class ReleaseAudited(Event):
     release: str
     problem: str
     weights: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CardPublished(Event):
+    """This node has signed a model card of its branch, of the release of ``height`` (-1: it has none yet)."""
+
+    branch: str
+    height: int
+    card: str
 
 
 @dataclass(frozen=True, slots=True)

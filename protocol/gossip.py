@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Final, Protocol
 
+from banyan.protocol.card import Card
 from banyan.protocol.effects import Effect, NodeId, Path, Send
 from banyan.protocol.followers import Followers
 from banyan.protocol.followers import Host as FollowersHost
@@ -140,6 +141,8 @@ class Gossip:
             to = self._for_presence(body, record, begins, but)
         else:
             to = self.followers.some(record.topic, but)
+            if isinstance(body, Card) and record.envelope.author != host.me:
+                to = to[:1]  # a card is not urgent: sync brings it to the rest
         if begins and self._root_waits_for(body):
             to = [*to, self._charter.roots[0]]
         receivers = tuple(node for node in dict.fromkeys(to) if node != host.me and node not in but)

@@ -1,7 +1,7 @@
 """What peers say to each other: the body of every envelope, one frozen dataclass a kind.
 
 *Records* are kept, gossiped and synced: presence, opening, update, state, draft, trial, proposal, vote, certified
-release, accusation, revocation. *Control* messages pass once between two peers: summary, inventory, want, bundle.
+release, accusation, revocation, card. *Control* messages pass once between two peers: summary, inventory, want, bundle.
 Every message travels in a signed envelope whose ``kind`` names its class here (:data:`KINDS`).
 
 All bounds are checked when a body is read, before anything is done with it.
@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal, TypeVar
 
+from banyan.protocol.card import Card
 from banyan.protocol.release import Change, Release
 from banyan.security import canonical
 from banyan.security.credential import Credential
@@ -236,6 +237,7 @@ KINDS: Final[dict[str, type[Any]]] = {
     "release": CertifiedRelease,
     "accusation": Accusation,
     "revocation": Revocation,
+    "card": Card,
     "summary": Summary,
     "inventory": Inventory,
     "want": Want,

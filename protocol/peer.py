@@ -15,6 +15,8 @@ from typing import Final
 
 from banyan.protocol.audit import Auditor
 from banyan.protocol.branch import Branch, NotNow
+from banyan.protocol.card import Card
+from banyan.protocol.catalog import Catalog
 from banyan.protocol.composition import Part, blobs_of, parts_of
 from banyan.protocol.effects import (
     Aggregated,
@@ -178,6 +180,7 @@ class Peer:
         self.mixer = Mixer(self, settings.branch, settings.credential, self._learner, settings.neighbours)
         self.lineage = Lineage(self, settings.branch)
         self.pin = Pin(self, settings.branch)
+        self.catalog = Catalog(self, settings.branch, settings.credential)
         self._auditor = Auditor(self)
         self.founding = Founding(self, self._open)
         self._restoring = False
@@ -223,6 +226,8 @@ class Peer:
                     self.records.archive(record)
             elif isinstance(body, State):
                 self.records.add(record)
+            elif isinstance(body, Card):
+                self._restore_card(record)
         self._restoring = False
         self._out.clear()
 
@@ -510,7 +515,10 @@ class Peer:
                 if sender == envelope.author:
                     self._check(record)  # who is a member of another branch is no stranger
                 return
-        elif not isinstance(record.body, Accusation | Revocation) and record.slot[1] not in self.branches:
+        elif (
+            not isinstance(record.body, Accusation | Revocation | Card)
+            and record.slot[1] not in self.branches
+        ):
             return  # of a branch that is no concern of ours
         if isinstance(record.body, State) and record.body.branch not in self.mixer.branches:
             return
@@ -550,6 +558,8 @@ class Peer:
                 self._prove(body)
             case Revocation():
                 check_revocation(body, self.charter, verify=self._verify)
+            case Card():
+                self.catalog.check(record)
             case Update() | Draft() | Trial() | Proposal() | Vote():
                 if isinstance(body, Update):
                     self.branches[body.branch].make_way(record)
@@ -591,6 +601,12 @@ class Peer:
         """Signs of life, and where others' models stand, are said again; the rest must survive us."""
         ours = record.envelope.author == self.me
         return not isinstance(record.body, Presence) and (ours or not isinstance(record.body, State))
+
+    def _restore_card(self, record: Record) -> None:
+        try:
+            self.catalog.restore(record)
+        except Refused:
+            self.refusals["bad-record-on-disk"] += 1
 
     def _restore_one(self, record: Record) -> None:
         try:
@@ -750,7 +766,7 @@ class Peer:
     def _command(self, command: Command) -> None:
         """Carry out a wish of the owner: ``train`` (rounds), ``target`` (height), ``pause``, ``addresses``
         (comma-separated), ``revoke`` (subject, why), ``audit`` (branch, height),
-        ``checkout`` (release, or None for the head), ``leave``.
+        ``checkout`` (release, or None for the head), ``describe`` (sheet of a model card), ``leave``.
 
         Raises:
             Refused, ValueError: it cannot be granted.
@@ -776,6 +792,8 @@ class Peer:
             self._auditor.begin(str(arguments["branch"]), int(arguments["height"] or 0))
         elif command.name == "checkout":
             self._check_out(arguments["release"])
+        elif command.name == "describe":
+            self.catalog.describe(str(arguments["sheet"]))
         elif command.name == "leave":
             self.publish(replace(self._presence(), left=True))
         else:

@@ -3,7 +3,7 @@
 Every record fills a *slot* (one update an author and round, one vote a member, view and phase, one release a
 branch and height …) and belongs to one *topic*, the unit of gossip and sync:
 
-- ``net``: what every node of the network must know (evidence, revocations);
+- ``net``: what every node of the network must know (evidence, revocations, cards);
 - ``/en/medical``: a branch's members, and everyone below it: the opening, certified releases;
 - ``/en/medical!``: the same, without those who follow the branch for a seat above it: presences;
 - ``/en/medical#``: the branch's current committee: updates, drafts, trials, proposals, votes of the running round;
@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final, TypeAlias
 
+from banyan.protocol.card import Card
 from banyan.protocol.messages import (
     Accusation,
     CertifiedRelease,
@@ -92,7 +93,7 @@ class Record:
 
 def slot_of(author: str, body: object) -> Slot:
     """The slot that ``body`` of ``author`` fills. An honest author never fills one with two different bodies
-    (but for presences and states, where the newest counts)."""
+    (but for presences, states and cards, where the newest counts)."""
     match body:
         case Presence():
             return ("presence", body.branch, author)
@@ -116,6 +117,8 @@ def slot_of(author: str, body: object) -> Slot:
             return ("accusation", body.culprit)
         case Revocation():
             return ("revocation", body.subject)
+        case Card():
+            return ("card", body.branch)
     raise TypeError(f"{type(body).__name__} is not kept")
 
 
@@ -144,6 +147,8 @@ def record_of(envelope: Envelope, body: object) -> Record:
             topic = mixing_topic(body.branch)
         case Opening() | CertifiedRelease():
             topic, name = body.release.branch, body.release.digest
+        case Card():
+            topic = NETWORK_TOPIC
         case _:
             topic, name = NETWORK_TOPIC, hashlib.sha256(repr(slot).encode()).digest()
     return Record(envelope, body, topic, slot, name[:MARK_BYTES])
@@ -156,6 +161,8 @@ def _turn(record: Record) -> tuple[int, ...]:
             return (record.envelope.seq,)
         case State():
             return (body.height, body.step)
+        case Card():  # of two that were signed in one moment the same one counts everywhere
+            return (record.envelope.time, int.from_bytes(record.mark, "big"))
     return ()
 
 

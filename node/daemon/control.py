@@ -6,6 +6,8 @@
 | ``GET /events?after=&limit=&kind=&follow=`` | the event log; ``follow=1``: a JSON line for each, endless |
 | ``GET /peers`` | who is connected, with bytes in and out |
 | ``GET /log?branch=&number=&others=`` | a branch's certified releases, and those of others that edges join to them |
+| ``GET /cards?branch=`` | the model cards that this node holds, of all branches or one |
+| ``POST /card`` | sign the card of this node's branch anew, with what is said in it |
 | ``POST /train`` | train: ``data``, ``watch``, ``rounds``, ``steps`` … are all optional |
 | ``POST /target`` | take part until the branch has reached ``height``; null: for ever |
 | ``POST /compose`` | bring the adapters of the model of ``branch`` or at ``release`` here, and name them |
@@ -31,6 +33,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from banyan.node.catalog.describing import Words
 from banyan.node.store import StoredEvent
 from banyan.security.errors import BanyanError
 
@@ -132,6 +135,14 @@ class LogRequest(BaseModel):
     others: Literal["none", "joined", "all"] = "none"
 
 
+class CardsRequest(BaseModel):
+    """The query of ``GET /cards``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    branch: str | None = Field(None, min_length=1, max_length=300)
+
+
 class NothingRequest(BaseModel):
     """A query or body that has nothing in it."""
 
@@ -150,6 +161,10 @@ class Controlled(Protocol):
     async def peers(self) -> list[dict[str, object]]: ...
 
     async def history(self, request: LogRequest) -> Mapping[str, object]: ...
+
+    async def cards(self, branch: str | None) -> list[dict[str, object]]: ...
+
+    async def describe(self, words: Words) -> Mapping[str, object]: ...
 
     async def train(self, request: TrainRequest) -> Mapping[str, object]: ...
 
@@ -193,6 +208,12 @@ def application(node: Controlled) -> Starlette:
     async def log(request: Request) -> Response:
         return JSONResponse(dict(await node.history(_query(request, LogRequest))))
 
+    async def cards(request: Request) -> Response:
+        return JSONResponse({"cards": await node.cards(_query(request, CardsRequest).branch)})
+
+    async def card(request: Request) -> Response:
+        return JSONResponse(dict(await node.describe(await _body(request, Words))))
+
     async def train(request: Request) -> Response:
         return JSONResponse(dict(await node.train(await _body(request, TrainRequest))))
 
@@ -228,6 +249,8 @@ def application(node: Controlled) -> Starlette:
             Route("/events", events, methods=get),
             Route("/peers", peers, methods=get),
             Route("/log", log, methods=get),
+            Route("/cards", cards, methods=get),
+            Route("/card", card, methods=["POST"]),
             Route("/train", train, methods=["POST"]),
             Route("/distill", distill, methods=["POST"]),
             Route("/target", target, methods=["POST"]),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from banyan.node import membership
+from banyan.node.daemon.cards import Cards
 from banyan.node.daemon.composing import compose
 from banyan.node.daemon.control import BadRequest, ComposeRequest, DistillRequest, LogRequest, TrainRequest
 from banyan.node.daemon.distilling import KEY, Distillation, check_wish
@@ -102,6 +103,15 @@ class Member:
             daemon.identity, charter.network_id, len(charter.encode()), self._credentials, daemon.parts.clock
         )
 
+        self.cards = Cards(
+            charter,
+            daemon.blobs,
+            self.driver,
+            self._core,
+            daemon.parts.clock,
+            lambda: daemon.settings.catalog.renew,
+        )
+
     async def _give(self, event: InputEvent) -> None:
         await self.driver.give(event)
 
@@ -124,6 +134,7 @@ class Member:
                 ("neighbours", self._stay_connected),
                 ("collection", self._collect),
                 ("watch", self._watch_folder),
+                ("cards", self.cards.run),
             ):
                 nursery.start_soon(keep, name, service)
             daemon.emit(

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 import trio
 
 from banyan.node import membership
+from banyan.node.catalog.describing import Words
 from banyan.node.daemon import listener
 from banyan.node.daemon.book import AddressBook
 from banyan.node.daemon.control import (
@@ -296,6 +297,14 @@ class Daemon:
     async def history(self, request: LogRequest) -> Mapping[str, object]:
         """The certified releases of a branch (default: this node's own)."""
         return self._running().history(request)
+
+    async def cards(self, branch: str | None) -> list[dict[str, object]]:
+        """The model cards that this node holds, JSON-ready."""
+        return self._running().cards.entries(branch)
+
+    async def describe(self, words: Words) -> Mapping[str, object]:
+        """Sign the card of this node's branch anew."""
+        return await self._running().cards.describe(words)
 
     async def train(self, request: TrainRequest) -> Mapping[str, object]:
         """Set what is given and train on."""
