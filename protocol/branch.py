@@ -9,7 +9,6 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Final, Protocol
 
-from banyan.aggregation import build
 from banyan.protocol.agreement import Agreement
 from banyan.protocol.chain import Chain
 from banyan.protocol.closing import Closing, timer
@@ -20,6 +19,7 @@ from banyan.protocol.events import (
     AttemptRefused,
     BranchOpened,
     ReleaseCertified,
+    ReleaseNarrowed,
     RoundClosing,
     RoundWaiting,
     SeasonBegan,
@@ -29,7 +29,7 @@ from banyan.protocol.events import (
 from banyan.protocol.messages import CertifiedRelease, Draft, Opening, Proposal, Trial, Update, Vote
 from banyan.protocol.records import Record, committee_topic
 from banyan.protocol.release import ChildHead, Release, TrialVote, claims_of, committee_of
-from banyan.protocol.round import Candidate, Child, Round, Status
+from banyan.protocol.round import Candidate, Child, Round, Status, need_of
 from banyan.protocol.season import is_turn
 from banyan.protocol.transfer import Transfer, Wait
 from banyan.protocol.trials import Host as TrialsHost
@@ -124,6 +124,7 @@ class Branch:
             "cosigners": self._cosigners(proof) if proof else [],
             "used": [each.source for each in release.used],
             "left_out": [{"author": item.source, "reason": item.reason} for item in release.left_out],
+            "narrowed_to": release.narrowed_to,
             "change": release.change.hex(),
             "adapter": release.adapter.hex(),
             "season": release.season,
@@ -192,9 +193,8 @@ class Branch:
 
     @cached_property
     def need(self) -> int:
-        """The fewest updates that a release counts: the charter's quorum and the rule's own minimum."""
-        policy = self._charter.round
-        return max(policy.min_updates, build(policy.rule, f=policy.f).minimum_n)
+        """See :func:`~banyan.protocol.round.need_of`."""
+        return need_of(self._charter)
 
     @cached_property
     def transfer(self) -> Transfer:
@@ -354,7 +354,7 @@ class Branch:
                 size=update.size,
                 digest=update.blob,
                 base=update.base,
-                limit=blob_bytes(self._charter.adapter, policy.codec),
+                limit=blob_bytes(self._charter.adapter_at(self.path), policy.codec),
                 lineage=lineage,
                 staleness=policy.staleness,
                 members={author},  # its credential was checked when the record came in
@@ -387,7 +387,7 @@ class Branch:
         for candidate in self.round.waiting_for_blob(blob):
             if error is None:
                 candidate.status = Status.INSPECTING
-                self._host.do(Inspect(blob, self.round.base.season))
+                self._host.do(Inspect(blob, self.path, self.round.base.season))
             else:  # whoever served something else is at fault, not the author: its hash is what it signed
                 candidate.reason = Reason.UNAVAILABLE
                 candidate.failures += 1
@@ -581,6 +581,9 @@ class Branch:
                 tuple((item.source, item.reason) for item in release.left_out),
             )
         )
+        if release.narrowed_to:
+            rank = self._charter.adapter_at(self.path).rank
+            self._host.tell(ReleaseNarrowed(self.path, release.height, release.narrowed_to, rank))
         self._moved(release)
         for item in release.left_out:
             if item.reason == Reason.FALSE_RELEASE:  # seen by the quorum that certified this

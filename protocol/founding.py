@@ -114,10 +114,12 @@ class Founding:
                 self._publish(Opening(opening(path, first, host.now, *self._inherited(path))))
 
     def _inherited(self, path: Path) -> tuple[Digest, int, int, tuple[Layer, ...]]:
-        """What a new branch begins with: all that was lifted into the one above, whose model it so starts from; and the
-        season of that."""
+        """What a new branch begins with: all that was lifted into the one above, whose model it so starts from, and the
+        season of that; nothing where it has another base model."""
         above = self._host.branches.get(parent_of(path) or "")
-        head = above.chain.head if above is not None else None
+        if above is None or not self._host.charter.is_alike(above.path, path):
+            return b"", 0, 0, ()
+        head = above.chain.head
         if head is None:
             return b"", 0, 0, ()
         frozen = tuple(

@@ -59,6 +59,7 @@ def turned(base: Release, season: int, time: int) -> Release:
         votes=(),
         refused=(),
         reported=None,
+        narrowed_to=0,
         season=season,
         frozen=(*base.frozen, held) if base.current else base.frozen,
     )

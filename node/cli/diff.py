@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -58,7 +58,7 @@ def diff(
     sides = [
         client.post("/compose", {"release": name, "alone": not whole}, PATIENCE) for name in (first, second)
     ]
-    comparison = _compared(place, *(side["adapters"] for side in sides))
+    comparison = _compared(place, sides)
     pages = [side["page"] for side in sides]
     people = _people(*pages, _between(client, *pages))
     if json_:
@@ -82,7 +82,7 @@ def diff(
     _show(pages, comparison, people, matrices)
 
 
-def _compared(home: Any, first: list[str], second: list[str]) -> Comparison:
+def _compared(home: Any, sides: Sequence[Mapping[str, Any]]) -> Comparison:
     import numpy as np
 
     from banyan.node.learning.blobs import read_layers
@@ -90,11 +90,18 @@ def _compared(home: Any, first: list[str], second: list[str]) -> Comparison:
     from banyan.node.learning.layout import Layout
     from banyan.node.membership import load_charter
     from banyan.node.store import BlobStore
+    from banyan.security.errors import BanyanError
 
     charter, blobs = load_charter(home), BlobStore(home.blobs)
     assert charter is not None  # the node has just spoken for its network
-    spec = charter.adapter
-    layers = [read_layers(blobs, map(bytes.fromhex, names), spec) for names in (first, second)]
+    first, second = (side["branch"] for side in sides)
+    if not charter.is_alike(first, second):
+        raise BanyanError(
+            f"{first} and {second} have different base models: their adapters cannot be compared",
+            "Compare releases of branches with one base model",
+        )
+    spec = charter.adapter_at(first)
+    layers = [read_layers(blobs, map(bytes.fromhex, side["adapters"]), spec) for side in sides]
     one, other = _of_one_season(*layers)
     zero = np.zeros(spec.dimension, np.float32)
     return compare(

@@ -37,7 +37,7 @@ def read_sum(blobs: Blobs, digests: Iterable[bytes], spec: AdapterSpec, season: 
     refused: its B is in terms of another A."""
     total = np.zeros(spec.dimension, np.float32)
     for digest in digests:
-        total += read_blob(blobs, digest, spec, season).vector.decode()
+        total += read_blob(blobs, digest, spec, season).whole(spec)
     return total
 
 
@@ -48,7 +48,7 @@ def read_layers(blobs: Blobs, digests: Iterable[bytes], spec: AdapterSpec) -> di
         data = blobs.read(digest)
         season = season_of(data, spec)
         total = layers.setdefault(season, np.zeros(spec.dimension, np.float32))
-        total += read_delta(data, spec, season).vector.decode()
+        total += read_delta(data, spec, season).whole(spec)
     return dict(sorted(layers.items()))
 
 

@@ -228,4 +228,5 @@ class Attack:
 
     def change(self, blob: bytes) -> npt.NDArray[np.float32]:
         """The numbers in a delta blob."""
-        return read_delta(blob, self.charter.adapter, season_of(blob, self.charter.adapter)).vector.decode()
+        spec = self.charter.adapter
+        return read_delta(blob, spec, season_of(blob, spec)).whole(spec)

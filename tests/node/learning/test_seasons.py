@@ -159,7 +159,7 @@ def test_training_in_a_new_season_starts_from_what_is_frozen_and_leaves_it_alone
         Train("/", 5, b"b" * 32, (frozen,), (), season=1), place, client, data=rows, settings=SETTINGS
     )
     assert isinstance(done, Trained)
-    assert inspect(Inspect(done.blob, 1), blobs=place.blobs, spec=place.spec).refusal is None
+    assert inspect(Inspect(done.blob, season=1), blobs=place.blobs, spec=place.spec).refusal is None
     again = train(Train("/", 5, b"b" * 32, (), (), season=1), place, client, data=rows, settings=SETTINGS)
     assert isinstance(again, Trained)
     assert done.metrics["loss_before"] != pytest.approx(again.metrics["loss_before"])
@@ -183,6 +183,9 @@ def test_a_carry_of_an_earlier_season_is_dropped_and_nothing_else(place: Workpla
 def test_an_update_of_another_season_is_refused_by_name(place: Workplace) -> None:
     blob = adapter(place, 4, season=2)[0]
     for season in (0, 1):
-        assert inspect(Inspect(blob, season), blobs=place.blobs, spec=place.spec).refusal == "wrong-season"
+        assert (
+            inspect(Inspect(blob, season=season), blobs=place.blobs, spec=place.spec).refusal
+            == "wrong-season"
+        )
         with pytest.raises(DeltaRefused, match="season 2"):
             read_sum(place.blobs, [blob], place.spec, season)
