@@ -49,6 +49,9 @@ class Founding:
     fallback: int | None = None
     #: Branches with another base model than above them, each with its folder.
     bases: tuple[tuple[str, Path], ...] = ()
+    growth: Literal["founders", "members", "votes"] | None = None
+    votes: int | None = None
+    dormancy: int | None = None
 
 
 def found_network(
@@ -110,6 +113,9 @@ def found_network(
         near["min_neighbours"] = wish.min_neighbours or max(1, 2 * wish.f)
     near = {name: value for name, value in near.items() if value is not None}
     policies = replace(policies, mixing=replace(policies.mixing, **near))
+    grows: dict[str, Any] = {"branches": wish.growth, "votes": wish.votes, "dormancy": wish.dormancy}
+    grows = {name: value for name, value in grows.items() if value is not None}
+    policies = replace(policies, growth=replace(policies.growth, **grows))
     charter = found(
         identity,
         name=wish.name,

@@ -117,6 +117,10 @@ class Lift:
     expected: Digest | None = None
 
 
+Direction: TypeAlias = tuple[Digest, float, tuple[float, ...]]
+"""Where one vector points: what names it, its norm, and its cosines with each of a list, in that list's order."""
+
+
 @dataclass(frozen=True, slots=True)
 class Aggregate:
     """Apply ``rule`` with ``f`` to ``inputs`` and add the result to ``base`` (None: zero), where there are any; and do
@@ -309,6 +313,8 @@ class Aggregated:
     ``agrees`` answers ``expected``; ``error`` is the relative difference found, the greater of two.
     ``agreement`` estimates the cosine between two of the children (0 without a lift). ``narrowed_to``, if above 0, says
     that only so many columns of B moved by the change, the first: too few inputs trained the others.
+    ``directions`` says where the members' inputs point in the columns that all of them trained, by their keys, before
+    anything is clipped; ``heads`` where the children's do.
     """
 
     branch: Path
@@ -328,6 +334,8 @@ class Aggregated:
     lifted_size: int = 0
     agreement: float = 0.0
     narrowed_to: int = 0
+    directions: tuple[Direction, ...] = ()
+    heads: tuple[Direction, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

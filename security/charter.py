@@ -9,6 +9,7 @@ network id, which every envelope names.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated, Final, Literal, Self, TypeAlias
@@ -21,6 +22,7 @@ from banyan.security.model import AdapterSpec, BaseModel, FileEntry, TensorSpec
 from banyan.security.policy import (
     CommitteePolicy,
     GossipPolicy,
+    GrowthPolicy,
     Limits,
     MixingPolicy,
     Preset,
@@ -41,6 +43,7 @@ __all__ = [
     "FileEntry",
     "Foundation",
     "GossipPolicy",
+    "GrowthPolicy",
     "Limits",
     "MixingPolicy",
     "Preset",
@@ -102,6 +105,7 @@ class Charter:
     validation: ValidationPolicy
     mixing: MixingPolicy
     gossip: GossipPolicy
+    growth: GrowthPolicy
     limits: Limits
 
     branches: Annotated[tuple[Path, ...], Length(1, 4_096)]
@@ -123,6 +127,13 @@ class Charter:
             raise SchemaError("roots", "must not name a key twice")
         if self.author not in self.roots:
             raise SchemaError("author", "must be one of the roots")
+        if self.growth.branches == "votes":
+            if self.round.coordination == "gossip":
+                raise SchemaError(
+                    "growth.branches", "cannot be votes where no committee leads: choose members"
+                )
+            if self.growth.votes > self.committee.size:
+                raise SchemaError("growth.votes", f"must not exceed the {self.committee.size} seats")
         for adapter in (self.adapter, *(each.adapter for each in self.bases)):
             if adapter.dimension * 4 + 65_536 > self.limits.blob_bytes:
                 raise SchemaError("limits.blob_bytes", f"must hold an adapter of {adapter.dimension} float32")
@@ -161,11 +172,11 @@ class Charter:
         """Whether the adapters of two branches can be added up, averaged and mixed."""
         return self.foundation_of(branch).path == self.foundation_of(other).path
 
-    def branches_like(self, branch: str) -> tuple[str, ...]:
-        """The branches of the founding tree that are built on what ``branch`` is built on."""
+    def branches_like(self, branch: str, among: Iterable[str]) -> tuple[str, ...]:
+        """Those of the branches ``among`` that are built on what ``branch`` is built on, in their order."""
         if not self.bases:
-            return self.branches
-        return tuple(each for each in self.branches if self.is_alike(branch, each))
+            return tuple(among)
+        return tuple(each for each in among if self.is_alike(branch, each))
 
     # ------------------------------------------------------------------------------------ the document
 
@@ -259,6 +270,7 @@ def found(
         validation=policies.validation,
         mixing=policies.mixing,
         gossip=policies.gossip,
+        growth=policies.growth,
         limits=policies.limits,
         branches=_with_ancestors((*branches, *(each.path for each in bases))),
         author=signer.node_id,

@@ -8,6 +8,8 @@ import typer
 
 from banyan.node.cli import (
     audit,
+    branch,
+    branches,
     card,
     catalog,
     chat,
@@ -71,6 +73,8 @@ for module in (
     train,
     distill,
     status,
+    branches,
+    branch,
     log,
     catalog,
     card,

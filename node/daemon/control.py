@@ -8,6 +8,9 @@
 | ``GET /log?branch=&number=&others=`` | a branch's certified releases, and those of others that edges join to them |
 | ``GET /cards?branch=`` | the model cards that this node holds, of all branches or one |
 | ``POST /card`` | sign the card of this node's branch anew, with what is said in it |
+| ``GET /branches`` | the tree: every branch as this node sees it, and those that are proposed |
+| ``POST /branch`` | found the branch ``branch``, or propose it where the charter wants votes |
+| ``POST /approve`` | agree, as a member of the committee above, that there be a branch ``branch`` |
 | ``POST /train`` | train: ``data``, ``watch``, ``rounds``, ``steps`` … are all optional |
 | ``POST /target`` | take part until the branch has reached ``height``; null: for ever |
 | ``POST /compose`` | bring the adapters of the model of ``branch`` or at ``release`` here, and name them |
@@ -106,6 +109,19 @@ class CheckoutRequest(_Body):
     release: str | None = Field(..., min_length=1, max_length=400)
 
 
+class BranchRequest(_Body):
+    """``POST /branch``."""
+
+    branch: str = Field(..., min_length=1, max_length=300)
+    description: str = Field("", max_length=200)
+
+
+class ApproveRequest(_Body):
+    """``POST /approve``."""
+
+    branch: str = Field(..., min_length=1, max_length=300)
+
+
 class RevokeRequest(_Body):
     """``POST /revoke``."""
 
@@ -165,6 +181,11 @@ class Controlled(Protocol):
     async def cards(self, branch: str | None) -> list[dict[str, object]]: ...
 
     async def describe(self, words: Words) -> Mapping[str, object]: ...
+    async def branches(self) -> Mapping[str, object]: ...
+
+    async def found_branch(self, request: BranchRequest) -> Mapping[str, object]: ...
+
+    async def approve_branch(self, branch: str) -> Mapping[str, object]: ...
 
     async def train(self, request: TrainRequest) -> Mapping[str, object]: ...
 
@@ -214,6 +235,17 @@ def application(node: Controlled) -> Starlette:
     async def card(request: Request) -> Response:
         return JSONResponse(dict(await node.describe(await _body(request, Words))))
 
+    async def branches(request: Request) -> Response:
+        _query(request, NothingRequest)
+        return JSONResponse(dict(await node.branches()))
+
+    async def branch(request: Request) -> Response:
+        return JSONResponse(dict(await node.found_branch(await _body(request, BranchRequest))))
+
+    async def approve(request: Request) -> Response:
+        wish = await _body(request, ApproveRequest)
+        return JSONResponse(dict(await node.approve_branch(wish.branch)))
+
     async def train(request: Request) -> Response:
         return JSONResponse(dict(await node.train(await _body(request, TrainRequest))))
 
@@ -251,6 +283,9 @@ def application(node: Controlled) -> Starlette:
             Route("/log", log, methods=get),
             Route("/cards", cards, methods=get),
             Route("/card", card, methods=["POST"]),
+            Route("/branches", branches, methods=get),
+            Route("/branch", branch, methods=["POST"]),
+            Route("/approve", approve, methods=["POST"]),
             Route("/train", train, methods=["POST"]),
             Route("/distill", distill, methods=["POST"]),
             Route("/target", target, methods=["POST"]),

@@ -14,6 +14,7 @@ from banyan.node.daemon import listener
 from banyan.node.daemon.book import AddressBook
 from banyan.node.daemon.control import (
     BadRequest,
+    BranchRequest,
     ComposeRequest,
     DistillRequest,
     LogRequest,
@@ -305,6 +306,18 @@ class Daemon:
     async def describe(self, words: Words) -> Mapping[str, object]:
         """Sign the card of this node's branch anew."""
         return await self._running().cards.describe(words)
+
+    async def branches(self) -> Mapping[str, object]:
+        """The tree as this node sees it."""
+        return self._running().branches()
+
+    async def found_branch(self, request: BranchRequest) -> Mapping[str, object]:
+        """Found a branch, or propose it."""
+        return await self._running().found_branch(request.branch, request.description)
+
+    async def approve_branch(self, branch: str) -> Mapping[str, object]:
+        """Agree that there be a branch."""
+        return await self._running().approve_branch(branch)
 
     async def train(self, request: TrainRequest) -> Mapping[str, object]:
         """Set what is given and train on."""

@@ -10,10 +10,11 @@ import numpy as np
 from banyan.aggregation import EncodedVector, build, encode
 from banyan.aggregation.strips import aggregate_strips, column_groups, strip
 from banyan.node.learning.blobs import Blobs, read_blob, read_sum, write_float32
+from banyan.node.learning.directions import directions
 from banyan.node.learning.errors import AdapterError
 from banyan.node.learning.layout import Vector
 from banyan.protocol.delta import Delta
-from banyan.protocol.effects import Aggregate, Aggregated, Input
+from banyan.protocol.effects import Aggregate, Aggregated, Direction, Input
 from banyan.security.admission import clip_factors, norm
 from banyan.security.model import AdapterSpec
 
@@ -37,16 +38,23 @@ def aggregate(job: Aggregate, *, blobs: Blobs, spec: AdapterSpec) -> Aggregated:
     """
     change = lift = None
     agreement = 0.0
+    pointing: tuple[Direction, ...] = ()
+    heads: tuple[Direction, ...] = ()
     if job.inputs:
         inputs = _ordered(job.inputs)
         deltas = [read_blob(blobs, each.blob, spec) for each in inputs]
+        common = column_groups([delta.rank for delta in deltas])[0]
+        trained = [strip(delta.vector, delta.rank, common) for delta in deltas]
+        pointing = directions([each.key for each in inputs], trained)
         change = _combine(inputs, deltas, job.rule, job.f, job.clip, spec, job.least)
         change = change.written(job.base, job.expected, blobs, spec)
     if job.lift is not None:
         inputs, before = _ordered(job.lift.inputs), job.lift.base
         held = [_beyond(each, before, blobs, spec) for each in inputs]
+        whole = [each.vector for each in held]
+        heads = directions([each.key for each in inputs], whole)
         lift = _combine(inputs, held, job.lift.rule, job.lift.f, job.clip, spec)
-        agreement = cosine_between([each.vector for each in held], lift.vector)
+        agreement = cosine_between(whole, lift.vector)
         lift.vector = np.multiply(lift.vector, job.lift.share, dtype=np.float32)
         lift = lift.written(before, job.lift.expected, blobs, spec)
     steps = [step for step in (change, lift) if step is not None]
@@ -70,6 +78,8 @@ def aggregate(job: Aggregate, *, blobs: Blobs, spec: AdapterSpec) -> Aggregated:
         lifted_size=lift.total_size if lift else 0,
         agreement=agreement,
         narrowed_to=change.moved if change and change.moved < spec.rank else 0,
+        directions=pointing,
+        heads=heads,
     )
 
 
