@@ -47,11 +47,11 @@ class Founding:
     mixing_rule: str | None = None
     min_neighbours: int | None = None
     fallback: int | None = None
+    #: Branches with another base model than above them, each with its folder.
+    bases: tuple[tuple[str, Path], ...] = ()
     growth: Literal["founders", "members", "votes"] | None = None
     votes: int | None = None
     dormancy: int | None = None
-    #: Branches with another base model than above them, each with its folder.
-    bases: tuple[tuple[str, Path], ...] = ()
 
 
 def found_network(

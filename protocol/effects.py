@@ -321,8 +321,8 @@ class Aggregated:
     ``agrees`` answers ``expected``; ``error`` is the relative difference found, the greater of two.
     ``agreement`` estimates the cosine between two of the children (0 without a lift). ``narrowed_to``, if above 0, says
     that only so many columns of B moved by the change, the first: too few inputs trained the others.
-    ``directions`` says where the members' inputs point, by their keys, before anything is clipped; ``heads`` where the
-    children's do.
+    ``directions`` says where the members' inputs point in the columns that all of them trained, by their keys, before
+    anything is clipped; ``heads`` where the children's do.
     """
 
     branch: Path
@@ -341,9 +341,9 @@ class Aggregated:
     lifted: Digest = b""
     lifted_size: int = 0
     agreement: float = 0.0
+    narrowed_to: int = 0
     directions: tuple[Direction, ...] = ()
     heads: tuple[Direction, ...] = ()
-    narrowed_to: int = 0
 
 
 @dataclass(frozen=True, slots=True)

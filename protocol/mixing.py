@@ -87,7 +87,7 @@ class Mixer:
         self.is_rule: Final = charter.round.coordination == "gossip"
         """Whether this network has no committees at all."""
         self.branches = (
-            (path, *kin_of(path, charter.alike(path, charter.branches)))
+            (path, *kin_of(path, charter.branches_like(path, charter.branches)))
             if self.is_rule
             else (path,) * bool(charter.mixing.fallback)
         )
@@ -114,7 +114,7 @@ class Mixer:
     def tree_grew(self, branches: Iterable[str]) -> None:
         """There are new branches: some may be kin."""
         if self.is_rule:
-            alike = self._host.charter.alike(self._path, branches)
+            alike = self._host.charter.branches_like(self._path, branches)
             self.branches = (self._path, *kin_of(self._path, alike))
             self.neighbourhood.branches = self.branches
 

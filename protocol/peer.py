@@ -938,7 +938,7 @@ class Peer:
 
     def children_of(self, path: str) -> tuple[str, ...]:
         """The branches right below ``path`` whose releases it can count: those on the same base model."""
-        return self.charter.alike(path, self.tree.children_of(path))
+        return self.charter.branches_like(path, self.tree.children_of(path))
 
     def caretakers(self, path: str) -> tuple[Seat, ...]:
         """Who closes the first rounds of a branch that was founded."""

@@ -172,8 +172,8 @@ class Charter:
         """Whether the adapters of two branches can be added up, averaged and mixed."""
         return self.foundation_of(branch).path == self.foundation_of(other).path
 
-    def alike(self, branch: str, among: Iterable[str]) -> tuple[str, ...]:
-        """Those of ``among`` that are built on what ``branch`` is built on."""
+    def branches_like(self, branch: str, among: Iterable[str]) -> tuple[str, ...]:
+        """Those of the branches ``among`` that are built on what ``branch`` is built on, in their order."""
         if not self.bases:
             return tuple(among)
         return tuple(each for each in among if self.is_alike(branch, each))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,13 +71,14 @@ class Distillation:
         return None if self.adapters is None else Teacher(self.source, self.adapters, self.temperature)
 
 
-def check_wish(request: DistillRequest, charter: Charter) -> None:
-    """Raises :class:`BadRequest` for a wish that cannot come true, saying why."""
+def check_wish(request: DistillRequest, charter: Charter, branches: Sequence[str]) -> None:
+    """Raises :class:`BadRequest` for a wish that cannot come true, saying why. ``branches`` are those that this node
+    knows of."""
     for path in (request.source, request.target):
-        if path not in charter.branches:
+        if path not in branches:
             raise BadRequest(
-                f"The network {charter.name} has no branch {path}",
-                f"Choose one of {', '.join(charter.branches)}",
+                f"The network {charter.name} has no branch {path}, as far as this node knows",
+                f"Choose one of {', '.join(branches[:20])}",
             )
     if request.source == request.target:
         raise BadRequest(f"{request.target} cannot learn from itself", "Name another branch with --from")

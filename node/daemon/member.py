@@ -417,7 +417,7 @@ class Member:
 
     async def check_distillation(self, request: DistillRequest) -> None:
         """Raises :class:`BadRequest` for a wish that cannot come true."""
-        await trio.to_thread.run_sync(check_wish, request, self.charter)
+        await trio.to_thread.run_sync(check_wish, request, self.charter, self._tree())
         self._check_branch(request.target)
 
     async def distill(self, request: DistillRequest) -> dict[str, object]:

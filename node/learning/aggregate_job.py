@@ -43,15 +43,18 @@ def aggregate(job: Aggregate, *, blobs: Blobs, spec: AdapterSpec) -> Aggregated:
     if job.inputs:
         inputs = _ordered(job.inputs)
         deltas = [read_blob(blobs, each.blob, spec, job.season) for each in inputs]
-        pointing = _directions(inputs, deltas)
+        common = column_groups([delta.rank for delta in deltas])[0]
+        trained = [strip(delta.vector, delta.rank, common) for delta in deltas]
+        pointing = directions([each.key for each in inputs], trained)
         change = _combine(inputs, deltas, job.rule, job.f, job.clip, spec, job.least)
         change = change.written(job.base, job.expected, blobs, spec, job.season)
     if job.lift is not None:
         inputs, before = _ordered(job.lift.inputs), job.lift.base
         held = [_beyond(each, before, blobs, spec, job.season) for each in inputs]
-        heads = _directions(inputs, held)
+        whole = [each.vector for each in held]
+        heads = directions([each.key for each in inputs], whole)
         lift = _combine(inputs, held, job.lift.rule, job.lift.f, job.clip, spec)
-        agreement = cosine_between([each.vector for each in held], lift.vector)
+        agreement = cosine_between(whole, lift.vector)
         lift.vector = np.multiply(lift.vector, job.lift.share, dtype=np.float32)
         lift = lift.written(before, job.lift.expected, blobs, spec, job.season)
     steps = [step for step in (change, lift) if step is not None]
@@ -74,9 +77,9 @@ def aggregate(job: Aggregate, *, blobs: Blobs, spec: AdapterSpec) -> Aggregated:
         lifted=lift.total if lift else (job.lift.base or b"" if job.lift else b""),
         lifted_size=lift.total_size if lift else 0,
         agreement=agreement,
+        narrowed_to=change.moved if change and change.moved < spec.rank else 0,
         directions=pointing,
         heads=heads,
-        narrowed_to=change.moved if change and change.moved < spec.rank else 0,
     )
 
 
@@ -153,14 +156,6 @@ def _combine(
     if is_weighed:
         weights = {each.key: float(share) for each, share in zip(inputs, shares / moved, strict=True)}
     return _Step(vector.ravel(), moved, weights, tuple(inputs[at].key for at in sorted(clipped)))
-
-
-def _directions(inputs: Sequence[Input], deltas: Sequence[Delta]) -> tuple[Direction, ...]:
-    """Where the inputs point in the columns that all of them have."""
-    common, *_ = column_groups([delta.rank for delta in deltas])
-    return directions(
-        [each.key for each in inputs], [strip(delta.vector, delta.rank, common) for delta in deltas]
-    )
 
 
 def _beyond(child: Input, base: bytes | None, blobs: Blobs, spec: AdapterSpec, season: int) -> Delta:

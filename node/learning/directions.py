@@ -7,8 +7,8 @@ from typing import Final
 
 import numpy as np
 
-from banyan.aggregation import EncodedVector
 from banyan.aggregation.inner_products import gram, piece_for
+from banyan.aggregation.strips import Input
 from banyan.protocol.effects import Direction
 
 MOST: Final = 64
@@ -25,7 +25,7 @@ DIGITS: Final = 3
 """Decimals of a cosine: what differs between matrix libraries stays far below."""
 
 
-def directions(names: Sequence[bytes], vectors: Sequence[EncodedVector]) -> tuple[Direction, ...]:
+def directions(names: Sequence[bytes], vectors: Sequence[Input]) -> tuple[Direction, ...]:
     """The norm of each of ``vectors`` and its cosines with all of them, in their order; none of fewer than two vectors
     or more than :data:`MOST`. The cosine with a vector of length zero is 0.
 

@@ -106,8 +106,8 @@ def test_an_update_made_for_the_base_above_is_refused(world: World) -> None:
 
 def test_models_on_different_bases_are_never_neighbours(world: World) -> None:
     charter = world.charter
-    assert kin_of(POCKET, charter.alike(POCKET, charter.branches)) == ()
-    assert POCKET not in kin_of("/en/law", charter.alike("/en/law", charter.branches))
+    assert kin_of(POCKET, charter.branches_like(POCKET, charter.branches)) == ()
+    assert POCKET not in kin_of("/en/law", charter.branches_like("/en/law", charter.branches))
     assert not charter.is_alike("/en", POCKET)
     assert charter.is_alike("/en", "/en/law")
 

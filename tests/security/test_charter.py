@@ -223,12 +223,12 @@ def test_a_branch_may_name_its_own_base_and_all_below_inherit_it(who: Who, chart
     assert made.adapter_at("/en/pocket/tiny").seed == 9
     assert made.model_path("/en/pocket/tiny") == ("/en/pocket", "/en/pocket/tiny")
     assert made.model_path("/en") == ("/", "/en")
-    assert made.alike("/", made.branches) == ("/", "/en")
+    assert made.branches_like("/", made.branches) == ("/", "/en")
 
 
 def test_a_charter_without_other_bases_does_not_name_them(who: Who, charter: Charter) -> None:
     assert b"bases" not in charter.encode()
-    assert charter.alike("/", charter.branches) == charter.branches
+    assert charter.branches_like("/", charter.branches) == charter.branches
     named = rewritten(charter, who("founder"), lambda body: body.update(bases=[]))
     assert "must not be named" in str(refuses(named))
 

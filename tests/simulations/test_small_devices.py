@@ -7,12 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from banyan.node.learning.aggregate_job import aggregate
 from banyan.node.learning.blobs import read_blob
 from banyan.protocol.audit import Audit
 from banyan.protocol.events import ReleaseNarrowed
 from banyan.protocol.release import UNCHANGED, Release
 from banyan.protocol.validation import flaw
 from banyan.security.errors import BanyanError
+from banyan.simulations.invariants import Everywhere
 from banyan.simulations.run import Run
 from banyan.simulations.scenario import load
 from banyan.simulations.tasks import Quadratic
@@ -44,7 +46,7 @@ def test_columns_that_enough_devices_train_move_with_the_rest() -> None:
     made = world(0.25, rule="trimmed-mean", f=1, min_updates=5)
     device, chain = newest(made)
     release = chain.at(2)
-    change = read_blob(device.blobs, release.change, made.spec).vector.decode().reshape(-1, 4)
+    change = read_blob(Everywhere(made, device), release.change, made.spec).vector.decode().reshape(-1, 4)
     assert release.narrowed_to == 0
     assert change.any(axis=0).all()
     sizes = {len(device.blobs.data[each.blob]) for each in release.used if each.blob in device.blobs.data}
@@ -56,7 +58,7 @@ def test_columns_that_too_few_train_stand_still_and_the_release_and_an_event_say
     device, chain = newest(made)
     for height in (1, 2):
         release = chain.at(height)
-        change = read_blob(device.blobs, release.change, made.spec).vector.decode().reshape(-1, 4)
+        change = read_blob(Everywhere(made, device), release.change, made.spec).vector.decode().reshape(-1, 4)
         assert release.narrowed_to == 1
         assert change[:, 0].any()
         assert not change[:, 1:].any()
@@ -71,18 +73,22 @@ def test_an_audit_finds_a_release_that_hides_what_stood_still() -> None:
     for lie in (0, 2):
         release = replace(chain.at(1), narrowed_to=lie)
         audit = Audit(release, chain.at(0), made.charter, lambda *_: None)
-        assert "too few updates trained" in audit.problem(made.jobs.aggregate(audit.job(), device.blobs))
+        assert "too few updates trained" in audit.problem(
+            aggregate(audit.job(), blobs=Everywhere(made, device), spec=made.spec)
+        )
     honest = Audit(chain.at(1), chain.at(0), made.charter, lambda *_: None)
-    assert honest.problem(made.jobs.aggregate(honest.job(), device.blobs)) == ""
+    assert honest.problem(aggregate(honest.job(), blobs=Everywhere(made, device), spec=made.spec)) == ""
 
 
 def test_each_rule_that_the_votes_refuse_has_its_own_columns_that_stood_still() -> None:
     """Four devices have all columns: enough for the mean, and too few for Bulyan."""
     preset = fast_preset(rule="mean", f=1, min_updates=3)
-    preset = replace(preset, validation=replace(preset.validation, voters=7, stricter=("bulyan",)))
+    preset = replace(
+        preset, validation=replace(preset.validation, voters=7, stricter=("bulyan",), silence="refuse")
+    )
     task = Quadratic(dimension=64, rank=4)
     made = World(3, {"/": 8}, preset, task=task, small_share=0.5, small_rank=1)
-    for liar in list(made.devices.values())[:5]:
+    for liar in list(made.devices.values())[:6]:
         made.corrupt(liar, "vote-against")
     made.start()
     assert made.run(until=lambda: any(device.height("/") >= 1 for device in made.live()))
@@ -96,7 +102,9 @@ def test_each_rule_that_the_votes_refuse_has_its_own_columns_that_stood_still() 
     def audited(release: Release) -> list[str]:
         audit, problems = Audit(release, base, made.charter, lambda *_: None), []
         for audit.computed in range(2):
-            problems.append(audit.problem(made.jobs.aggregate(audit.job(), device.blobs)))
+            problems.append(
+                audit.problem(aggregate(audit.job(), blobs=Everywhere(made, device), spec=made.spec))
+            )
         return problems
 
     assert audited(release) == ["", ""]

@@ -148,6 +148,15 @@ def test_a_lift_beside_small_updates_is_about_whole_vectors() -> None:
     assert (alone.narrowed_to, alone.change, alone.lifted) == (0, b"", result.lifted)
 
 
+def test_where_updates_point_is_compared_in_the_columns_that_all_trained() -> None:
+    round_ = Round()
+    round_.send(random(1), "float32")
+    round_.send(random(1)[:, :LOW], "float32")
+    (_, whole, cosines), (_, small, _) = round_.close().directions
+    assert cosines == pytest.approx((1, 1))
+    assert whole == pytest.approx(small)
+
+
 def test_weights_are_shares_of_all_that_moved() -> None:
     round_ = mixed(full=2, small=2)
     weights = round_.close().weights
