@@ -14,6 +14,7 @@
 | ``POST /checkout`` | pin this node to ``release`` of its branch; null: use the head again |
 | ``POST /audit`` | do the release ``height`` of ``branch`` over; ends in a release-audited event |
 | ``POST /revoke`` | end the membership or invite of the key ``subject``, for everybody; for root keys |
+| ``POST /page`` | a link that opens the node's page in a browser on this machine, once |
 | ``POST /stop`` | end cleanly |
 
 An error is ``{"error": what happened, "cure": what to do}`` with a 4xx status.
@@ -165,6 +166,8 @@ class Controlled(Protocol):
 
     async def revoke(self, subject: str, why: str) -> Mapping[str, object]: ...
 
+    async def page(self) -> Mapping[str, object]: ...
+
     def stop(self, why: str) -> None: ...
 
 
@@ -219,6 +222,10 @@ def application(node: Controlled) -> Starlette:
         wish = await _body(request, RevokeRequest)
         return JSONResponse(dict(await node.revoke(wish.subject, wish.why)))
 
+    async def page(request: Request) -> Response:
+        await _body(request, NothingRequest)
+        return JSONResponse(dict(await node.page()))
+
     async def stop(request: Request) -> Response:
         await _body(request, NothingRequest)
         node.stop("asked to by its owner")
@@ -239,9 +246,10 @@ def application(node: Controlled) -> Starlette:
             Route("/checkout", checkout, methods=["POST"]),
             Route("/audit", audit, methods=["POST"]),
             Route("/revoke", revoke, methods=["POST"]),
+            Route("/page", page, methods=["POST"]),
             Route("/stop", stop, methods=["POST"]),
         ],
-        exception_handlers={BanyanError: _refuse, 404: _not_found, 405: _not_found},
+        exception_handlers={BanyanError: refuse, 404: _not_found, 405: _not_found},
     )
 
 
@@ -287,7 +295,7 @@ def _query(request: Request, model: type[Model]) -> Model:
     names = [name for name, _ in request.query_params.multi_items()]
     if len(set(names)) != len(names):
         raise BadRequest("A parameter is given twice")
-    return _parse(model, dict(request.query_params))
+    return parsed(model, dict(request.query_params))
 
 
 async def body_of(request: Request, most: int) -> bytes:
@@ -301,15 +309,20 @@ async def body_of(request: Request, most: int) -> bytes:
 
 
 async def _body(request: Request, model: type[Model]) -> Model:
+    return parsed(model, await json_of(request))
+
+
+async def json_of(request: Request) -> Any:
+    """The body of ``request``, which is JSON or empty. Raises :class:`BadRequest`."""
     data = await body_of(request, MAX_BODY)
     try:
-        plain: Any = json.loads(data or b"{}")
+        return json.loads(data or b"{}")
     except (ValueError, RecursionError) as error:
         raise BadRequest(f"The request is not valid JSON ({error})") from None
-    return _parse(model, plain)
 
 
-def _parse(model: type[Model], plain: Any) -> Model:
+def parsed(model: type[Model], plain: Any) -> Model:
+    """``plain`` as a ``model``. Raises :class:`BadRequest` that names what is wrong, and what there may be."""
     try:
         return model.model_validate(plain)
     except ValidationError as error:
@@ -319,7 +332,8 @@ def _parse(model: type[Model], plain: Any) -> Model:
         raise BadRequest(f"{name}: {first['msg']}", f"This request may have {known}") from None
 
 
-async def _refuse(request: Request, error: Exception) -> Response:
+async def refuse(request: Request, error: Exception) -> Response:
+    """An error in words, with status 400."""
     assert isinstance(error, BanyanError)
     return JSONResponse({"error": error.what, "cure": error.cure}, 400)
 

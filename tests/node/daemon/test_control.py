@@ -53,6 +53,9 @@ class Node:
     async def target(self, height):
         return {"target": height}
 
+    async def page(self):
+        return {"url": "http://127.0.0.1:1/#ticket=t"}
+
     def stop(self, why):
         self.asked.append("stop")
 
@@ -86,6 +89,7 @@ async def test_each_question_has_a_json_answer(client, node):
     assert (await client.get("/cards", params={"branch": "/en"})).json() == {"cards": [{"path": "/en"}]}
     assert (await client.post("/card", json={"title": "Garden"})).json() == {"branch": "/"}
     assert (node.asked[-1].title, node.asked[-1].languages) == ("Garden", None)
+    assert (await client.post("/page", json={})).json()["url"].startswith("http://127.0.0.1:")
     assert (await client.post("/stop", json={})).json() == {"stopping": True}
     assert node.asked[-1] == "stop"
 
