@@ -108,6 +108,13 @@ class Catalog:
         self._check_release(card)
         self._check_size(len(record.envelope.data))
 
+    def restore(self, record: Record) -> None:
+        """Take a card back from disk. Raises as :meth:`check`, but for a release that is to come again: it was here
+        when the card was taken."""
+        with suppress(NotNow):
+            self.check(record)
+        self._host.records.add(record)
+
     def describe(self, text: str) -> None:
         """Sign a card of the branch that this node works on: ``text`` is a :class:`Sheet` as JSON.
 
