@@ -1,4 +1,4 @@
-"""What was understood, as chips that can be dropped one by one: all that a recommendation hangs on, and nothing else."""
+"""What was understood, as chips that can be dropped one by one: all that a recommendation hangs on."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ def _chips(dialogue: Dialogue) -> Iterator[Chip]:
     if need.disk is not None:
         yield one("disk", str(need.disk), "chip-disk", in_words(need.disk))
     if need.license is not None:
-        yield one("license", need.license, "chip-commercial" if need.license == "commercial" else "chip-license")
+        yield one(
+            "license", need.license, "chip-commercial" if need.license == "commercial" else "chip-license"
+        )
     if need.tokens_per_second is not None:
         yield one("speed", f"{need.tokens_per_second:g}", "chip-speed")
     if need.private:

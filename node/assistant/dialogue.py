@@ -1,7 +1,7 @@
 """The conversation: a state and a turn give a state and an answer. Pure: no I/O, no clock, no randomness, no model.
 
-What is asked is decided in :mod:`~banyan.node.assistant.questions`, what is offered by the recommender; nothing is brought
-here, trained or served before somebody has agreed to it in a turn that says nothing else.
+What is asked is decided in :mod:`~banyan.node.assistant.questions`, what is offered by the recommender. Nothing is
+brought here, trained or served before somebody has agreed to it in a turn that says nothing else.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from banyan.node.catalog.listing import Listing
 from banyan.node.catalog.need import Need
 from banyan.node.catalog.recommender import Offer, Recommendation, Recommender
 
-#: A file or folder in a turn: quoted, or from its first slash, tilde or dot on, or a word that ends as a file of rows does.
+#: A file or folder in a turn: in quotes, from a slash, tilde or dot on, or a word that ends as files of rows do.
 _FILE: Final = re.compile(
     r"[\"'“„«]([^\"'”“»]{1,4000})[\"'”“»]|((?:~|\.{1,2})?/.*|~|\.|[A-Za-z]:\\.*)|(\S+\.(?:jsonl?|csv|tsv|txt|md|parquet))\b"
 )
@@ -136,8 +136,9 @@ class Assistant:
                 return
         if new.written_in in TONGUES:
             step.change(tongue=new.written_in)
-        if not matters and says_purpose(before.need) or new.need == before.need and not new.topics:
-            step.say("same" if says_purpose(before.need) else "unclear", briefly=True)
+        if (not matters and says_purpose(before.need)) or (new.need == before.need and not new.topics):
+            known = says_purpose(before.need)
+            step.say("same" if known else "understood-nothing", briefly=True)
             return
         settled = tuple(dict.fromkeys((*before.settled, *new.topics)))
         step.change(need=new.need, settled=settled, accepted=None)
@@ -194,7 +195,9 @@ class Assistant:
 
     def _why(self, step: _Step, place: int) -> None:
         answer = self._recommend(step.now.need)
-        chosen = answer.offers[max(0, place - 1) :][:1] if says_purpose(step.now.need) or step.now.offered else ()
+        chosen = (
+            answer.offers[max(0, place - 1) :][:1] if says_purpose(step.now.need) or step.now.offered else ()
+        )
         if not chosen:
             step.say("why-nothing", briefly=True)
         for offer in chosen:
@@ -214,6 +217,8 @@ class Assistant:
                 self._skip(step)
             elif edit.verb == "take":
                 self._take(step, edit.name)
+            elif edit.verb == "data":
+                self._train(step, edit.value)
             else:
                 self._applied(step, edit)
         except EditRefused as refused:
@@ -265,6 +270,7 @@ class Assistant:
     def _train(self, step: _Step, data: str) -> None:
         path = step.now.accepted
         if path is None:
+            step.say("edit-early", briefly=True)
             return
         step.say("train", path=path, data=data)
         step.actions.append(Action(do="train", branch=path, data=data, private=step.now.need.private))
@@ -328,7 +334,8 @@ class Assistant:
         if step.waits:
             step.change(pending=None, choices=())
             return None
-        worth = worth_asking(step.now, self._first, self._known)
+        stays = before.pending if step.briefly else None
+        worth = worth_asking(step.now, self._first, self._known, stays)
         if worth is not None:
             again = worth.topic == before.pending and step.now.need == before.need
             asked = step.now.asked if again else (*step.now.asked, worth.topic)
@@ -341,8 +348,11 @@ class Assistant:
             step.say(many, path=found.offers[0].listing.path)
             question = Question(topic="confirm", choices=_takes(found))
         else:
-            question = self._nothing(step, found, understood)
-        step.change(pending=question.topic if question else None, choices=question.choices if question else ())
+            repeats = step.briefly and step.now.need == before.need
+            question = self._nothing(step, found, understood, repeats)
+        step.change(
+            pending=question.topic if question else None, choices=question.choices if question else ()
+        )
         return question
 
     def _asked(self, step: _Step, worth: Worth) -> Question:
@@ -366,12 +376,12 @@ class Assistant:
         )
 
     def _nothing(
-        self, step: _Step, found: Recommendation, understood: Iterable[Chip]
+        self, step: _Step, found: Recommendation, understood: Iterable[Chip], repeats: bool
     ) -> Question | None:
         """That nothing fits, and what would have to change: by trying what would fit without each chip."""
         step.say("nothing")
         tongue, choices = step.now.tongue, []
-        step.lines += explaining.left_out(found, tongue)
+        step.lines += [] if repeats else explaining.left_out(found, tongue)
         for chip in understood:
             if chip.name in ("subject", "task", "private", "words"):
                 continue
@@ -380,10 +390,10 @@ class Assistant:
             if path is not None:
                 step.say("without", chip=chip.label, path=path)
                 choices.append(Choice(label=sentence("choice-without", tongue, chip=chip.label), edit=edit))
-        step.lines += explaining.changes(found)
+        step.lines += [] if repeats else explaining.changes(found)
+        step.say("ask-change" if choices else "no-then")
         if not choices:
             return None
-        step.say("ask-change")
         return Question(topic="change", choices=tuple(choices))
 
     def _label(self, edit: str, now: Dialogue) -> str:

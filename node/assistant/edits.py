@@ -1,4 +1,4 @@
-"""Edits of what was understood: ``drop language:de``, ``memory=4GB``. One line, one change, the same wherever it comes from."""
+"""Edits of what was understood, as ``drop language:de`` or ``memory=4GB``: one line is one change."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from pydantic import ValidationError
 
+from banyan.node.assistant.hearing import LONGEST, clean
 from banyan.node.assistant.state import Line, Topic
 from banyan.node.catalog import languages
 from banyan.node.catalog.need import Need
@@ -16,9 +17,6 @@ from banyan.node.catalog.sizes import size_of
 from banyan.node.catalog.subjects import subjects
 from banyan.node.catalog.understand import understand
 from banyan.node.catalog.words import fold, tokens
-
-#: Characters of the longest edit.
-LONGEST: Final = 400
 
 #: Chips' names and the fields of a need that they show.
 FIELDS: Final = {
@@ -47,10 +45,10 @@ ANSWERS: Final[dict[str, tuple[Topic, ...]]] = {
     "prefer": ("preference",),
 }
 
-Verb: TypeAlias = Literal["drop", "set", "take", "skip", "restart"]
+Verb: TypeAlias = Literal["drop", "set", "take", "data", "skip", "restart"]
 
 _DROP: Final = re.compile(r"drop\s+([\w-]+)(?::(.+))?", re.IGNORECASE)
-_SET: Final = re.compile(r"([a-z][\w-]*)\s*=\s*(.+)", re.IGNORECASE)
+_SET: Final = re.compile(r"([a-z][\w-]*)\s*=\s*(.+)", re.IGNORECASE | re.DOTALL)
 _TAKE: Final = re.compile(r"take\s+(\S+)", re.IGNORECASE)
 
 
@@ -70,6 +68,11 @@ class Edit:
     def __init__(self, verb: Verb, name: str = "", value: str = "") -> None:
         self.verb, self.name, self.value = verb, name, value
 
+    @property
+    def chip(self) -> str:
+        """The id of the chip that it is about."""
+        return f"{self.name}:{self.value[:60]}" if self.value else self.name
+
 
 def is_edit(text: str) -> bool:
     """Whether a turn of free text is meant as an edit: ``/drop use``, ``memory=4GB``."""
@@ -77,15 +80,14 @@ def is_edit(text: str) -> bool:
     if plain.casefold() in ("skip", "restart") or _DROP.fullmatch(plain) or _TAKE.fullmatch(plain):
         return True
     found = _SET.fullmatch(plain)
-    return found is not None and (text.startswith("/") or found[1].casefold() in FIELDS)
+    return found is not None and (text.startswith("/") or found[1].casefold() in (*FIELDS, "data"))
 
 
 def parse(text: str) -> Edit:
     """The edit that ``text`` is, with or without a slash before it. Raises :class:`EditRefused`."""
-    plain = text.strip()
-    if len(plain) > LONGEST:
+    if len(text) > LONGEST:
         raise EditRefused("edit-too-long", most=str(LONGEST))
-    plain = plain.removeprefix("/").strip()
+    plain = clean(text).removeprefix("/").strip()
     if plain.casefold() in ("skip", "restart"):
         return Edit("skip" if plain.casefold() == "skip" else "restart")
     if found := _TAKE.fullmatch(plain):
@@ -93,6 +95,8 @@ def parse(text: str) -> Edit:
     if found := _DROP.fullmatch(plain):
         return Edit("drop", _known(found[1]), (found[2] or "").strip())
     if found := _SET.fullmatch(plain):
+        if found[1].casefold() == "data":
+            return Edit("data", value=found[2].strip())
         return Edit("set", _known(found[1]), found[2].strip())
     raise EditRefused("edit-unknown", edit=plain[:60])
 
@@ -129,12 +133,12 @@ def _dropped(need: Need, edit: Edit) -> dict[str, Any]:
         wanted = _tag(edit.value) if edit.name == "language" else fold(edit.value)
         kept = tuple(each for each in value if fold(each) != wanted)
         if kept == value:
-            raise EditRefused("edit-absent", name=edit.name, value=edit.value[:60])
+            raise EditRefused("edit-absent", what=edit.chip)
         gone = {"tasks": tuple(each for each in need.tasks if each != wanted)} if field == "domains" else {}
         return {field: kept, **gone}
     empty = Need.model_fields[field].get_default()
     if value == empty and edit.name != "use":
-        raise EditRefused("edit-absent", name=edit.name, value=edit.value[:60])
+        raise EditRefused("edit-absent", what=edit.chip)
     return {field: empty}
 
 

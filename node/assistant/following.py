@@ -17,11 +17,28 @@ from banyan.node.catalog.words import fold, tokens
 #: Words of a turn from which on it is taken to show which language a person writes.
 TELLING: Final = 4
 
-_BREAKS: Final = re.compile(r"[,;.!?:\n]+|\b(?:but|sondern|aber|sino|pero|mais|rather|lieber)\b", re.IGNORECASE)
+#: Words of the longest turn in which any name of a language is meant, where one was asked for or is being corrected.
+SHORT: Final = 8
+
+#: Characters of a need's text, the latest.
+LONGEST: Final = 4_000
+
+#: Conditions that are read from the whole turn, each with the question that it answers.
+_CONDITION_TOPICS: Final[dict[str, Topic | None]] = {
+    "memory": None,
+    "disk": None,
+    "license": "license",
+    "prefers": "preference",
+}
+
+_BREAKS: Final = re.compile(
+    r"[,;.!?:\n]+|\b(?:but|sondern|aber|sino|pero|mais|rather|lieber)\b", re.IGNORECASE
+)
 _NO: Final = frozenset({"no", "nope", "nein", "nee", "non", "not"})
 _NOT: Final = re.compile(
     r"(not|no|never|without|nicht|kein\w*|ohne|sin|pas|sans|ni)\b|"
-    r"(i|we|ich|wir|yo|je|nous)?\W*(don.?t|do not|didn.?t|brauche\w* (nicht|kein\w*)|will (nicht|kein\w*)|no (quiero|necesito)"
+    r"(i|we|ich|wir|yo|je|nous)?\W*(don.?t|do not|didn.?t|brauche\w* (nicht|kein\w*)|"
+    r"will (nicht|kein\w*)|no (quiero|necesito)"
     r"|ne veux pas|ne voudrais pas)\b"
 )
 _INSTEAD: Final = re.compile(
@@ -39,18 +56,29 @@ _ASIDE: Final = re.compile(
     re.IGNORECASE,
 )
 
+_LEARNS: Final = re.compile(
+    r"\b(learn\w*|lern\w*|aprend\w*|appren\w*)\b.{0,20}\b(my|our|mein\w*|unser\w*|mis?|nuestr\w+|mes|mon|nos|notre)\b|"
+    r"\b(mein\w*|unser\w*) \w+ lern\w*",
+    re.IGNORECASE,
+)
 _ONLY_RUN: Final = re.compile(
     r"\b(only|just|merely|nur|solo|solamente|seulement|juste)\b.{0,15}\b(us(e|ing)|run(ning)?|be?nutzen|verwenden|usar\w*"
     r"|utiliser|util\w+)\b|"
     r"\b(no|not|without|never|don.?t|nicht|kein\w*|ohne|sin|no|pas|sans)\b.{0,25}\b(train\w*|fine.?tun\w*|trainier\w*|training"
     r"|entren\w*|entrain\w*)\b"
 )
-_TOKENS: Final = re.compile(r"(\d{1,5}(?:[.,]\d)?) ?tok\w* ?(?:a|per|/|pro|in der|por|par)? ?(?:s\b|sec\w*|sek\w*|seg\w*)")
+_TOKENS: Final = re.compile(
+    r"(\d{1,5}(?:[.,]\d)?) ?tok\w* ?(?:a|per|/|pro|in der|por|par)? ?(?:s\b|sec\w*|sek\w*|seg\w*)"
+)
 
 #: Said in answer to a question, these say it; elsewhere they may mean something else.
-_LEARN: Final = re.compile(r"\b(train\w*|learn\w*|lern\w*|trainier\w*|aprend\w*|entren\w*|appren\w*|entrain\w*|both|beides)\b")
+_LEARN: Final = re.compile(
+    r"\b(train\w*|learn\w*|lern\w*|trainier\w*|aprend\w*|entren\w*|appren\w*|entrain\w*|both|beides)\b"
+)
 _RUN: Final = re.compile(r"\b(us(e|ing)|run|be?nutzen|verwenden|usar\w*|utiliser|only|nur|solo|seulement)\b")
-_BETTER: Final = re.compile(r"\b(better|quality|good|accura\w+|bess\w+|gut\w*|genau\w*|qualit\w*|calidad|mejor\w*|meilleur\w*)\b")
+_BETTER: Final = re.compile(
+    r"\b(better|quality|good|accura\w+|bess\w+|gut\w*|genau\w*|qualit\w*|calidad|mejor\w*|meilleur\w*)\b"
+)
 _FASTER: Final = re.compile(r"\b(fast\w*|quick\w*|speed\w*|schnell\w*|tempo|rapid\w*|veloc\w*|vit\w+)\b")
 _HOBBY: Final = re.compile(
     r"\b(private\w*|personal\w*|hobby|research\w*|home|privat\w*|forschung|investigacion|perso\w*|recherche|non.?commercial\w*)\b"
@@ -58,9 +86,11 @@ _HOBBY: Final = re.compile(
 
 #: Words that only set conditions: whoever says nothing else has not said what a model is for.
 _CONDITIONS: Final = frozenset(
-    "fine tune tuned tuning train training trained device laptop computer offline private data file files notes cloud "
-    "trainieren gerat daten dateien rechner entrenar dispositivo datos archivos entrainer appareil donnees fichiers "
-    "license licence lizenz licencia commercial speed quality second tokens token".split()
+    tokens(
+        "fine tune tuned tuning train training trained device laptop computer offline private data file files notes "
+        "cloud trainieren gerät daten dateien rechner entrenar dispositivo datos archivos entraîner appareil données "
+        "fichiers license licence lizenz licencia commercial speed quality second tokens token"
+    )
 )
 
 
@@ -81,31 +111,117 @@ def says_purpose(need: Need) -> bool:
 
 def followed(before: Need, text: str, pending: Topic | None = None, *, anew: bool = False) -> Followed:
     """``before`` as ``text`` changes it. ``anew``: what was wanted has been found, and a new subject is a new wish."""
-    wanted, unwanted, corrects = _parts(text)
-    plain = fold(text)
-    corrects = (corrects or _INSTEAD.search(plain) is not None) and _ALSO.search(plain) is None
-    wanted = _ASIDE.sub(" ", wanted).strip(" ,")
-    new, whole = understand(wanted), understand(text)
-    changes: dict[str, Any] = {}
-    topics: set[Topic] = set()
-    _take_languages(changes, before, wanted, unwanted, new, corrects or pending == "language")
-    if "languages" in changes:
-        topics.add("language")
-    _take_conditions(changes, before, plain, whole)
-    _take_use(changes, topics, plain, whole)
-    _take_answers(changes, topics, plain, pending)
-    if changes.get("license"):
-        topics.add("license")
-    if changes.get("prefers"):
-        topics.add("preference")
-    found = bool(changes or topics or new.domains or new.tasks)
-    _take_purpose(changes, before, wanted, unwanted, new, corrects or anew, pending, found)
-    if pending in ("purpose", "detail") and (new.domains or "text" in changes):
-        topics.add(pending)
-    told = new.written_in if len(tokens(text)) >= TELLING or not says_purpose(before) else None
-    if told is not None and "text" in changes and (corrects or not before.text):
-        changes["written_in"] = told
-    return Followed(before.model_copy(update=changes), frozenset(topics), found, told)
+    turn = _Turn(before, text, pending)
+    turn.take_languages()
+    turn.take_conditions()
+    turn.take_use()
+    turn.take_answers()
+    turn.take_purpose(anew)
+    turn.take_language_of_words()
+    new = turn.new
+    told = turn.changes.keys() - {"text", "written_in"} or turn.topics - {"purpose", "detail"}
+    found = bool(told or new.domains or new.tasks)
+    return Followed(before.model_copy(update=turn.changes), frozenset(turn.topics), found, turn.told)
+
+
+class _Turn:
+    """One turn of free text, taken apart, and what it has changed so far."""
+
+    def __init__(self, before: Need, text: str, pending: Topic | None) -> None:
+        wanted, self.unwanted, corrects = _parts(text)
+        self.before = before
+        self.pending = pending
+        self.plain = fold(text)
+        self.wanted = _LEARNS.sub(" ", _ASIDE.sub(" ", wanted)).strip(" ,")
+        self.new, self.whole = understand(self.wanted), understand(text)
+        also = _ALSO.search(self.plain) is not None
+        #: What is said takes the place of what was.
+        self.replaces = not also and (corrects or _INSTEAD.search(self.plain) is not None)
+        self.changes: dict[str, Any] = {}
+        self.topics: set[Topic] = set()
+        told = len(tokens(text)) >= TELLING or not says_purpose(before)
+        self.told = self.new.written_in if told else None
+
+    def take_languages(self) -> None:
+        known, before = languages.names(), self.before.languages
+        words = tokens(self.wanted)
+        refused = {known[word] for word in tokens(self.unwanted) if word in known}
+        named = self.new.languages
+        if (self.replaces or self.pending == "language") and len(words) <= SHORT:
+            named = tuple(dict.fromkeys(known[word] for word in words if word in known)) or named
+        kept = tuple(tag for tag in before if tag not in refused)
+        if not named and refused and kept == before and self.before.domains:
+            named = tuple(
+                refused
+            )  # "no Spanish" where nobody had spoken of it: a correction without its comma
+        if named:
+            plain = fold(self.wanted)
+            adds = not self.replaces and (_ALSO.search(self.plain) or _AND.match(plain))
+            kept = tuple(dict.fromkeys((*kept, *named))) if adds else named
+        if kept != before or named:
+            self.changes["languages"] = kept
+            self.topics.add("language")
+
+    def take_conditions(self) -> None:
+        for name, topic in _CONDITION_TOPICS.items():
+            value = getattr(self.whole, name)
+            if value is not None:
+                self.changes[name] = value
+                self.topics |= {topic} if topic else set()
+        if self.whole.private:
+            self.changes["private"] = True
+        rate = _TOKENS.search(self.plain)
+        if rate is not None and (wanted := float(rate[1].replace(",", "."))) > 0:
+            self.changes["tokens_per_second"] = wanted
+
+    def take_use(self) -> None:
+        if _ONLY_RUN.search(self.plain):
+            self.changes["use"] = "run"
+        elif self.whole.use == "train" or _LEARNS.search(self.plain):
+            self.changes["use"] = "train"
+        if "use" in self.changes:
+            self.topics.add("use")
+
+    def take_answers(self) -> None:
+        """What only says something because it was asked."""
+        if self.pending == "use" and "use" not in self.topics:
+            learns = _LEARN.search(self.plain) is not None
+            if learns or _RUN.search(self.plain):
+                self.changes["use"] = "train" if learns else "run"
+                self.topics.add("use")
+        elif self.pending == "preference" and "preference" not in self.topics:
+            better, faster = _BETTER.search(self.plain), _FASTER.search(self.plain)
+            if bool(better) != bool(faster):
+                self.changes["prefers"] = "quality" if better else "speed"
+                self.topics.add("preference")
+        elif self.pending == "license" and "license" not in self.topics and _HOBBY.search(self.plain):
+            self.changes.pop("private", None)  # "for private use" is about the license here
+            self.topics.add("license")
+
+    def take_purpose(self, anew: bool) -> None:
+        before, new, changes = self.before, self.new, self.changes
+        replaces, asked = self.replaces or anew, self.pending in ("purpose", "detail")
+        refused = understand(self.unwanted).domains if self.unwanted else ()
+        kept = tuple(each for each in before.domains if each not in refused)
+        if kept != before.domains:
+            changes |= {"domains": kept, "text": ""}
+        if new.tasks:
+            changes["tasks"] = new.tasks if replaces else tuple(dict.fromkeys((*before.tasks, *new.tasks)))
+        if not says_purpose(new):
+            return
+        few = self.topics or changes or len(tokens(self.wanted)) < TELLING
+        if few and not new.domains and says_purpose(before) and not asked:
+            return  # words between conditions, or too few to say more exactly what it is for
+        if new.domains:
+            changes["domains"] = new.domains if replaces else _joined(kept, new.domains)
+        earlier = "" if replaces and new.domains else changes.get("text", before.text)
+        changes["text"] = f"{earlier}\n{self.wanted}".strip()[-LONGEST:]
+        if asked and self.pending is not None:
+            self.topics.add(self.pending)
+
+    def take_language_of_words(self) -> None:
+        if self.told is not None and "text" in self.changes and (self.replaces or not self.before.text):
+            self.changes["written_in"] = self.told
 
 
 def _parts(text: str) -> tuple[str, str, bool]:
@@ -122,90 +238,6 @@ def _parts(text: str) -> tuple[str, str, bool]:
     if unwanted:
         corrects = corrects or bool(wanted)
     return ", ".join(wanted), ", ".join(unwanted), corrects
-
-
-def _take_languages(
-    changes: dict[str, Any], before: Need, wanted: str, unwanted: str, new: Need, replaces: bool
-) -> None:
-    known = languages.names()
-    refused = {known[word] for word in tokens(unwanted) if word in known}
-    named = new.languages
-    if replaces and len(tokens(wanted)) <= 8:
-        named = tuple(dict.fromkeys(known[word] for word in tokens(wanted) if word in known)) or named
-    kept = tuple(tag for tag in before.languages if tag not in refused)
-    if not named and refused and kept == before.languages and not before.domains:
-        return
-    if not named and refused and kept == before.languages:
-        named = tuple(refused)  # "no Spanish", said where nobody had spoken of it: a correction without its comma
-    if named:
-        adds = not replaces and (_ALSO.search(fold(wanted)) or _AND.match(fold(wanted)))
-        kept = tuple(dict.fromkeys((*kept, *named))) if adds else named
-    if kept != before.languages or named:
-        changes["languages"] = kept
-
-
-def _take_conditions(changes: dict[str, Any], before: Need, plain: str, whole: Need) -> None:
-    for name in ("memory", "disk", "license", "prefers"):
-        value = getattr(whole, name)
-        if value is not None:
-            changes[name] = value
-    if whole.private:
-        changes["private"] = True
-    rate = _TOKENS.search(plain)
-    if rate is not None and float(rate[1].replace(",", ".")) > 0:
-        changes["tokens_per_second"] = float(rate[1].replace(",", "."))
-
-
-def _take_use(changes: dict[str, Any], topics: set[Topic], plain: str, whole: Need) -> None:
-    if _ONLY_RUN.search(plain):
-        changes["use"] = "run"
-    elif whole.use == "train":
-        changes["use"] = "train"
-    if "use" in changes:
-        topics.add("use")
-
-
-def _take_answers(changes: dict[str, Any], topics: set[Topic], plain: str, pending: Topic | None) -> None:
-    """What only says something because it was asked."""
-    if pending == "use" and "use" not in topics:
-        for use, pattern in (("train", _LEARN), ("run", _RUN)):
-            if pattern.search(plain):
-                changes["use"] = use
-                topics.add("use")
-                break
-    elif pending == "preference" and "prefers" not in changes:
-        better, faster = _BETTER.search(plain), _FASTER.search(plain)
-        if bool(better) != bool(faster):
-            changes["prefers"] = "quality" if better else "speed"
-    elif pending == "license" and "license" not in changes and _HOBBY.search(plain):
-        changes.pop("private", None)
-        topics.add("license")
-
-
-def _take_purpose(
-    changes: dict[str, Any],
-    before: Need,
-    wanted: str,
-    unwanted: str,
-    new: Need,
-    replaces: bool,
-    pending: Topic | None,
-    found: bool,
-) -> None:
-    refused = set(understand(unwanted).domains) if unwanted else set()
-    kept = tuple(each for each in before.domains if each not in refused)
-    if kept != before.domains:
-        changes |= {"domains": kept, "text": ""}
-    if new.tasks:
-        changes["tasks"] = new.tasks if replaces else tuple(dict.fromkeys((*before.tasks, *new.tasks)))
-    if not says_purpose(new) or (not new.domains and found and pending != "purpose" and says_purpose(before)):
-        return
-    if not new.domains and says_purpose(before) and len(tokens(wanted)) < TELLING and pending != "purpose":
-        return
-    if new.domains:
-        changes["domains"] = new.domains if replaces else _joined(kept, new.domains)
-    earlier = "" if replaces and new.domains else changes.get("text", before.text)
-    changes["text"] = f"{earlier}\n{wanted}".strip()[-4_000:]
 
 
 def _joined(before: tuple[str, ...], new: tuple[str, ...]) -> tuple[str, ...]:

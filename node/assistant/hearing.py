@@ -46,7 +46,9 @@ _YES: Final = _words(
     "si vale claro perfecto acuerdo adelante hazlo clonalo toma "
     "oui ouais accord parfait volontiers vas prends"
 )
-_NO: Final = _words("no nope nah n nein ne nee non not none nicht nada ninguno ninguna aucun aucune keins keines")
+_NO: Final = _words(
+    "no nope nah n nein ne nee non not none nicht nada ninguno ninguna aucun aucune keins keines"
+)
 _THANKS: Final = _words(
     "thanks thank thx cheers danke dank gracias merci bye goodbye tschuss adios ciao revoir wiedersehen"
 )
@@ -73,7 +75,8 @@ _PLACE: Final = {word: int(place) for place, names in _PLACES.items() for word i
 _PLACED: Final = _words("number nummer numero nr no option opcion choose model modell modelo modele choice")
 
 _SKIP: Final = re.compile(
-    r"(it )?(really )?(doesn.?t|does not) matter( to me)?|i? ?(don.?t|do not) (care|know|mind)|skip( it| this)?|whatever|"
+    r"(it )?(really )?(doesn.?t|does not) matter( to me)?|i? ?(don.?t|do not) (care|know|mind)|"
+    r"skip( it| this)?|whatever|"
     r"any( of them| one| language)?|anything|either|no preference|(not|un)sure|i.?m not sure|no idea|"
     r"(das )?(ist )?(mir )?egal|weiss (ich )?nicht|ich weiss (es )?nicht|keine ahnung|beliebig|spielt keine rolle|"
     r"(me )?da igual|no importa|cualquiera|no (lo )?se|ni idea|"
@@ -84,7 +87,8 @@ _WHY: Final = re.compile(
     r"explain( it| that| this)?|tell me more|(more )?details|erklar\w*( das)?|mehr dazu|explica\w*|explique\w*"
 )
 _HELP: Final = re.compile(
-    r"(help|hilfe|ayuda|aide)( me)?|(who|what) (are|is) (you|this)|what (can|do) you do|how does (this|it) work|commands?|"
+    r"(help|hilfe|ayuda|aide)( me)?|(who|what) (are|is) (you|this)|what (can|do) you do|"
+    r"how does (this|it) work|commands?|"
     r"(wer|was) bist du|was kannst du|wie geht das|quien eres|que puedes hacer|que haces|"
     r"(qui|que) (es tu|etes vous)|que (peux tu|pouvez vous) faire|tu fais quoi"
 )

@@ -1,7 +1,7 @@
 """What is worth asking: only that to which different plausible answers bring different recommendations.
 
-It is decided by trying. An answer that might be given is an edit; each is applied to what is understood so far, and where
-all of them lead to the same first offer as no answer does, nothing is asked.
+It is decided by trying. An answer that might be given is an edit; each is applied to what is understood so far, and
+where all of them lead to the same first offer as no answer does, nothing is asked.
 """
 
 from __future__ import annotations
@@ -48,11 +48,12 @@ class Worth:
     outcomes: tuple[str | None, ...]
 
 
-def worth_asking(dialogue: Dialogue, first: First, known: Known) -> Worth | None:
-    """The first question that changes the answer; None: what is understood is enough."""
+def worth_asking(dialogue: Dialogue, first: First, known: Known, stays: Topic | None = None) -> Worth | None:
+    """The first question that changes the answer; None: what is understood is enough. ``stays``: what was asked last,
+    where nothing has been said to it or to anything else."""
     now = first(dialogue.need)
     for topic, plausible in _PLAUSIBLE.items():
-        if topic in dialogue.settled or dialogue.asked.count(topic) >= AGAIN:
+        if topic in dialogue.settled or (dialogue.asked.count(topic) >= AGAIN and topic != stays):
             continue
         if len(set(dialogue.asked)) >= MOST and topic not in dialogue.asked:
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -64,6 +65,11 @@ class Action(_Facts):
             case _:
                 return (self.do, self.branch)
 
+    @property
+    def command(self) -> str:
+        """The same as a command line."""
+        return shlex.join(("banyan", *self.arguments))
+
 
 class Proposal(_Facts):
     """An offer in short. ``memory`` in bytes at ``precision``."""
@@ -89,7 +95,7 @@ class Answer(_Facts):
     """What a turn gives back. ``reply`` says ``lines`` in ``language``; everything else is decided without it."""
 
     language: Tongue
-    lines: tuple[Line, ...]
+    lines: tuple[Line, ...] = Field(exclude=True)
     reply: str
     chips: tuple[Chip, ...]
     question: Question | None

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from banyan.node.cli import (
+    ask,
     audit,
     card,
     catalog,
@@ -70,6 +71,7 @@ for module in (
     train,
     status,
     log,
+    ask,
     catalog,
     card,
     recommend,
