@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from banyan.node.cli import (
+    ask,
     audit,
     card,
     catalog,
@@ -72,6 +73,7 @@ for module in (
     status,
     page,
     log,
+    ask,
     catalog,
     card,
     recommend,

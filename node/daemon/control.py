@@ -8,6 +8,7 @@
 | ``GET /log?branch=&number=&others=`` | a branch's certified releases, and those of others that edges join to them |
 | ``GET /cards?branch=`` | the model cards that this node holds, of all branches or one |
 | ``POST /card`` | sign the card of this node's branch anew, with what is said in it |
+| ``POST /assistant`` | one turn of a conversation that finds a model: ``session``, ``text`` or ``edit`` |
 | ``POST /train`` | train: ``data``, ``watch``, ``rounds``, ``steps`` … are all optional |
 | ``POST /target`` | take part until the branch has reached ``height``; null: for ever |
 | ``POST /compose`` | bring the adapters of the model of ``branch`` or at ``release`` here, and name them |
@@ -34,6 +35,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from banyan.node.assistant.sessions import AssistantRequest
 from banyan.node.catalog.describing import Words
 from banyan.node.store import StoredEvent
 from banyan.security.errors import BanyanError
@@ -154,6 +156,8 @@ class Controlled(Protocol):
 
     async def describe(self, words: Words) -> Mapping[str, object]: ...
 
+    async def assistant(self, request: AssistantRequest) -> Mapping[str, object]: ...
+
     async def train(self, request: TrainRequest) -> Mapping[str, object]: ...
 
     async def target(self, height: int | None) -> Mapping[str, object]: ...
@@ -202,6 +206,9 @@ def application(node: Controlled) -> Starlette:
     async def card(request: Request) -> Response:
         return JSONResponse(dict(await node.describe(await _body(request, Words))))
 
+    async def assistant(request: Request) -> Response:
+        return JSONResponse(dict(await node.assistant(await _body(request, AssistantRequest))))
+
     async def train(request: Request) -> Response:
         return JSONResponse(dict(await node.train(await _body(request, TrainRequest))))
 
@@ -240,6 +247,7 @@ def application(node: Controlled) -> Starlette:
             Route("/log", log, methods=get),
             Route("/cards", cards, methods=get),
             Route("/card", card, methods=["POST"]),
+            Route("/assistant", assistant, methods=["POST"]),
             Route("/train", train, methods=["POST"]),
             Route("/target", target, methods=["POST"]),
             Route("/compose", compose, methods=["POST"]),

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 import trio
 
 from banyan.node import membership
+from banyan.node.assistant.sessions import AssistantRequest
 from banyan.node.catalog.describing import Words
 from banyan.node.catalog.hardware import Device, device_of, known
 from banyan.node.daemon import listener
@@ -319,6 +320,10 @@ class Daemon:
     async def describe(self, words: Words) -> Mapping[str, object]:
         """Sign the card of this node's branch anew."""
         return await self._running().cards.describe(words)
+
+    async def assistant(self, request: AssistantRequest) -> Mapping[str, object]:
+        """One turn of a conversation that finds a model."""
+        return await self._running().advising.answer(request)
 
     async def train(self, request: TrainRequest) -> Mapping[str, object]:
         """Set what is given and train on."""

@@ -46,6 +46,10 @@ class Node:
         self.asked.append(words)
         return {"branch": "/"}
 
+    async def assistant(self, request):
+        self.asked.append(request)
+        return {"session": request.session or "new", "reply": "…"}
+
     async def train(self, request):
         self.asked.append(request)
         return {"branch": "/", "height": 0, "target": request.rounds}
