@@ -1,7 +1,7 @@
 """Who may look at the page: a browser on this machine that came with a ticket from the node's own socket.
 
-A ticket stands in the fragment of the link that ``banyan page`` prints, which browsers send to nobody. It opens once, for
-a cookie that scripts cannot read and other sites cannot send. A name that somebody else's DNS lets point here (DNS
+A ticket stands in the fragment of the link that ``banyan page`` prints, which browsers send to nobody. It opens once,
+for a cookie that scripts cannot read and other sites cannot send. A name that somebody else's DNS lets point here (DNS
 rebinding) is refused, and so is every request that another site caused.
 """
 

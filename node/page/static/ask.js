@@ -20,8 +20,9 @@ export function ask(view) {
   const below = h("div", { class: "stack", "aria-busy": "false" });
   const doings = h("div", { class: "stack" });
   const input = h("input", { type: "text", id: "say", maxlength: 4000, autocomplete: "off", placeholder: "help with German tax returns, on 8 GB" });
-  const send = h("button", { class: "first" }, "Send");
-  const form = h("form", { class: "say" }, h("label", { for: "say", "aria-label": "What do you need a model for?" }, input), send);
+  const form = h("form", { class: "say" }, h("label", { for: "say", "aria-label": "What do you need a model for?" }, input), h("button", { class: "first" }, "Send"));
+
+  let doing = Promise.resolve(), taken = doing;
 
   const speak = (who, text) => {
     const turn = h("div", { class: `turn ${who}` }, text);
@@ -29,21 +30,24 @@ export function ask(view) {
     turn.scrollIntoView({ block: "nearest" });
   };
 
-  async function turn(what, shown) {
+  const turn = (what, shown) => {
     if (shown) speak("you", shown);
+    taken = taken.then(() => take(what)); // who types faster than the node answers is heard in order
+  };
+
+  async function take(what) {
     below.setAttribute("aria-busy", "true");
-    send.disabled = true;
     try {
       const answer = await post("/assistant", { session: session(), ...what });
       speak("node", answer.reply);
       draw(answer);
-      await doAll(answer.actions.map((action, place) => ({ ...action, command: answer.commands[place] })), doings);
+      const agreed = answer.actions.map((action, place) => ({ ...action, command: answer.commands[place] }));
+      doing = doing.then(() => doAll(agreed, doings)); // one after the other, while the conversation goes on
     } catch (error) {
       if (error.missing) below.replaceChildren(h("p", { class: "notice" }, "This node has no assistant. The ", h("a", { href: "#/catalog" }, "catalog"), " can be searched."));
       else below.replaceChildren(trouble(error));
     } finally {
       below.setAttribute("aria-busy", "false");
-      send.disabled = false;
     }
   }
 
@@ -77,7 +81,7 @@ export function ask(view) {
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     const text = input.value.trim();
-    if (!text || send.disabled) return;
+    if (!text) return;
     input.value = "";
     turn({ text }, text);
   });

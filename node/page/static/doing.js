@@ -52,7 +52,7 @@ const DOERS = {
       }
       await pause(LOOK);
       told = await get("/clone");
-      if (told.phase === "none" || told.branch !== branch) throw Object.assign(new Error("The node works on another clone now."), {});
+      if (told.phase === "none" || told.branch !== branch) throw new Error("The node works on another clone now.");
     }
     bar.remove();
     if (told.phase === "failed") {
@@ -63,8 +63,8 @@ const DOERS = {
     return true;
   },
 
-  async train({ branch, data }, card) {
-    await post("/train", data ? { branch, data } : { branch });
+  async train({ branch, data, private: alone }, card) {
+    await post("/train", { branch, ...(data && { data }), ...(alone && { private: true }) });
     card.append(
       h("p", {}, `This node trains for ${branch}${data ? ` on ${data}` : ""}. Your files stay on this device.`),
       h("p", {}, h("a", { href: "#/activity" }, "Watch it learn")));

@@ -2,20 +2,30 @@
 
 import contextlib
 import hashlib
+import os
 import threading
+import time
+from pathlib import Path
 
 import pytest
 import trio
+from starlette.responses import JSONResponse
+from starlette.routing import Route
 
+from banyan.node.assistant.on_this_device import OnThisDevice
+from banyan.node.assistant.sessions import Sessions
 from banyan.node.catalog.hardware import Device
 from banyan.node.catalog.listing import BaseFacts, Listing
 from banyan.node.daemon.control import application as control
 from banyan.node.daemon.eventlog import EventLog
 from banyan.node.page.service import PageService
+from banyan.node.settings import Catalog
 from banyan.protocol.events import ReleaseCertified, UpdateLeftOut
 
-NOW = 1_800_000_000_000
+NOW = time.time_ns() // 1_000_000 - 3_600_000  # an hour ago, since the browser has a clock of its own
 ME = "12D3KooWQYhTNQdmr3ArTeUHRYzFg94BKyTkoWBDWez9kSCVe2Xo"
+
+DEVICE = Device(memory=8_000_000_000, disk=200_000_000_000, bytes_per_second=2e10, flops=2e11)
 
 #: What a hostile peer would like to be called.
 HOSTILE = "<img src=x onerror=\"document.title='taken'\"><script>document.title='taken'</script>"
@@ -65,6 +75,10 @@ class Node:
     def __init__(self):
         self.asked = []
         self.log = EventLog(lambda: NOW)
+        self.clones = True
+        self._cloned = None
+        self._sessions = Sessions()
+        self._here = OnThisDevice(Path("/"), Catalog(), lambda folder: DEVICE)
         self.training = {
             "branch": "/de/steuern",
             "height": 8,
@@ -107,7 +121,7 @@ class Node:
         return self.log.after(after or 0, limit, kind)
 
     async def device(self):
-        return Device(memory=8_000_000_000, disk=200_000_000_000)
+        return DEVICE
 
     async def status(self):
         members = [("a", "/de/steuern"), ("b", "/de/steuern"), ("c", "/de"), ("d", "/")]
@@ -156,6 +170,20 @@ class Node:
     async def cards(self, branch):
         return self.shelf
 
+    async def assistant(self, request):
+        listings = [Listing.model_validate(each) for each in self.shelf]
+        return self._sessions.answer(request, self._here.assistant(listings)).model_dump(mode="json")
+
+    async def clone(self, request):
+        """As a node does that can clone: half is there at once, the rest when it is asked next."""
+        if not self.clones:
+            return JSONResponse({"error": "There is no such thing"}, 404)
+        if request.method == "POST":
+            self._cloned = (await request.json())["branch"]
+            self.asked.append(("clone", self._cloned))
+        phase, here = ("fetching", 50) if request.method == "POST" else ("done", 100)
+        return JSONResponse({"branch": self._cloned, "phase": phase, "bytes": here, "total": 100})
+
     async def train(self, request):
         self.asked.append(("train", request.branch, request.data))
         return {"branch": "/de/steuern", "height": 7, "target": None}
@@ -178,7 +206,9 @@ class Served:
     async def _run(self):
         self._token = trio.lowlevel.current_trio_token()
         self._stopping = trio.Event()
-        self.page = PageService(self.node, control(self.node), 0, self._stopping)
+        api = control(self.node)
+        api.router.routes.insert(0, Route("/clone", self.node.clone, methods=["GET", "POST"]))
+        self.page = PageService(self.node, api, 0, self._stopping)
         self._ready.set()
         await self.page.run()
 
@@ -211,3 +241,43 @@ def node():
 def served(node):
     with Served(node).running() as served:
         yield served
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """The system's Chromium: at ``$CHROMIUM``, else where Debian has it."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    executable = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+    if not os.access(executable, os.X_OK):
+        pytest.skip(f"there is no Chromium at {executable}; set CHROMIUM to one")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser, served):
+    """Opens the page in a new browser profile, as its owner does with the link."""
+    contexts = []
+
+    def visit(view="ask", **options):
+        context = browser.new_context(**options)
+        contexts.append(context)
+        context.set_default_timeout(10_000)
+        page = context.new_page()
+        page.faults = []
+        page.on("pageerror", lambda error: page.faults.append(str(error)))
+        page.on(
+            "request",
+            lambda request: page.faults.append(request.url) if "//127.0.0.1:" not in request.url else None,
+        )
+        page.goto(served.link())
+        page.locator("#state", has_text="running").wait_for()
+        page.get_by_role("link", name=view.title(), exact=True).click()
+        page.locator(f"nav a[aria-current][href='#/{view}']").wait_for()
+        return page
+
+    yield visit
+    for context in contexts:
+        context.close()
