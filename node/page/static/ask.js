@@ -72,7 +72,7 @@ export function ask(view) {
     h("h3", {}, each.title || each.path),
     h("ul", { class: "facts" },
       h("li", {}, h("code", {}, each.path)),
-      h("li", {}, `fits ${Math.round(each.score * 100)} %`),
+      h("li", {}, `match ${Math.round(each.score * 100)} %`),
       h("li", {}, `${size(each.memory)} in ${each.precision}`),
       each.tokens_per_second !== null && h("li", {}, `${Math.round(each.tokens_per_second)} tokens/s`)),
     h("ul", { class: "reasons" }, each.reasons.map((reason) => h("li", {}, reason)), each.cautions.map((caution) => h("li", { class: "mind" }, caution))),
