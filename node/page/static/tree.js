@@ -56,7 +56,7 @@ export function tree(view) {
   }
 
   const onevent = () => {
-    if (["release-certified", "branch-opened", "card-published"].includes(live.events.at(-1)?.event)) load();
+    if (["release-certified", "branch-opened", "branch-founded", "branch-fell-asleep", "branch-woke", "card-published"].includes(live.events.at(-1)?.event)) load();
   };
   live.addEventListener("status", draw);
   live.addEventListener("event", onevent);

@@ -46,7 +46,7 @@ export const plural = (number, word) => `${number} ${word}${number === 1 ? "" : 
 
 /** Kinds of events that somebody should look at. */
 export const WARNINGS = new Set([
-  "blob-unavailable", "disk-trouble", "file-refused", "job-failed", "leader-changed", "memory-lost", "message-refused",
+  "blob-unavailable", "disk-trouble", "file-refused", "hook-failed", "job-failed", "leader-changed", "memory-lost", "message-refused",
   "node-quarantined", "peer-muted", "proposal-refused", "round-waiting", "service-restarted", "state-left-out",
   "update-left-out", "update-refused", "version-rejected", "worker-restarted",
 ]);
@@ -61,6 +61,9 @@ const SENTENCES = {
   "peer-lost": (e) => `${short(e.peer)} is gone`,
   "member-joined": (e) => `${short(e.member)} takes part in ${e.branch}`,
   "branch-opened": (e) => `${e.branch} is open, with ${plural(e.roster.length, "member")}`,
+  "branch-founded": (e) => `There is a new branch: ${e.branch}`,
+  "branch-fell-asleep": (e) => `${e.branch} is dormant: nobody has been there for long`,
+  "branch-woke": (e) => `Somebody is on ${e.branch} again`,
   "training-started": (e) => `Training for ${at(e)}: ${plural(e.steps, "step")}`,
   "training-finished": (e) => `Trained for ${at(e)} in ${span(e.seconds)}`,
   "update-published": (e) => `This node gave its update for ${at(e)}${change(e)}`,

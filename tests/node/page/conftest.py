@@ -167,6 +167,20 @@ class Node:
             for n in range(4)
         ]
 
+    async def branches(self):
+        states = {
+            "/": "open",
+            "/de": "open",
+            "/de/steuern": "open",
+            "/en": "elsewhere",
+            "/de/recht": "dormant",
+        }
+        listed = [
+            {"branch": path, "state": state, "description": "", "height": None}
+            for path, state in states.items()
+        ]
+        return {"network": "orchard", "own": "/de/steuern", "branches": listed, "suggestions": []}
+
     async def cards(self, branch):
         return self.shelf
 

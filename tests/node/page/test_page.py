@@ -86,6 +86,7 @@ def test_the_tree_is_walked_with_the_keyboard_alone(visit):
         here.get_attribute("aria-label") == "/de/steuern, release 7 · 2 members · round 2 of 3, this device"
     )
     assert page.locator("[role=treeitem][tabindex='0']").count() == 1
+    assert page.get_by_role("treeitem", name="dormant").get_attribute("data-path") == "/de/recht"
     page.locator("main").focus()
     page.keyboard.press("Tab")
     walk = [

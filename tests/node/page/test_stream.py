@@ -1,11 +1,13 @@
 """The event stream goes on where it broke off, is bounded, and lets nobody break out of a frame."""
 
+import contextlib
 import json
 
+import httpx
 import pytest
 import trio
 
-from banyan.node.page import stream
+from banyan.node.page import application, stream
 
 
 def frames(data):
@@ -81,3 +83,22 @@ async def test_it_ends_with_the_node(node):
 
     node.log.emit(NodeStopping("asked to"))
     assert [each["id"] for each in await read(node, None, 9)] == ["1"]
+
+
+def test_more_streams_than_a_few_tabs_need_are_refused_until_one_ends(served):
+    address, ticket = served.link().split("#ticket=")
+    with (
+        httpx.Client(base_url=address, headers={"origin": address.rstrip("/")}) as client,
+        contextlib.ExitStack() as tabs,
+    ):
+        assert client.post("/session", json={"ticket": ticket}).status_code == 200
+        opened = [tabs.enter_context(client.stream("GET", "/api/stream")) for _ in range(application.STREAMS)]
+        reading = [tab.iter_raw() for tab in opened]
+        assert {next(each) for each in reading} == {b"retry: 2000\n\n"}
+        assert client.get("/api/stream").status_code == 503
+        opened[0].close()
+        for _ in range(100):  # the node notices in its own time
+            with client.stream("GET", "/api/stream") as again:
+                if again.status_code == 200:
+                    break
+        assert again.status_code == 200
