@@ -42,7 +42,7 @@ def conversation(assistant: Assistant, request: Request) -> tuple[Answer, list[s
 
 
 def asking() -> dict[str, Any]:
-    """Over all requests: how many questions, about what, and how many first offers are good, here and without asking."""
+    """Over all requests: how many questions, about what, and how many first offers are good, here and unasked."""
     listings = branches()
     recommender = Recommender(listings, now=NOW)
     counts, topics, good, alone = Counter[int](), Counter[str](), 0, 0

@@ -202,9 +202,10 @@ def converse(counsel: Counsel, do: Callable[[Action], int]) -> None:
     while True:
         _show(console, answer)
         for action in answer.actions:
-            console.print(f"[dim]$ {_plain(action.command)}[/dim]")
+            console.print(f"[dim]$ {_plain(action.command)}[/dim]", soft_wrap=True)
             if do(action):
-                console.print("[dim]That did not work out; say it again once it can.[/dim]")
+                again = _plain(action.command)
+                console.print(f"That did not work out. To try it again: {again}", soft_wrap=True)
         try:
             line = input("> ")
         except (EOFError, KeyboardInterrupt):
@@ -221,14 +222,14 @@ def _show(console: Console, answer: AssistantReply) -> None:
         chips = "  ".join(
             f"[reverse] {_plain(chip.label)} [/reverse] [dim]{_plain(chip.id)}[/dim]" for chip in answer.chips
         )
-        console.print(chips)
+        console.print(chips, soft_wrap=True)
     question = answer.question
     if any(line.key == "offer" for line in answer.lines):
         console.print(_table(answer))
-    console.print(_plain(answer.reply))
+    console.print(_plain(answer.reply), soft_wrap=True)
     if question is not None and question.topic not in ("confirm", "data", "serve"):
         numbered = (f"[bold]{n}[/bold] {_plain(c.label)}" for n, c in enumerate(question.choices, 1))
-        console.print("   ".join(numbered))
+        console.print("   ".join(numbered), soft_wrap=True)
 
 
 def _table(answer: AssistantReply) -> object:
