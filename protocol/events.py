@@ -12,7 +12,12 @@ from dataclasses import dataclass
 
 __all__ = [
     "AttemptRefused",
+    "BranchFellAsleep",
+    "BranchFounded",
+    "BranchMergeSuggested",
     "BranchOpened",
+    "BranchSplitSuggested",
+    "BranchWoke",
     "CardPublished",
     "CaughtUp",
     "Compensated",
@@ -64,6 +69,54 @@ class BranchOpened(Event):
 
     branch: str
     roster: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BranchFounded(Event):
+    """There is a new branch in the tree: the charter's policy is met."""
+
+    branch: str
+    founder: str
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class BranchFellAsleep(Event):
+    """Nobody has been on the branch for the charter's ``dormancy``: no traffic is spent on it until somebody comes."""
+
+    branch: str
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class BranchWoke(Event):
+    """Somebody is on a branch again that had been asleep."""
+
+    branch: str
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class BranchSplitSuggested(Event):
+    """For ``rounds`` rounds the updates of a branch have pulled two ways, as far as this node has closed them: mean
+    cosines ``within`` the groups and ``across`` them. Each group may want a branch of its own."""
+
+    branch: str
+    rounds: int
+    first: tuple[str, ...]
+    second: tuple[str, ...]
+    within: float
+    across: float
+
+
+@dataclass(frozen=True, slots=True)
+class BranchMergeSuggested(Event):
+    """For ``rounds`` rounds of ``branch`` two of its children have been nearly the same model."""
+
+    branch: str
+    rounds: int
+    children: tuple[str, str]
+    cosine: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +219,17 @@ class ReleaseCertified(Event):
     cosigners: tuple[str, ...]
     used: tuple[str, ...]
     left_out: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseNarrowed(Event):
+    """A release moved only the first ``columns`` of the ``rank`` columns of B: too few updates had trained the others,
+    which stay as they were."""
+
+    branch: str
+    height: int
+    columns: int
+    rank: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final, Protocol
 
 from banyan.protocol.card import Card
@@ -56,6 +56,7 @@ class Host(FollowersHost, Protocol):
     def do(self, effect: Effect) -> None: ...
     def topics(self) -> list[str]: ...
     def start_of(self, path: str) -> int: ...
+    def asleep(self) -> Collection[str]: ...
     def unpack(self, bundle: Bundle, sender: NodeId) -> None: ...
 
 
@@ -78,7 +79,9 @@ class Gossip:
         self.followers = Followers(host, rng)
         self._relay = Relay(host)
         limits = host.charter.limits
-        self._sync = Sync(host.records, host.topics, self._head_of, limits.message_bytes, host.start_of)
+        self._sync = Sync(
+            host.records, host.topics, self._head_of, limits.message_bytes, host.start_of, host.asleep
+        )
         self._guard = ReplayGuard(limits.clock_skew)
         self._asked_lately: dict[NodeId, int] = {}
         self._talkative: Counter[NodeId] = Counter()

@@ -9,6 +9,9 @@
 | ``GET /cards?branch=`` | the model cards that this node holds, of all branches or one |
 | ``POST /card`` | sign the card of this node's branch anew, with what is said in it |
 | ``POST /assistant`` | one turn of a conversation that finds a model: ``session``, ``text`` or ``edit`` |
+| ``GET /branches`` | the tree: every branch as this node sees it, and those that are proposed |
+| ``POST /branch`` | found the branch ``branch``, or propose it where the charter wants votes |
+| ``POST /approve`` | agree, as a member of the committee above, that there be a branch ``branch`` |
 | ``POST /train`` | train: ``data``, ``watch``, ``rounds``, ``steps`` … are all optional |
 | ``POST /target`` | take part until the branch has reached ``height``; null: for ever |
 | ``POST /compose`` | bring the adapters of the model of ``branch`` or at ``release`` here, and name them |
@@ -61,10 +64,23 @@ class TrainRequest(_Body):
     watch: str | None = Field(None, min_length=1, max_length=4_096)
     branch: str | None = Field(None, min_length=1, max_length=300)
     rounds: int | None = Field(None, ge=1, le=1_000_000)
+    rank: int | None = Field(None, ge=0, le=1_024)
     steps: int | None = Field(None, ge=1, le=1_000_000)
     batch: int | None = Field(None, ge=1, le=4_096)
     learning_rate: float | None = Field(None, gt=0, le=10)
     continual: Literal["replay", "ewc", "orthogonal", "none"] | None = None
+
+
+class DistillRequest(_Body):
+    """``POST /distill``: let the branch ``target`` learn from the model of ``source`` on the public ``text``, for
+    ``rounds`` releases. ``steps``: of a round; None: as set."""
+
+    source: str = Field(..., min_length=1, max_length=300)
+    target: str = Field(..., min_length=1, max_length=300)
+    text: str = Field(..., min_length=1, max_length=4_096)
+    rounds: int = Field(1, ge=1, le=1_000_000)
+    steps: int | None = Field(None, ge=1, le=1_000_000)
+    temperature: float = Field(1.0, ge=0.1, le=100)
 
 
 class TargetRequest(_Body):
@@ -93,6 +109,19 @@ class CheckoutRequest(_Body):
     """``POST /checkout``."""
 
     release: str | None = Field(..., min_length=1, max_length=400)
+
+
+class BranchRequest(_Body):
+    """``POST /branch``."""
+
+    branch: str = Field(..., min_length=1, max_length=300)
+    description: str = Field("", max_length=200)
+
+
+class ApproveRequest(_Body):
+    """``POST /approve``."""
+
+    branch: str = Field(..., min_length=1, max_length=300)
 
 
 class RevokeRequest(_Body):
@@ -154,10 +183,17 @@ class Controlled(Protocol):
     async def cards(self, branch: str | None) -> list[dict[str, object]]: ...
 
     async def describe(self, words: Words) -> Mapping[str, object]: ...
+    async def branches(self) -> Mapping[str, object]: ...
+
+    async def found_branch(self, request: BranchRequest) -> Mapping[str, object]: ...
+
+    async def approve_branch(self, branch: str) -> Mapping[str, object]: ...
 
     async def assistant(self, request: AssistantRequest) -> Mapping[str, object]: ...
 
     async def train(self, request: TrainRequest) -> Mapping[str, object]: ...
+
+    async def distill(self, request: DistillRequest) -> Mapping[str, object]: ...
 
     async def target(self, height: int | None) -> Mapping[str, object]: ...
 
@@ -206,8 +242,22 @@ def application(node: Controlled) -> Starlette:
     async def assistant(request: Request) -> Response:
         return JSONResponse(dict(await node.assistant(await _body(request, AssistantRequest))))
 
+    async def branches(request: Request) -> Response:
+        _query(request, NothingRequest)
+        return JSONResponse(dict(await node.branches()))
+
+    async def branch(request: Request) -> Response:
+        return JSONResponse(dict(await node.found_branch(await _body(request, BranchRequest))))
+
+    async def approve(request: Request) -> Response:
+        wish = await _body(request, ApproveRequest)
+        return JSONResponse(dict(await node.approve_branch(wish.branch)))
+
     async def train(request: Request) -> Response:
         return JSONResponse(dict(await node.train(await _body(request, TrainRequest))))
+
+    async def distill(request: Request) -> Response:
+        return JSONResponse(dict(await node.distill(await _body(request, DistillRequest))))
 
     async def target(request: Request) -> Response:
         return JSONResponse(dict(await node.target((await _body(request, TargetRequest)).height)))
@@ -241,7 +291,11 @@ def application(node: Controlled) -> Starlette:
             Route("/cards", cards, methods=get),
             Route("/card", card, methods=["POST"]),
             Route("/assistant", assistant, methods=["POST"]),
+            Route("/branches", branches, methods=get),
+            Route("/branch", branch, methods=["POST"]),
+            Route("/approve", approve, methods=["POST"]),
             Route("/train", train, methods=["POST"]),
+            Route("/distill", distill, methods=["POST"]),
             Route("/target", target, methods=["POST"]),
             Route("/compose", compose, methods=["POST"]),
             Route("/checkout", checkout, methods=["POST"]),

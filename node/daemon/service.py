@@ -13,7 +13,15 @@ from banyan.node.assistant.sessions import AssistantRequest
 from banyan.node.catalog.describing import Words
 from banyan.node.daemon import listener
 from banyan.node.daemon.book import AddressBook
-from banyan.node.daemon.control import BadRequest, ComposeRequest, LogRequest, TrainRequest, application
+from banyan.node.daemon.control import (
+    BadRequest,
+    BranchRequest,
+    ComposeRequest,
+    DistillRequest,
+    LogRequest,
+    TrainRequest,
+    application,
+)
 from banyan.node.daemon.eventlog import EventLog
 from banyan.node.daemon.events import NodeStopping
 from banyan.node.daemon.fetcher import Fetcher
@@ -304,6 +312,18 @@ class Daemon:
         """One turn of a conversation that finds a model."""
         return await self._running().advising.answer(request)
 
+    async def branches(self) -> Mapping[str, object]:
+        """The tree as this node sees it."""
+        return self._running().branches()
+
+    async def found_branch(self, request: BranchRequest) -> Mapping[str, object]:
+        """Found a branch, or propose it."""
+        return await self._running().found_branch(request.branch, request.description)
+
+    async def approve_branch(self, branch: str) -> Mapping[str, object]:
+        """Agree that there be a branch."""
+        return await self._running().approve_branch(branch)
+
     async def train(self, request: TrainRequest) -> Mapping[str, object]:
         """Set what is given and train on."""
         member = self._running()
@@ -313,6 +333,15 @@ class Daemon:
             self._flags = {name: value for name, value in self._flags.items() if name not in changes}
             self.settings = load_settings(self.home.settings, self._flags)
         return await member.train(request)
+
+    async def distill(self, request: DistillRequest) -> Mapping[str, object]:
+        """Let a branch learn from the model of another on public text."""
+        member = self._running()
+        await member.check_distillation(request)
+        await trio.to_thread.run_sync(save_settings, self.home.settings, {"training.branch": request.target})
+        self._flags = {name: value for name, value in self._flags.items() if name != "training.branch"}
+        self.settings = load_settings(self.home.settings, self._flags)
+        return await member.distill(request)
 
     async def target(self, height: int | None) -> Mapping[str, object]:
         """Train until the branch has reached ``height``; None: for ever."""
