@@ -8,11 +8,13 @@ import time
 from http.server import BaseHTTPRequestHandler
 
 import pytest
+import typer
 from tests.node.catalog.conftest import garden
 
 from banyan.node.assistant.state import Action
 from banyan.node.catalog import hardware
 from banyan.node.catalog.hardware import Throughput
+from banyan.node.cli.app import app
 from banyan.node.cli.ask import Counsel, converse, perform
 from banyan.node.cli.main import run
 from banyan.node.home import Home
@@ -141,14 +143,38 @@ def test_a_conversation_ends_with_its_input(home, capsys, monkeypatch):
     assert "I find a model" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("do", ["clone", "train", "serve"])
+COMMANDS = typer.main.get_command(app)
+WITH_CLONE = pytest.mark.skipif("clone" not in COMMANDS.commands, reason="this build has no `banyan clone`")
+
+
+@pytest.mark.parametrize(
+    ("action", "sure"),
+    [
+        pytest.param(Action(do="clone", branch="/en"), True, marks=WITH_CLONE),
+        (Action(do="train", branch="/en", data="."), False),
+        pytest.param(Action(do="train", branch="/en", data=".", private=True), True, marks=WITH_CLONE),
+        (Action(do="serve", branch="/en"), False),
+    ],
+    ids=["clone", "train", "train privately", "serve"],
+)
 @pytest.mark.parametrize("json_", [False, True])
-def test_what_was_agreed_to_runs_as_the_command_of_that_name(do, json_, tmp_path, capsys):
-    nowhere = Home(tmp_path / "nowhere")
-    action = Action(do=do, branch="/en", data=str(tmp_path) if do == "train" else None)
-    assert perform(action, nowhere, json_=json_) == 1
-    errors = capsys.readouterr().err
-    assert "No node is running" in errors or "belongs to no network" in errors
+def test_what_was_agreed_to_is_a_command_line_that_the_commands_understand(action, sure, json_, tmp_path):
+    def parse(arguments):
+        with COMMANDS.make_context("banyan", list(arguments)) as context:
+            name, command, rest = COMMANDS.resolve_command(context, arguments)
+            with command.make_context(name, rest, parent=context) as parsed:
+                assert parsed.params["branch"] == "/en"
+                assert str(parsed.params["home"]) == str(tmp_path)
+                assert parsed.params["json_"] is json_
+        return 0
+
+    assert perform(action, Home(tmp_path), json_=json_, sure=sure, run=parse) == 0
+
+
+def test_what_was_agreed_to_runs_and_its_failure_is_told(tmp_path, capsys):
+    action = Action(do="train", branch="/en", data=str(tmp_path))
+    assert perform(action, Home(tmp_path / "nowhere")) == 1
+    assert "No node is running" in capsys.readouterr().err
 
 
 def test_a_private_lesson_and_one_that_was_agreed_to_are_told_to_train_so(tmp_path):
