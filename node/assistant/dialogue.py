@@ -131,9 +131,11 @@ class Assistant:
         new = followed(before.need, text, before.pending, anew=before.accepted is not None)
         matters = new.found or self._matters(before.need, new.need)
         if heard.kind == "question":
-            step.say("model-answers" if matters else "off-topic", briefly=not matters)
             if not matters:
+                step.say("off-topic", briefly=True)
                 return
+            if text.endswith("?"):
+                step.say("model-answers")
         if new.written_in in TONGUES:
             step.change(tongue=new.written_in)
         if (not matters and says_purpose(before.need)) or (new.need == before.need and not new.topics):
@@ -379,6 +381,9 @@ class Assistant:
         self, step: _Step, found: Recommendation, understood: Iterable[Chip], repeats: bool
     ) -> Question | None:
         """That nothing fits, and what would have to change: by trying what would fit without each chip."""
+        if not self._known.listings:
+            step.lines += explaining.changes(found)
+            return None
         step.say("nothing")
         tongue, choices = step.now.tongue, []
         step.lines += [] if repeats else explaining.left_out(found, tongue)

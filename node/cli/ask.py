@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -95,7 +95,7 @@ def ask(
     with _phrasing(place, reworded) as phrasing:
         counsel = Counsel(place, phrasing)
         if text is None:
-            _converse(counsel, place)
+            converse(counsel, lambda action: perform(action, place))
             return
         turns = [*(edit or ()), *(["use=train"] if data is not None else [])]
         answer = counsel.text(sys.stdin.read() if text == "-" else text)
@@ -173,17 +173,28 @@ def _phrasing(home: Home, reworded: bool) -> Iterator[Phrasing | None]:
         yield Reworded(word)
 
 
-def perform(action: Action, home: Home, *, json_: bool = False, sure: bool = False) -> int:
-    """Run what was agreed to as its own command, with that command's progress. Returns its exit code."""
-    from banyan.node.cli.main import run
+def perform(
+    action: Action,
+    home: Home,
+    *,
+    json_: bool = False,
+    sure: bool = False,
+    run: Callable[[list[str]], int] | None = None,
+) -> int:
+    """Run what was agreed to as its own command, with that command's progress and questions; ``sure`` answers them.
 
+    Returns its exit code.
+    """
+    if run is None:
+        from banyan.node.cli.main import run
     flags = ["--json"] if json_ else []
     if action.do == "train" and sure:
         flags.append("--yes")
     return run([*action.arguments, "--home", str(home.root), *flags])
 
 
-def _converse(counsel: Counsel, home: Home) -> None:
+def converse(counsel: Counsel, do: Callable[[Action], int]) -> None:
+    """Speak with somebody at the terminal until they end it; ``do`` what they agree to."""
     from rich.console import Console
 
     console = Console(highlight=False)
@@ -191,9 +202,10 @@ def _converse(counsel: Counsel, home: Home) -> None:
     while True:
         _show(console, answer)
         for action in answer.actions:
-            console.print(f"[dim]$ {_plain(action.command)}[/dim]")
-            if perform(action, home):
-                console.print("[dim]That did not work out; say it again once it can.[/dim]")
+            console.print(f"[dim]$ {_plain(action.command)}[/dim]", soft_wrap=True)
+            if do(action):
+                again = _plain(action.command)
+                console.print(f"That did not work out. To try it again: {again}", soft_wrap=True)
         try:
             line = input("> ")
         except (EOFError, KeyboardInterrupt):
@@ -205,19 +217,19 @@ def _converse(counsel: Counsel, home: Home) -> None:
 
 
 def _show(console: Console, answer: AssistantReply) -> None:
-    """Chips, the best three as a table where one is to be taken, the reply, and numbered answers."""
+    """Chips, the best three as a table where they are explained, the reply, and numbered answers."""
     if answer.chips:
         chips = "  ".join(
             f"[reverse] {_plain(chip.label)} [/reverse] [dim]{_plain(chip.id)}[/dim]" for chip in answer.chips
         )
-        console.print(chips)
+        console.print(chips, soft_wrap=True)
     question = answer.question
-    if answer.offers and (question is None or question.topic == "confirm") and not answer.actions:
+    if any(line.key == "offer" for line in answer.lines):
         console.print(_table(answer))
-    console.print(_plain(answer.reply))
+    console.print(_plain(answer.reply), soft_wrap=True)
     if question is not None and question.topic not in ("confirm", "data", "serve"):
         numbered = (f"[bold]{n}[/bold] {_plain(c.label)}" for n, c in enumerate(question.choices, 1))
-        console.print("   ".join(numbered))
+        console.print("   ".join(numbered), soft_wrap=True)
 
 
 def _table(answer: AssistantReply) -> object:

@@ -28,7 +28,10 @@ def replayed(text, listings):
     """The transcript that comes of the turns in ``text``."""
     head, *blocks = text.split("\n>")
     memory = next(float(line.split()[1]) for line in head.splitlines() if line.startswith("memory"))
-    conversation, parts = Conversation(listings, round(memory * GB)), [head]
+    conversation, parts = (
+        Conversation([] if "branches none" in head else listings, round(memory * GB)),
+        [head],
+    )
     for block in blocks:
         turn = block.split("\n", 1)[0]
         if turn.startswith("> "):
