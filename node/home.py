@@ -98,6 +98,11 @@ class Home:
         return self.root / "token"
 
     @property
+    def page_link(self) -> Path:
+        """A file that leads a browser to the node's page, once (0600)."""
+        return self.root / "page.html"
+
+    @property
     def serving_key(self) -> Path:
         """The API key of `banyan serve` (0600)."""
         return self.root / "serving.key"

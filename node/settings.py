@@ -260,6 +260,18 @@ class Api(Section):
     )
 
 
+class Page(Section):
+    """``[page]``: the node's page in a browser on this machine."""
+
+    port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description="The TCP port of 127.0.0.1 that it listens on. 0 (default): any that is free, and only once "
+        "`banyan page` asks for it. A number: from the start, so that a bookmark stays true.",
+    )
+
+
 class Store(Section):
     """``[store]``: what the disk keeps."""
 
@@ -325,6 +337,7 @@ class Settings(Section):
     training: Training = Field(default_factory=Training)
     worker: Worker = Field(default_factory=Worker)
     api: Api = Field(default_factory=Api)
+    page: Page = Field(default_factory=Page)
     store: Store = Field(default_factory=Store)
     catalog: Catalog = Field(default_factory=Catalog)
     hooks: Hooks = Field(default_factory=Hooks)

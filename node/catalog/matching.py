@@ -62,7 +62,7 @@ class Matcher:
         import bm25s
 
         self._listings = listings
-        self._about = [_about(listing) for listing in listings]
+        self.about = [_about(listing) for listing in listings]
         self._general = np.array([_is_general(listing) for listing in listings], dtype=bool)
         self._index = bm25s.BM25()
         documents = [_document(listing) for listing in listings]
@@ -83,7 +83,7 @@ class Matcher:
         elif by_word.any():
             match = np.maximum(by_word, np.where(self._general, GENERAL, 0.0))
         else:  # who names a subject that nobody here knows is not offered just anything
-            match = np.where(self._general, GENERAL_UNSAID, 0.0 if _content(need) else UNSAID)
+            match = np.where(self._general, GENERAL_UNSAID, 0.0 if content(need) else UNSAID)
         if self._sentences is not None and self._embedder is not None and need.text.strip():
             near = self._sentences @ self._embedder.embed([need.text])[0]
             match = (1 - BY_SENTENCE) * match + BY_SENTENCE * np.clip(near, 0.0, 1.0)
@@ -96,7 +96,7 @@ class Matcher:
 
     def shared(self, need: Need, place: int) -> list[str]:
         """The subjects of ``need`` that the listing at ``place`` is about."""
-        about = self._about[place]
+        about = self.about[place]
         return [wanted for wanted in need.domains if any(_related(wanted, each) >= 0.7 for each in about)]
 
     def is_general(self, place: int) -> bool:
@@ -117,7 +117,7 @@ class Matcher:
                 weight * max((_related(subject, each) * sure for each, sure in about.items()), default=0.0)
                 for subject, weight in wanted.items()
             )
-            for about in self._about
+            for about in self.about
         ]
         return np.array(sums) / total
 
@@ -126,7 +126,7 @@ class Matcher:
         if not self._known:
             return nothing
         known = self._index.vocab_dict
-        asked = [self._nearest(each) for each in _content(need)]
+        asked = [self._nearest(each) for each in content(need)]
         asked = [each for each in dict.fromkeys(asked) if each in known]
         if not asked:
             return nothing
@@ -157,7 +157,7 @@ class Matcher:
         )
 
 
-def _content(need: Need) -> list[str]:
+def content(need: Need) -> list[str]:
     """The stems of what a request says, without names of languages and numbers."""
     named = languages.names()
     words = [word for word in tokens(need.text) if word not in named and not any(map(str.isdigit, word))]

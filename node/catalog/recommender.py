@@ -46,7 +46,8 @@ class _Facts(BaseModel):
 
 
 class Offer(_Facts):
-    """A model that fits. ``memory`` in bytes at ``precision``; ``tokens_per_second`` None where nothing is measured."""
+    """A model that fits. ``memory`` in bytes at ``precision``; ``tokens_per_second`` None where nothing is measured;
+    ``about`` those subjects of the need that it is about."""
 
     listing: Listing
     score: float
@@ -54,6 +55,8 @@ class Offer(_Facts):
     precision: Precision
     memory: int
     tokens_per_second: float | None
+    about: tuple[str, ...]
+    is_general: bool
     reasons: tuple[str, ...]
     cautions: tuple[str, ...]
 
@@ -100,6 +103,11 @@ class Recommender:
         self._weights = weights or Weights()
         self._matcher = Matcher(self._listings, embedder)
         self._losses = _typical_losses(self._listings)
+
+    @property
+    def about(self) -> Sequence[Mapping[str, float]]:
+        """The subjects of each listing, in their order, with how much it is about each."""
+        return self._matcher.about
 
     def recommend(self, need: Need, device: Device, top: int = 3) -> Recommendation:
         """The best ``top`` listings for ``need`` on ``device``. None of them lacks memory, disk, a language, a license
@@ -202,6 +210,8 @@ class Recommender:
             precision=precision,
             memory=takes,
             tokens_per_second=rate,
+            about=tuple(self._matcher.shared(need, place)),
+            is_general=self._matcher.is_general(place),
             reasons=tuple(reasons),
             cautions=tuple(cautions),
         )

@@ -120,6 +120,7 @@ class Subjects:
     """The known subjects, how they lie under each other, and the words for them."""
 
     def __init__(self, table: Mapping[str, Mapping[str, object]]) -> None:
+        self.all = tuple(table)
         self.under: dict[str, str] = {}
         self._terms: dict[str, Terms] = {}
         for subject, entry in table.items():

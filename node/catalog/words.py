@@ -26,7 +26,7 @@ _REQUEST: Final = {
     "en": "need want would like please help helps assistant model models something someone looking recommend good best "
     "use using run runs small big tiny large fast quick private only just give find me my our we you i im and or which "
     "that may be used for commercially commercial licensed license machine computer laptop memory ram speak speaks "
-    "how what computers laptops phone phones machines office internet gb mb old new",
+    "how what computers laptops phone phones machines office internet gb mb old new least",
     "de": "brauche möchte will suche bitte hilfe helfen modell modelle assistent etwas jemand klein groß schnell gut "
     "bestes nur mir mein meine wir unser für ki mit ich ist sind speicher rechner läuft alles lokal wer wie was",
     "es": "necesito quiero busco por favor ayuda ayudar modelo modelos asistente algo alguien pequeño grande rápido "

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from banyan.node.cli import (
+    ask,
     audit,
     branch,
     branches,
@@ -24,6 +25,7 @@ from banyan.node.cli import (
     invite,
     join,
     log,
+    page,
     recommend,
     revoke,
     season,
@@ -74,9 +76,11 @@ for module in (
     train,
     distill,
     status,
+    page,
     branches,
     branch,
     log,
+    ask,
     catalog,
     card,
     recommend,

@@ -39,7 +39,11 @@ def catalog(
     from banyan.node.home import Home
 
     found = listings(Home.find(home))
-    chosen = _matching(found, search) if search else found
+    chosen = found
+    if search:
+        from banyan.node.catalog.searching import matching
+
+        chosen = matching(found, search)
     if json_:
         import json
 
@@ -49,16 +53,6 @@ def catalog(
         print(f"No card matches {search!r}." if found else "No card has reached this node yet.")
         return
     _show(chosen)
-
-
-def _matching(found: list[Listing], search: str) -> list[Listing]:
-    from banyan.node.catalog.matching import Matcher
-    from banyan.node.catalog.recommender import LEAST_MATCH
-    from banyan.node.catalog.understand import understand
-
-    scores = Matcher(found).scores(understand(search))
-    ranked = sorted(zip(scores, found, strict=True), key=lambda pair: (-pair[0], pair[1].path))
-    return [listing for score, listing in ranked if score >= LEAST_MATCH]
 
 
 def _show(chosen: list[Listing]) -> None:

@@ -8,6 +8,7 @@
 | ``GET /log?branch=&number=&others=`` | a branch's certified releases, and those of others that edges join to them |
 | ``GET /cards?branch=`` | the model cards that this node holds, of all branches or one |
 | ``POST /card`` | sign the card of this node's branch anew, with what is said in it |
+| ``POST /assistant`` | one turn of a conversation that finds a model: ``session``, ``text`` or ``edit`` |
 | ``GET /branches`` | the tree: every branch as this node sees it, and those that are proposed |
 | ``POST /branch`` | found the branch ``branch``, or propose it where the charter wants votes |
 | ``POST /approve`` | agree, as a member of the committee above, that there be a branch ``branch`` |
@@ -19,6 +20,7 @@
 | ``GET /seasons`` | the newest season, and where each branch stands |
 | ``POST /season`` | open the next season for every branch; for root keys |
 | ``POST /revoke`` | end the membership or invite of the key ``subject``, for everybody; for root keys |
+| ``POST /page`` | a link that opens the node's page in a browser on this machine, once |
 | ``POST /stop`` | end cleanly |
 
 An error is ``{"error": what happened, "cure": what to do}`` with a 4xx status.
@@ -38,6 +40,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from banyan.node.assistant.sessions import AssistantRequest
 from banyan.node.catalog.describing import Words
 from banyan.node.store import StoredEvent
 from banyan.security.errors import BanyanError
@@ -183,11 +186,14 @@ class Controlled(Protocol):
     async def cards(self, branch: str | None) -> list[dict[str, object]]: ...
 
     async def describe(self, words: Words) -> Mapping[str, object]: ...
+
     async def branches(self) -> Mapping[str, object]: ...
 
     async def found_branch(self, request: BranchRequest) -> Mapping[str, object]: ...
 
     async def approve_branch(self, branch: str) -> Mapping[str, object]: ...
+
+    async def assistant(self, request: AssistantRequest) -> Mapping[str, object]: ...
 
     async def train(self, request: TrainRequest) -> Mapping[str, object]: ...
 
@@ -206,6 +212,8 @@ class Controlled(Protocol):
     async def open_season(self) -> Mapping[str, object]: ...
 
     async def revoke(self, subject: str, why: str) -> Mapping[str, object]: ...
+
+    async def page(self) -> Mapping[str, object]: ...
 
     def stop(self, why: str) -> None: ...
 
@@ -240,6 +248,9 @@ def application(node: Controlled) -> Starlette:
 
     async def card(request: Request) -> Response:
         return JSONResponse(dict(await node.describe(await _body(request, Words))))
+
+    async def assistant(request: Request) -> Response:
+        return JSONResponse(dict(await node.assistant(await _body(request, AssistantRequest))))
 
     async def branches(request: Request) -> Response:
         _query(request, NothingRequest)
@@ -282,6 +293,10 @@ def application(node: Controlled) -> Starlette:
         wish = await _body(request, RevokeRequest)
         return JSONResponse(dict(await node.revoke(wish.subject, wish.why)))
 
+    async def page(request: Request) -> Response:
+        await _body(request, NothingRequest)
+        return JSONResponse(dict(await node.page()))
+
     async def stop(request: Request) -> Response:
         await _body(request, NothingRequest)
         node.stop("asked to by its owner")
@@ -296,6 +311,7 @@ def application(node: Controlled) -> Starlette:
             Route("/log", log, methods=get),
             Route("/cards", cards, methods=get),
             Route("/card", card, methods=["POST"]),
+            Route("/assistant", assistant, methods=["POST"]),
             Route("/branches", branches, methods=get),
             Route("/branch", branch, methods=["POST"]),
             Route("/approve", approve, methods=["POST"]),
@@ -308,9 +324,10 @@ def application(node: Controlled) -> Starlette:
             Route("/seasons", seasons, methods=get),
             Route("/season", season, methods=["POST"]),
             Route("/revoke", revoke, methods=["POST"]),
+            Route("/page", page, methods=["POST"]),
             Route("/stop", stop, methods=["POST"]),
         ],
-        exception_handlers={BanyanError: _refuse, 404: _not_found, 405: _not_found},
+        exception_handlers={BanyanError: refuse, 404: _not_found, 405: _not_found},
     )
 
 
@@ -356,7 +373,7 @@ def _query(request: Request, model: type[Model]) -> Model:
     names = [name for name, _ in request.query_params.multi_items()]
     if len(set(names)) != len(names):
         raise BadRequest("A parameter is given twice")
-    return _parse(model, dict(request.query_params))
+    return parsed(model, dict(request.query_params))
 
 
 async def body_of(request: Request, most: int) -> bytes:
@@ -370,15 +387,20 @@ async def body_of(request: Request, most: int) -> bytes:
 
 
 async def _body(request: Request, model: type[Model]) -> Model:
+    return parsed(model, await json_of(request))
+
+
+async def json_of(request: Request) -> Any:
+    """The body of ``request``, which is JSON or empty. Raises :class:`BadRequest`."""
     data = await body_of(request, MAX_BODY)
     try:
-        plain: Any = json.loads(data or b"{}")
+        return json.loads(data or b"{}")
     except (ValueError, RecursionError) as error:
         raise BadRequest(f"The request is not valid JSON ({error})") from None
-    return _parse(model, plain)
 
 
-def _parse(model: type[Model], plain: Any) -> Model:
+def parsed(model: type[Model], plain: Any) -> Model:
+    """``plain`` as a ``model``. Raises :class:`BadRequest` that names what is wrong, and what there may be."""
     try:
         return model.model_validate(plain)
     except ValidationError as error:
@@ -388,7 +410,8 @@ def _parse(model: type[Model], plain: Any) -> Model:
         raise BadRequest(f"{name}: {first['msg']}", f"This request may have {known}") from None
 
 
-async def _refuse(request: Request, error: Exception) -> Response:
+async def refuse(request: Request, error: Exception) -> Response:
+    """An error in words, with status 400."""
     assert isinstance(error, BanyanError)
     return JSONResponse({"error": error.what, "cure": error.cure}, 400)
 

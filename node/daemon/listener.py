@@ -1,8 +1,9 @@
-"""Serves the control API on the Unix socket, and on TCP where the owner wants it."""
+"""Serves the control API on the Unix socket, on TCP where the owner wants it, and the page."""
 
 from __future__ import annotations
 
 import secrets
+import socket
 from contextlib import suppress
 from pathlib import Path
 
@@ -49,6 +50,13 @@ async def serve_tcp(app: ASGIApp, host: str, port: int, token_file: Path, stoppi
     config.bind = [f"[{host}]:{port}" if ":" in host else f"{host}:{port}"]
     guarded = TokenGuard(app, read_token(token_file))
     await serve(guarded, config, shutdown_trigger=stopping.wait, mode="asgi")  # type: ignore[arg-type]
+
+
+async def serve_bound(app: ASGIApp, bound: socket.socket, stopping: trio.Event) -> None:
+    """Serve until ``stopping`` on ``bound``, which this closes."""
+    config = _config()
+    config.bind = [f"fd://{bound.detach()}"]
+    await serve(app, config, shutdown_trigger=stopping.wait, mode="asgi")  # type: ignore[arg-type]
 
 
 def read_token(path: Path) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from banyan.node import membership
+from banyan.node.daemon.advising import Advising
 from banyan.node.daemon.cards import Cards
 from banyan.node.daemon.composing import compose
 from banyan.node.daemon.control import BadRequest, ComposeRequest, DistillRequest, LogRequest, TrainRequest
@@ -119,6 +120,7 @@ class Member:
             daemon.parts.clock,
             lambda: daemon.settings.catalog.renew,
         )
+        self.advising = Advising(daemon.home.root, daemon.settings.catalog, self.cards.entries)
 
     async def _give(self, event: InputEvent) -> None:
         await self.driver.give(event)

@@ -9,7 +9,9 @@ from contextlib import AsyncExitStack
 import trio
 
 from banyan.node import membership
+from banyan.node.assistant.sessions import AssistantRequest
 from banyan.node.catalog.describing import Words
+from banyan.node.catalog.hardware import Device, device_of, known
 from banyan.node.daemon import listener
 from banyan.node.daemon.book import AddressBook
 from banyan.node.daemon.control import (
@@ -31,6 +33,7 @@ from banyan.node.daemon.parts import Parts
 from banyan.node.daemon.supervisor import Supervisor
 from banyan.node.home import Home
 from banyan.node.network.addresses import Address
+from banyan.node.page.service import PageService, words
 from banyan.node.settings import Settings
 from banyan.node.settings import load as load_settings
 from banyan.node.settings import save as save_settings
@@ -137,6 +140,8 @@ class Daemon:
                     "control-tcp",
                     lambda: listener.serve_tcp(app, api.host, api.port, token, self._stopping),
                 )
+            self._page = PageService(self, app, self.settings.page.port, self._stopping)
+            nursery.start_soon(keep, "page", self._page.run)
             nursery.start_soon(keep, "event-store", self._store_events)
             nursery.start_soon(self._live)
             task_status.started()
@@ -279,6 +284,23 @@ class Daemon:
                     yield event
             await self.events.wait_beyond(position)
 
+    @property
+    def position(self) -> int:
+        """The place of the newest event."""
+        return self.events.position
+
+    async def wait_beyond(self, position: int) -> None:
+        """Return once there is an event past ``position``."""
+        await self.events.wait_beyond(position)
+
+    async def page(self) -> Mapping[str, object]:
+        """A link that opens this node's page, once."""
+        return words(await self._page.link())
+
+    async def device(self) -> Device:
+        """This machine, as fast as it was when it was last measured."""
+        return device_of(await trio.to_thread.run_sync(known, self.home.root))
+
     async def peers(self) -> list[dict[str, object]]:
         """Connected peers and members that are not, JSON-ready."""
         traffic = self.transport.traffic()
@@ -306,6 +328,10 @@ class Daemon:
     async def describe(self, words: Words) -> Mapping[str, object]:
         """Sign the card of this node's branch anew."""
         return await self._running().cards.describe(words)
+
+    async def assistant(self, request: AssistantRequest) -> Mapping[str, object]:
+        """One turn of a conversation that finds a model."""
+        return await self._running().advising.answer(request)
 
     async def branches(self) -> Mapping[str, object]:
         """The tree as this node sees it."""

@@ -46,12 +46,19 @@ class Node:
         self.asked.append(words)
         return {"branch": "/"}
 
+    async def assistant(self, request):
+        self.asked.append(request)
+        return {"session": request.session or "new", "reply": "…"}
+
     async def train(self, request):
         self.asked.append(request)
         return {"branch": "/", "height": 0, "target": request.rounds}
 
     async def target(self, height):
         return {"target": height}
+
+    async def page(self):
+        return {"url": "http://127.0.0.1:1/#ticket=t"}
 
     def stop(self, why):
         self.asked.append("stop")
@@ -86,6 +93,10 @@ async def test_each_question_has_a_json_answer(client, node):
     assert (await client.get("/cards", params={"branch": "/en"})).json() == {"cards": [{"path": "/en"}]}
     assert (await client.post("/card", json={"title": "Garden"})).json() == {"branch": "/"}
     assert (node.asked[-1].title, node.asked[-1].languages) == ("Garden", None)
+    assert (await client.post("/page", json={})).json()["url"].startswith("http://127.0.0.1:")
+    answer = await client.post("/assistant", json={"session": "one", "text": "tax"})
+    assert answer.json() == {"session": "one", "reply": "…"}
+    assert (node.asked[-1].text, node.asked[-1].edit) == ("tax", None)
     assert (await client.post("/stop", json={})).json() == {"stopping": True}
     assert node.asked[-1] == "stop"
 
@@ -106,6 +117,9 @@ async def test_events_are_followed_line_by_line(client):
         ("POST", "/train", {"content": b"{"}, "not valid JSON"),
         ("POST", "/train", {"content": b"[" * 50_000}, "not valid JSON"),
         ("POST", "/train", {"content": b" " * 70_000}, "longer than"),
+        ("POST", "/assistant", {"json": {"session": "../one"}}, "session"),
+        ("POST", "/assistant", {"json": {"text": "a", "edit": "b"}}, "text or edit, not both"),
+        ("POST", "/assistant", {"json": {"text": "x" * 100_000}}, "longer than"),
         ("POST", "/target", {"json": {}}, "height"),
         ("POST", "/stop", {"json": {"now": True}}, "now"),
         ("GET", "/status", {"params": {"verbose": 1}}, "verbose"),
