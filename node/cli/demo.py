@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from click.core import ParameterSource
 
 from banyan.node.cli.options import JsonOption
 
@@ -15,6 +16,8 @@ Examples:
     banyan demo
 
     banyan demo --attack lying-leader --rounds 6
+
+    banyan demo --tree                                     sub-domains, their domain, the master
 
     banyan demo --base ~/models/smollm --data ~/corpora/en/medical --out results --json
 """
@@ -38,6 +41,14 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(
+    context: typer.Context,
+    tree: Annotated[
+        bool,
+        typer.Option(
+            "--tree",
+            help="Three levels instead of one branch: what two sub-domains learn rises, and comes down to newcomers.",
+        ),
+    ] = False,
     nodes: Annotated[int, typer.Option(min=1, max=64, help="Honest nodes, each a real process.")] = 5,
     attackers: Annotated[int, typer.Option(min=0, max=16, help="Malicious nodes beside them.")] = 1,
     rounds: Annotated[int, typer.Option(min=1, max=1_000, help="Releases to reach.")] = 4,
@@ -66,6 +77,14 @@ def demo(
 ) -> None:
     """Watch a network of real processes learn together on this machine while an attacker is shut out."""
     from banyan.node.cli.wording import choice
+
+    if tree:
+        raise typer.Exit(
+            _demo_of_a_tree(
+                context, base=base, data=data, out=out, steps=steps, learning_rate=learning_rate, seed=seed,
+                rounds=rounds, json_output=json_,
+            )
+        )  # fmt: skip
     from banyan.node.demo import run  # type: ignore[import-not-found,unused-ignore]
 
     code = run(
@@ -83,6 +102,20 @@ def demo(
         json_output=json_,
     )
     raise typer.Exit(int(code or 0))
+
+
+def _demo_of_a_tree(context: typer.Context, **chosen: Any) -> int:
+    from banyan.node.demo.tree import run
+
+    def is_given(name: str) -> bool:
+        return context.get_parameter_source(name) is not ParameterSource.DEFAULT
+
+    for name in ("nodes", "attackers", "rule", "attack"):
+        if is_given(name):
+            raise typer.BadParameter(
+                "it is for a single branch; leave it out with --tree", param_hint=f"--{name}"
+            )
+    return run(**chosen | {"rounds": chosen["rounds"] if is_given("rounds") else None})
 
 
 def simulate(context: typer.Context) -> None:
