@@ -38,6 +38,9 @@ BENCHMARKS = {
         "benchmarks.simulation_flower",
         "virtual-node-rounds a second beside Flower's simulation",
     ),
+    "recommender": ("benchmarks.recommender", "first offers on written requests, and the time of an answer"),
+    "catalog-memory": ("benchmarks.recommender.memory", "the memory formula against real processes"),
+    "catalog-sync": ("benchmarks.recommender.sync", "a thousand cards from one daemon to another"),
     "simulation-scale": ("benchmarks.simulation_scale", "the core at 100, 1,000 and 10,000 nodes"),
 }
 

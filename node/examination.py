@@ -12,6 +12,7 @@ from typing import Literal
 from banyan.node import membership
 from banyan.node.home import Home, check_private
 from banyan.security.charter import Charter
+from banyan.security.doorplate import Doorplate
 from banyan.security.errors import BanyanError
 
 #: Free bytes below which a node is in danger.
@@ -93,6 +94,10 @@ def _network(home: Home, charter: Charter | None) -> Finding:
     if invite is None:
         cure = "Found a network with `banyan found NAME`, or join one with `banyan join INVITE`"
         return Finding("network", "bad", "this node belongs to none", cure)
+    if isinstance(invite, Doorplate):
+        return Finding(
+            "network", "note", "a guest that has not come in yet", "Start the node with `banyan up`"
+        )
     expires = invite.chain[-1].expires
     if expires < time.time() * 1000:
         return Finding("network", "bad", "the invite has expired before it was used", "Ask for a new one")

@@ -47,6 +47,9 @@ class Founding:
     mixing_rule: str | None = None
     min_neighbours: int | None = None
     fallback: int | None = None
+    growth: Literal["founders", "members", "votes"] | None = None
+    votes: int | None = None
+    dormancy: int | None = None
 
 
 def found_network(
@@ -121,6 +124,9 @@ def found_network(
         near["min_neighbours"] = wish.min_neighbours or max(1, 2 * wish.f)
     near = {name: value for name, value in near.items() if value is not None}
     policies = replace(policies, mixing=replace(policies.mixing, **near))
+    grows: dict[str, Any] = {"branches": wish.growth, "votes": wish.votes, "dormancy": wish.dormancy}
+    grows = {name: value for name, value in grows.items() if value is not None}
+    policies = replace(policies, growth=replace(policies.growth, **grows))
     charter = found(
         identity,
         name=wish.name,

@@ -54,6 +54,7 @@ class Host(ClosingHost, TrialsHost, Protocol):
     def check_member(self, node: str, branch: str, credential: Credential) -> None: ...
     def head_moved(self, head: Release) -> None: ...
     def quoted(self, path: str) -> ChildHead | None: ...
+    def is_asleep(self, path: str) -> bool: ...
 
 
 class Branch:
@@ -457,6 +458,8 @@ class Branch:
             child = self._child(digest)
             if child is not None:
                 round_.children[child.head.branch] = child
+        quoted = (child.branch for child in round_.base.children)
+        round_.asleep = frozenset(path for path in quoted if self._host.is_asleep(path))
         now, quarantined = self._host.now, self._host.quarantined
         if round_.opened is None and (round_.count(quarantined) or round_.fresh_children(now)):
             round_.opened = now

@@ -115,6 +115,10 @@ class Lift:
     expected: Digest | None = None
 
 
+Direction: TypeAlias = tuple[Digest, float, tuple[float, ...]]
+"""Where one vector points: what names it, its norm, and its cosines with each of a list, in that list's order."""
+
+
 @dataclass(frozen=True, slots=True)
 class Aggregate:
     """Apply ``rule`` with ``f`` to ``inputs`` and add the result to ``base`` (None: zero), where there are any; and do
@@ -304,6 +308,8 @@ class Aggregated:
     ``weights`` gives, per input key, the share its rule gave it (None where a rule has no such notion).
     ``agrees`` answers ``expected``; ``error`` is the relative difference found, the greater of two.
     ``agreement`` estimates the cosine between two of the children (0 without a lift).
+    ``directions`` says where the members' inputs point, by their keys, before anything is clipped; ``heads`` where the
+    children's do.
     """
 
     branch: Path
@@ -322,6 +328,8 @@ class Aggregated:
     lifted: Digest = b""
     lifted_size: int = 0
     agreement: float = 0.0
+    directions: tuple[Direction, ...] = ()
+    heads: tuple[Direction, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ mixed, which a minority cannot move.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import Enum
 from functools import cached_property
 from statistics import median_low
@@ -87,7 +87,7 @@ class Mixer:
         charter = host.charter
         self.is_rule: Final = charter.round.coordination == "gossip"
         """Whether this network has no committees at all."""
-        self.branches: Final = (
+        self.branches = (
             (path, *kin_of(path, charter.branches))
             if self.is_rule
             else (path,) * bool(charter.mixing.fallback)
@@ -109,6 +109,12 @@ class Mixer:
         self._told_before: Digest = b""
         self._since = 0
         self._mixing: list[Offer] = []
+
+    def tree_grew(self, branches: Iterable[str]) -> None:
+        """There are new branches: some may be kin."""
+        if self.is_rule:
+            self.branches = (self._path, *kin_of(self._path, branches))
+            self.neighbourhood.branches = self.branches
 
     # ------------------------------------------------------------------------------------ where we stand
 

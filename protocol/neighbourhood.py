@@ -94,7 +94,7 @@ class Neighbourhood:
     ) -> None:
         self._host = host
         self._path = path
-        self._branches = branches
+        self.branches = branches
         self._allowed = allowed
         self._policy = host.charter.mixing
         self._offers: dict[str, Offer] = {}
@@ -199,7 +199,7 @@ class Neighbourhood:
             state = record.body if record is not None else None
             if record is None or not isinstance(state, State) or member.node == self._host.me:
                 continue
-            if state.branch not in self._branches or state.height != height:
+            if state.branch not in self.branches or state.height != height:
                 continue
             if record.envelope.time < self._host.now - patience:
                 continue

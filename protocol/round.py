@@ -106,6 +106,8 @@ class Round:
     measured: dict[frozenset[bytes], Measured] = field(default_factory=dict)
     """What is known of lifts, by the digests of the children's releases."""
     turns: int = 0
+    asleep: frozenset[str] = frozenset()
+    """Children that nobody works on: no round waits for them."""
     _expected: frozenset[str] | None = None
 
     @property
@@ -276,7 +278,7 @@ class Round:
     def missing(self, quarantined: Mapping[str, Reason], now: int) -> tuple[str, ...]:
         """The expected sources from which nothing has been decided yet."""
         settled = {child.head.branch for child in self.fresh_children(now)} | quarantined.keys()
-        settled |= {author for author, each in self.candidates.items() if not each.is_awaited}
+        settled |= {author for author, each in self.candidates.items() if not each.is_awaited} | self.asleep
         return tuple(sorted(self.expected() - settled))
 
     def ready(self, now: int, quarantined: Mapping[str, Reason]) -> bool:
@@ -293,7 +295,7 @@ class Round:
             return False
         if now >= self.opened + self.deadline:
             return True
-        heard = len(self.candidates) + len(self.children) + len(quarantined)
+        heard = len(self.candidates) + len(self.children) + len(quarantined) + len(self.asleep)
         if heard < len(self.expected()):
             return False  # somebody is missing, whoever it is: this is asked at every update of a round
         if self.count(quarantined) < self.need and len(self.children) < self.transfer.need:

@@ -21,6 +21,7 @@ from banyan.security.model import AdapterSpec, BaseModel, FileEntry, TensorSpec
 from banyan.security.policy import (
     CommitteePolicy,
     GossipPolicy,
+    GrowthPolicy,
     Limits,
     MixingPolicy,
     Preset,
@@ -40,6 +41,7 @@ __all__ = [
     "CommitteePolicy",
     "FileEntry",
     "GossipPolicy",
+    "GrowthPolicy",
     "Limits",
     "MixingPolicy",
     "Preset",
@@ -88,6 +90,7 @@ class Charter:
     validation: ValidationPolicy
     mixing: MixingPolicy
     gossip: GossipPolicy
+    growth: GrowthPolicy
     limits: Limits
 
     branches: Annotated[tuple[Path, ...], Length(1, 4_096)]
@@ -104,6 +107,13 @@ class Charter:
             raise SchemaError("roots", "must not name a key twice")
         if self.author not in self.roots:
             raise SchemaError("author", "must be one of the roots")
+        if self.growth.branches == "votes":
+            if self.round.coordination == "gossip":
+                raise SchemaError(
+                    "growth.branches", "cannot be votes where no committee leads: choose members"
+                )
+            if self.growth.votes > self.committee.size:
+                raise SchemaError("growth.votes", f"must not exceed the {self.committee.size} seats")
         if self.adapter.dimension * 4 + 65_536 > self.limits.blob_bytes:
             raise SchemaError(
                 "limits.blob_bytes", f"must hold an adapter of {self.adapter.dimension} float32"
@@ -196,6 +206,7 @@ def found(
         validation=policies.validation,
         mixing=policies.mixing,
         gossip=policies.gossip,
+        growth=policies.growth,
         limits=policies.limits,
         branches=_with_ancestors(branches),
         author=signer.node_id,

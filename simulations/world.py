@@ -165,7 +165,7 @@ class World:
         root = self.charter.roots[0]
         if device.peer is None or device.name == root:
             return
-        hosts = self._up(device, self._branches[device.settings.branch])
+        hosts = self._up(device, self._branches.get(device.settings.branch, ()))
         rooted = self.devices[root].peer is not None and self.network.reaches(device.name, root)
         if not hosts:
             hosts = [root] if rooted else self._up(device, self.devices)

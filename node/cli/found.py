@@ -21,6 +21,8 @@ Examples:
 
     banyan found village --coordination gossip             no committees: neighbours mix their models
 
+    banyan found village --admission open --growth members          anybody may come, any member may found a branch
+
     banyan found lab --base ~/models/smollm --rank 32 --rule nnm+trimmed-mean --f 2 --admission open
 """
 
@@ -118,6 +120,23 @@ def found(
             help="Seconds without a committee after which members mix; 0: never.", show_default="by preset"
         ),
     ] = None,
+    growth: Annotated[
+        str | None,
+        typer.Option(
+            help="Who may found more branches: `founders`, any of the `members` of the branch above, or these with "
+            "`votes` of its committee.",
+            show_default="founders",
+        ),
+    ] = None,
+    votes: Annotated[
+        int | None, typer.Option(help="Committee members that must agree to a branch.", show_default="3")
+    ] = None,
+    dormancy: Annotated[
+        float | None,
+        typer.Option(
+            help="Seconds without anybody after which a branch costs no traffic.", show_default="by preset"
+        ),
+    ] = None,
     codec: Annotated[
         str | None, typer.Option(help="float32, bf16, int8 or int4.", show_default="int8")
     ] = None,
@@ -155,6 +174,9 @@ def found(
         mixing_rule=mixing_rule,
         min_neighbours=min_neighbours,
         fallback=None if fallback is None else round(fallback * 1000),
+        growth=None if growth is None else choice("--growth", growth, ("founders", "members", "votes")),
+        votes=votes,
+        dormancy=None if dormancy is None else round(dormancy * 1000),
     )
     _check_rule(wish)
     say = (lambda step: None) if json_ else (lambda step: print(f"  {step} …"))
@@ -189,7 +211,10 @@ def found(
             f"f = {rounds.f} of a round's updates come from guests; invite those who are to decide"
         )
     where = "" if home is None else f" --home {place.root}"
-    print(f"Next: banyan up{where}, then banyan invite{where}")
+    also = (
+        f"; guests come with what banyan invite{where} --guests prints" if charter.admission == "open" else ""
+    )
+    print(f"Next: banyan up{where}, then banyan invite{where}{also}")
 
 
 def _base(given: str | None) -> Path:

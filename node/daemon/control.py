@@ -6,6 +6,11 @@
 | ``GET /events?after=&limit=&kind=&follow=`` | the event log; ``follow=1``: a JSON line for each, endless |
 | ``GET /peers`` | who is connected, with bytes in and out |
 | ``GET /log?branch=&number=&others=`` | a branch's certified releases, and those of others that edges join to them |
+| ``GET /cards?branch=`` | the model cards that this node holds, of all branches or one |
+| ``POST /card`` | sign the card of this node's branch anew, with what is said in it |
+| ``GET /branches`` | the tree: every branch as this node sees it, and those that are proposed |
+| ``POST /branch`` | found the branch ``branch``, or propose it where the charter wants votes |
+| ``POST /approve`` | agree, as a member of the committee above, that there be a branch ``branch`` |
 | ``POST /train`` | train: ``data``, ``watch``, ``rounds``, ``steps`` … are all optional |
 | ``POST /target`` | take part until the branch has reached ``height``; null: for ever |
 | ``POST /compose`` | bring the adapters of the model of ``branch`` or at ``release`` here, and name them |
@@ -31,6 +36,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from banyan.node.catalog.describing import Words
 from banyan.node.store import StoredEvent
 from banyan.security.errors import BanyanError
 
@@ -90,6 +96,19 @@ class CheckoutRequest(_Body):
     release: str | None = Field(..., min_length=1, max_length=400)
 
 
+class BranchRequest(_Body):
+    """``POST /branch``."""
+
+    branch: str = Field(..., min_length=1, max_length=300)
+    description: str = Field("", max_length=200)
+
+
+class ApproveRequest(_Body):
+    """``POST /approve``."""
+
+    branch: str = Field(..., min_length=1, max_length=300)
+
+
 class RevokeRequest(_Body):
     """``POST /revoke``."""
 
@@ -119,6 +138,14 @@ class LogRequest(BaseModel):
     others: Literal["none", "joined", "all"] = "none"
 
 
+class CardsRequest(BaseModel):
+    """The query of ``GET /cards``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    branch: str | None = Field(None, min_length=1, max_length=300)
+
+
 class NothingRequest(BaseModel):
     """A query or body that has nothing in it."""
 
@@ -137,6 +164,15 @@ class Controlled(Protocol):
     async def peers(self) -> list[dict[str, object]]: ...
 
     async def history(self, request: LogRequest) -> Mapping[str, object]: ...
+
+    async def cards(self, branch: str | None) -> list[dict[str, object]]: ...
+
+    async def describe(self, words: Words) -> Mapping[str, object]: ...
+    async def branches(self) -> Mapping[str, object]: ...
+
+    async def found_branch(self, request: BranchRequest) -> Mapping[str, object]: ...
+
+    async def approve_branch(self, branch: str) -> Mapping[str, object]: ...
 
     async def train(self, request: TrainRequest) -> Mapping[str, object]: ...
 
@@ -178,6 +214,23 @@ def application(node: Controlled) -> Starlette:
     async def log(request: Request) -> Response:
         return JSONResponse(dict(await node.history(_query(request, LogRequest))))
 
+    async def cards(request: Request) -> Response:
+        return JSONResponse({"cards": await node.cards(_query(request, CardsRequest).branch)})
+
+    async def card(request: Request) -> Response:
+        return JSONResponse(dict(await node.describe(await _body(request, Words))))
+
+    async def branches(request: Request) -> Response:
+        _query(request, NothingRequest)
+        return JSONResponse(dict(await node.branches()))
+
+    async def branch(request: Request) -> Response:
+        return JSONResponse(dict(await node.found_branch(await _body(request, BranchRequest))))
+
+    async def approve(request: Request) -> Response:
+        wish = await _body(request, ApproveRequest)
+        return JSONResponse(dict(await node.approve_branch(wish.branch)))
+
     async def train(request: Request) -> Response:
         return JSONResponse(dict(await node.train(await _body(request, TrainRequest))))
 
@@ -210,6 +263,11 @@ def application(node: Controlled) -> Starlette:
             Route("/events", events, methods=get),
             Route("/peers", peers, methods=get),
             Route("/log", log, methods=get),
+            Route("/cards", cards, methods=get),
+            Route("/card", card, methods=["POST"]),
+            Route("/branches", branches, methods=get),
+            Route("/branch", branch, methods=["POST"]),
+            Route("/approve", approve, methods=["POST"]),
             Route("/train", train, methods=["POST"]),
             Route("/target", target, methods=["POST"]),
             Route("/compose", compose, methods=["POST"]),

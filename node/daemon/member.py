@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from banyan.node import membership
+from banyan.node.daemon.cards import Cards
 from banyan.node.daemon.composing import compose
 from banyan.node.daemon.control import BadRequest, ComposeRequest, LogRequest, TrainRequest
 from banyan.node.daemon.driver import Driver
 from banyan.node.daemon.events import BlobsCollected, NodeStarted, PeerConnectedEvent, PeerLostEvent
 from banyan.node.daemon.hands import NodeHands
+from banyan.node.daemon.hooks import ReleaseHook
 from banyan.node.daemon.jobs import Jobs, Lessons
 from banyan.node.daemon.lobby import MARK, Lobby
 from banyan.node.daemon.provisions import Provisions
@@ -78,6 +80,13 @@ class Member:
         self.watch = self._open_watch()
         self._rewatching = trio.CancelScope()
         self.hands = NodeHands(daemon.outbox, daemon.fetcher, self.jobs, self._give)
+        self.hook = ReleaseHook(
+            lambda: daemon.settings,
+            lambda: daemon.follow(None, "release-certified"),
+            self.branch,
+            {"BANYAN_HOME": str(daemon.home.root), "BANYAN_NODE": daemon.identity.node_id},
+            daemon.emit,
+        )
         self.driver = Driver(
             self._build,
             daemon.database,
@@ -88,6 +97,15 @@ class Member:
         )
         self.lobby = Lobby(
             daemon.identity, charter.network_id, len(charter.encode()), self._credentials, daemon.parts.clock
+        )
+
+        self.cards = Cards(
+            charter,
+            daemon.blobs,
+            self.driver,
+            self._core,
+            daemon.parts.clock,
+            lambda: daemon.settings.catalog.renew,
         )
 
     async def _give(self, event: InputEvent) -> None:
@@ -112,6 +130,8 @@ class Member:
                 ("neighbours", self._stay_connected),
                 ("collection", self._collect),
                 ("watch", self._watch_folder),
+                ("cards", self.cards.run),
+                ("hooks", self.hook.run),
             ):
                 nursery.start_soon(keep, name, service)
             daemon.emit(
@@ -245,16 +265,25 @@ class Member:
         """The branch this node works on: the owner's choice, else the first leaf that its credential covers."""
         chosen = self._daemon.settings.training.branch
         scope = self._credential.scope
-        if chosen is not None:
-            return self._check_branch(chosen)
+        if chosen is not None:  # it may have been founded since the charter, and we have yet to hear of it
+            return self._check_reach(chosen)
         return membership.first_branch(self.charter.branches, scope)
 
     def _check_branch(self, branch: str) -> str:
-        if not is_path(branch) or branch not in self.charter.branches:
+        if not is_path(branch) or branch not in self._tree():
             raise BadRequest(
-                f"The network {self.charter.name} has no branch {branch}",
-                f"Choose one of {', '.join(self.charter.branches)}",
+                f"The network {self.charter.name} has no branch {branch}, as far as this node knows",
+                f"Choose one of {', '.join(self._tree()[:20])}, or found it: `banyan branch create {branch}`",
             )
+        return self._check_reach(branch)
+
+    def _tree(self) -> tuple[str, ...]:
+        """Every branch that this node knows of."""
+        return self.driver.peer.tree.paths if self.driver.peer is not None else self.charter.branches
+
+    def _check_reach(self, branch: str) -> str:
+        if not is_path(branch):
+            raise BadRequest(f"{branch!r} is not a branch", "Write it like /en/medical")
         if not covers(self._credential.scope, branch):
             raise BadRequest(
                 f"This node was invited to {self._credential.scope}, which does not cover {branch}",
@@ -359,12 +388,12 @@ class Member:
     def history(self, request: LogRequest) -> dict[str, object]:
         """The certified releases of a branch, and those of others that are asked for."""
         path = request.branch or self.branch()
-        if path not in self.charter.branches:
+        peer, newest = self._core(), request.number
+        if path not in peer.tree and path not in peer.branches:
             raise BadRequest(
                 f"The network {self.charter.name} has no branch {path}",
-                f"Choose one of {', '.join(self.charter.branches)}",
+                "See `banyan branches` for those that there are",
             )
-        peer, newest = self._core(), request.number
         others = {
             "none": list,
             "joined": lambda: peer.lineage.neighbours(path, newest),
@@ -379,6 +408,29 @@ class Member:
             "releases": peer.history(path, newest),
             "others": others[request.others](),
         }
+
+    def branches(self) -> dict[str, object]:
+        """The tree as this node sees it."""
+        peer = self._core()
+        return {
+            "network": self.charter.name,
+            "own": self.branch(),
+            "policy": self.charter.growth.branches,
+            "branches": peer.growth.listing(),
+            "suggestions": peer.suggestions.listing(),
+        }
+
+    async def found_branch(self, branch: str, description: str) -> dict[str, object]:
+        """Found ``branch``, or propose it. Raises ``Refused`` with a sentence where it cannot be."""
+        self._core().growth.plan(branch, description)
+        await self.driver.give(Command("found", {"branch": branch, "description": description}))
+        return {"branch": branch, "policy": self.charter.growth.branches, "votes": self.charter.growth.votes}
+
+    async def approve_branch(self, branch: str) -> dict[str, object]:
+        """Agree to ``branch``. Raises ``Refused`` with a sentence where this node cannot."""
+        self._core().growth.plan_consent(branch)
+        await self.driver.give(Command("agree", {"branch": branch}))
+        return {"branch": branch, "votes": self.charter.growth.votes}
 
     async def compose(self, request: ComposeRequest) -> dict[str, object]:
         """Bring the adapters of a model into the store, and name them."""

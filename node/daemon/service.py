@@ -9,9 +9,17 @@ from contextlib import AsyncExitStack
 import trio
 
 from banyan.node import membership
+from banyan.node.catalog.describing import Words
 from banyan.node.daemon import listener
 from banyan.node.daemon.book import AddressBook
-from banyan.node.daemon.control import BadRequest, ComposeRequest, LogRequest, TrainRequest, application
+from banyan.node.daemon.control import (
+    BadRequest,
+    BranchRequest,
+    ComposeRequest,
+    LogRequest,
+    TrainRequest,
+    application,
+)
 from banyan.node.daemon.eventlog import EventLog
 from banyan.node.daemon.events import NodeStopping
 from banyan.node.daemon.fetcher import Fetcher
@@ -289,6 +297,26 @@ class Daemon:
     async def history(self, request: LogRequest) -> Mapping[str, object]:
         """The certified releases of a branch (default: this node's own)."""
         return self._running().history(request)
+
+    async def cards(self, branch: str | None) -> list[dict[str, object]]:
+        """The model cards that this node holds, JSON-ready."""
+        return self._running().cards.entries(branch)
+
+    async def describe(self, words: Words) -> Mapping[str, object]:
+        """Sign the card of this node's branch anew."""
+        return await self._running().cards.describe(words)
+
+    async def branches(self) -> Mapping[str, object]:
+        """The tree as this node sees it."""
+        return self._running().branches()
+
+    async def found_branch(self, request: BranchRequest) -> Mapping[str, object]:
+        """Found a branch, or propose it."""
+        return await self._running().found_branch(request.branch, request.description)
+
+    async def approve_branch(self, branch: str) -> Mapping[str, object]:
+        """Agree that there be a branch."""
+        return await self._running().approve_branch(branch)
 
     async def train(self, request: TrainRequest) -> Mapping[str, object]:
         """Set what is given and train on."""

@@ -9,9 +9,10 @@ import numpy as np
 
 from banyan.aggregation import EncodedVector, build, encode
 from banyan.node.learning.blobs import Blobs, read_blob, read_sum, write_float32
+from banyan.node.learning.directions import directions
 from banyan.node.learning.errors import AdapterError
 from banyan.node.learning.layout import Vector
-from banyan.protocol.effects import Aggregate, Aggregated, Input
+from banyan.protocol.effects import Aggregate, Aggregated, Direction, Input
 from banyan.security.admission import clip_factors, norm
 from banyan.security.model import AdapterSpec
 
@@ -31,14 +32,18 @@ def aggregate(job: Aggregate, *, blobs: Blobs, spec: AdapterSpec) -> Aggregated:
     """
     change = lift = None
     agreement = 0.0
+    pointing: tuple[Direction, ...] = ()
+    heads: tuple[Direction, ...] = ()
     if job.inputs:
         inputs = _ordered(job.inputs)
         deltas = [read_blob(blobs, each.blob, spec).vector for each in inputs]
+        pointing = directions([each.key for each in inputs], deltas)
         change = _combine(inputs, deltas, job.rule, job.f, job.clip)
         change = change.written(job.base, job.expected, blobs, spec)
     if job.lift is not None:
         inputs, before = _ordered(job.lift.inputs), job.lift.base
         held = [_beyond(each, before, blobs, spec) for each in inputs]
+        heads = directions([each.key for each in inputs], held)
         lift = _combine(inputs, held, job.lift.rule, job.lift.f, job.clip)
         agreement = cosine_between(held, lift.vector)
         lift.vector = np.multiply(lift.vector, job.lift.share, dtype=np.float32)
@@ -63,6 +68,8 @@ def aggregate(job: Aggregate, *, blobs: Blobs, spec: AdapterSpec) -> Aggregated:
         lifted=lift.total if lift else (job.lift.base or b"" if job.lift else b""),
         lifted_size=lift.total_size if lift else 0,
         agreement=agreement,
+        directions=pointing,
+        heads=heads,
     )
 
 

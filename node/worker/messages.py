@@ -130,6 +130,8 @@ def _result(order: Order, values: dict[str, Any]) -> Result:
             return Inspected(**values)
         case Aggregate():
             values["clipped"] = tuple(values["clipped"])
+            for name in ("directions", "heads"):
+                values[name] = tuple((key, norm, tuple(cosines)) for key, norm, cosines in values[name])
             return Aggregated(**values | {"weights": _weights(values["weights"])})
         case Mix():
             values["left_out"] = tuple(values["left_out"])

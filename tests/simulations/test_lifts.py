@@ -159,7 +159,8 @@ def test_a_branch_that_joins_late_begins_with_all_that_was_lifted_and_keeps_it_t
     )
     first = head(late[0], "/c")
     given = model_of(world, [first])
-    parents = [release for release in releases(late[0], "/") if release.lifted == first.adapter]
+    everywhere = (release for device in world.live() for release in releases(device, "/"))
+    parents = [release for release in everywhere if release.lifted == first.adapter]
     assert parents, "it does not begin with the model of the branch above"
     untaught = np.zeros(world.spec.dimension, np.float32)
     assert world.task.score("/c", given).loss < world.task.score("/c", untaught).loss / 2
