@@ -145,6 +145,18 @@ class Course:
         told = self.losses(lambda leaf: model), self.of_domains(lambda domain: model)
         return {"leaves": told[0], "domains": told[1], **self._lora_bytes(self.size.all_rounds)}
 
+    def flat_shared(self) -> Result:
+        """One federation of all devices with the network's adapter: what the tree owes to its branches alone."""
+        grove, root = Grove(self.school, self.settings), Branch("/")
+        for height in range(self.size.all_rounds):
+            grove.round([root], self.everybody, height)
+        model = grove.model([root])
+        return {
+            "leaves": self.losses(lambda leaf: model),
+            "domains": self.of_domains(lambda domain: model),
+            **self._traffic(grove),
+        }
+
     def leaf_only(self) -> Result:
         """One federation a leaf. What they share is lifted afterwards, as in a tree without members above: it moves
         none of them, and newcomers may start from it."""
@@ -302,6 +314,7 @@ ARMS: Final[dict[str, Callable[[Course], Result]]] = {
     "tree": Course.tree,
     "shared A, rank 16": Course.shared_a,
     "LoRA, rank 8, products averaged": Course.lora_products,
+    "flat, shared A": Course.flat_shared,
 }
 
 
@@ -314,6 +327,7 @@ def steps_of(size: Size, arm: str) -> int:
         "base": newcomers,
         "alone": everybody,
         "flat": everybody,
+        "flat, shared A": everybody,
         "leaf only": everybody + newcomers,
         "tree": everybody + newcomers,
     }

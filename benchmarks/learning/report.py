@@ -17,6 +17,9 @@ NAMES: Final = {
     "leaf only": "leaf only: one federation a leaf",
     "tree": "**tree**",
 }
+BESIDES: Final = {"flat, shared A": "flat, with the tree's adapter in place of LoRA"}
+"""An arm that is told where there is one."""
+
 LONG: Final = ("shared A, rank 16", "LoRA, rank 8, products averaged")
 LEAVES: Final = tuple(leaf for leaves in TREE.values() for leaf in leaves)
 
@@ -70,8 +73,10 @@ def page(result: dict[str, Any]) -> str:
         "| received | seconds |",
         "|---|" + "---|" * (len(LEAVES) + 5),
     ]
-    for arm, name in NAMES.items():
-        runs = [result["runs"][seed][arm] for seed in seeds]
+    for arm, name in (NAMES | BESIDES).items():
+        runs = [result["runs"][seed][arm] for seed in seeds if arm in result["runs"][seed]]
+        if not runs:
+            continue
         cells = [f"{fmean(run['leaves'][leaf] for run in runs):.3f}" for leaf in LEAVES]
         means = [mean_leaf(run) for run in runs]
         by_seed = ", ".join(f"{each:.3f}" for each in means)
@@ -201,7 +206,8 @@ def draw(result: dict[str, Any], to: Path) -> None:
         if curves:
             long.plot([fmean(point) for point in zip(*curves, strict=True)], label=arm)
     long.set(title="kinds of adapters", xlabel="round")
-    long.legend(fontsize=7, frameon=False)
+    if long.lines:
+        long.legend(fontsize=7, frameon=False)
     figure.tight_layout()
     figure.savefig(to, metadata={"Date": None})
     plt.close(figure)

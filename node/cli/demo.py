@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from click.core import ParameterSource
@@ -49,9 +49,16 @@ def demo(
             help="Three levels instead of one branch: what two sub-domains learn rises, and comes down to newcomers.",
         ),
     ] = False,
-    nodes: Annotated[int, typer.Option(min=1, max=64, help="Honest nodes, each a real process.")] = 5,
+    nodes: Annotated[
+        int,
+        typer.Option(
+            min=1, max=64, help="Honest nodes, each a real process; with --tree, of each sub-domain (2)."
+        ),
+    ] = 5,
     attackers: Annotated[int, typer.Option(min=0, max=16, help="Malicious nodes beside them.")] = 1,
-    rounds: Annotated[int, typer.Option(min=1, max=1_000, help="Releases to reach.")] = 4,
+    rounds: Annotated[
+        int, typer.Option(min=1, max=1_000, help="Releases to reach; with --tree, of each sub-domain (3).")
+    ] = 4,
     rule: Annotated[str, typer.Option(help="The aggregation rule.")] = "multi-krum",
     attack: Annotated[str, typer.Option(help=f"What the attackers do: {', '.join(ATTACKS)}.")] = "sign-flip",
     base: Annotated[
@@ -79,12 +86,25 @@ def demo(
     from banyan.node.cli.wording import choice
 
     if tree:
-        raise typer.Exit(
-            _demo_of_a_tree(
-                context, base=base, data=data, out=out, steps=steps, learning_rate=learning_rate, seed=seed,
-                rounds=rounds, json_output=json_,
+        refused = [name for name in ("attackers", "rule", "attack") if _is_given(context, name)]
+        if refused:
+            raise typer.BadParameter(
+                "it is for a single branch; leave it out with --tree", param_hint=f"--{refused[0]}"
             )
-        )  # fmt: skip
+        from banyan.node.demo.tree import run as grow
+
+        code = grow(
+            nodes=nodes if _is_given(context, "nodes") else None,
+            rounds=rounds if _is_given(context, "rounds") else None,
+            base=base,
+            data=data,
+            out=out,
+            steps=steps,
+            learning_rate=learning_rate,
+            seed=seed,
+            json_output=json_,
+        )
+        raise typer.Exit(code)
     from banyan.node.demo import run  # type: ignore[import-not-found,unused-ignore]
 
     code = run(
@@ -104,18 +124,8 @@ def demo(
     raise typer.Exit(int(code or 0))
 
 
-def _demo_of_a_tree(context: typer.Context, **chosen: Any) -> int:
-    from banyan.node.demo.tree import run
-
-    def is_given(name: str) -> bool:
-        return context.get_parameter_source(name) is not ParameterSource.DEFAULT
-
-    for name in ("nodes", "attackers", "rule", "attack"):
-        if is_given(name):
-            raise typer.BadParameter(
-                "it is for a single branch; leave it out with --tree", param_hint=f"--{name}"
-            )
-    return run(**chosen | {"rounds": chosen["rounds"] if is_given("rounds") else None})
+def _is_given(context: typer.Context, name: str) -> bool:
+    return context.get_parameter_source(name) is not ParameterSource.DEFAULT
 
 
 def simulate(context: typer.Context) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 def run(
     *,
+    nodes: int | None = None,
     rounds: int | None = None,
     base: Path | None = None,
     data: Path | None = None,
@@ -26,6 +27,13 @@ def run(
     from banyan.node.demo.tree.show import show
 
     plan = TreePlan.of(
-        rounds=rounds, base=base, data=data, out=out, steps=steps, learning_rate=learning_rate, seed=seed
+        nodes=nodes,
+        rounds=rounds,
+        base=base,
+        data=data,
+        out=out,
+        steps=steps,
+        learning_rate=learning_rate,
+        seed=seed,
     )
     return show(plan, json_output=json_output)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -34,6 +36,7 @@ def _losses(summary: Mapping[str, Any], palette: Palette) -> Figure:
         **dict.fromkeys(summary["parents"], (palette.good, 2.4)),
         summary["newcomers"]["branch"]: (palette.calm, 2.0),
     }
+    ends: list[tuple[float, str, str]] = []
     last = max(each["seconds"] for each in summary["releases"])
     for branch, (colour, width) in looks.items():
         known = [
@@ -59,15 +62,16 @@ def _losses(summary: Mapping[str, Any], palette: Palette) -> Figure:
             facecolors="none",
             edgecolors=colour,
         )
-        end = known[-1]
-        axes.text(
-            end["seconds"] + 0.015 * last,
-            end["loss"],
-            branch,
-            color=colour,
-            fontsize=9,
-            va="center",
-            weight="bold",
-        )
-    axes.set_xlim(-0.02 * last, 1.3 * last)
+        ends.append((known[-1]["loss"], branch, colour))
+    _name(axes, sorted(ends), 1.04 * last)
+    axes.set_xlim(-0.02 * last, 1.34 * last)
     return figure
+
+
+def _name(axes: Axes, ends: Sequence[tuple[float, str, str]], at: float) -> None:
+    """The names of the curves, each where its curve ends or just above the name below it."""
+    low, high = axes.get_ylim()
+    gap, before = 0.055 * (high - low), -math.inf
+    for loss, branch, colour in ends:
+        before = max(loss, before + gap)
+        axes.text(at, before, branch, color=colour, fontsize=9, va="center", weight="bold")

@@ -13,7 +13,7 @@ from banyan.node.learning.dataset import files_of
 from banyan.node.learning.settings import TrainingSettings
 from banyan.protocol.paths import ROOT, parent_of
 
-#: Nodes of each branch at the tree's tips.
+#: Nodes of each sub-domain, and as many newcomers, but two at most.
 NODES: Final = 2
 
 ROUNDS: Final = 3
@@ -27,8 +27,9 @@ NEWCOMERS: Final = "newcomers"
 
 @dataclass(frozen=True, slots=True)
 class TreePlan:
-    """A demo's choices. ``leaves`` are two sub-domains of one domain; every path is absolute."""
+    """A demo's choices. ``leaves`` are two sub-domains of one domain, of ``nodes`` each; every path is absolute."""
 
+    nodes: int
     leaves: tuple[Leaf, ...]
     rounds: int
     base: Path
@@ -41,6 +42,7 @@ class TreePlan:
     def of(
         cls,
         *,
+        nodes: int | None = None,
         rounds: int | None = None,
         base: Path | None = None,
         data: Path | None = None,
@@ -53,6 +55,7 @@ class TreePlan:
         from banyan.node.assets import base_model_path, corpora_path
 
         return cls(
+            nodes=nodes or NODES,
             leaves=choose_leaves(data if data is not None else corpora_path() / "garden"),
             rounds=rounds or ROUNDS,
             base=(base or base_model_path()).expanduser().resolve(),
@@ -68,6 +71,11 @@ class TreePlan:
             seed=seed,
             own_base=base is None,
         )
+
+    @property
+    def late(self) -> int:
+        """How many newcomers there will be, and the updates that any round needs."""
+        return min(self.nodes, NODES)
 
     @property
     def domain(self) -> str:

@@ -1,4 +1,4 @@
-"""Sets the scene of the tree: two nodes a sub-domain at first, and two newcomers later."""
+"""Sets the scene of the tree: the nodes of two sub-domains at first, and newcomers later."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from banyan.node.demo.plan import DEADLINE, HELD_OUT
 from banyan.node.demo.process import ChildProcess
 from banyan.node.demo.shares import Row, Share
 from banyan.node.demo.tree.measure import Task
-from banyan.node.demo.tree.plan import LATER_ROUNDS, NODES, TreePlan
+from banyan.node.demo.tree.plan import LATER_ROUNDS, TreePlan
 from banyan.node.founding import Founding, found_network
 from banyan.node.home import Home
 from banyan.node.membership import create_identity
@@ -73,10 +73,10 @@ class TreeStage(Company):
         plan, late = self.plan, []
         for leaf in plan.leaves:
             self.say(f"sharing out {leaf.branch} by owner")
-            hands = shares.deal(leaf, NODES + 1)
+            hands = shares.deal(leaf, plan.nodes + 1)
             late.append(hands[-1])
-            self._cast(leaf.branch, hands[:NODES])
-        self._cast(plan.newcomers, late)
+            self._cast(leaf.branch, hands[:-1])
+        self._cast(plan.newcomers, late if plan.late > 1 else [shares.join(late)])
 
     def _cast(self, branch: str, hands: Sequence[Share]) -> None:
         name = branch.rpartition("/")[2]
@@ -106,7 +106,7 @@ class TreeStage(Company):
             seed=plan.seed,
             rule="mean",
             f=0,
-            min_updates=NODES,
+            min_updates=plan.late,
             min_children=1,  # the master has an only child
             deadline=DEADLINE * 1000,
             leader_timeout=LEADER_TIMEOUT * 1000,

@@ -11,7 +11,7 @@ from banyan.node.demo.company import Actor
 from banyan.node.demo.plan import CannotDemo
 from banyan.node.demo.tree.gauge import TreeGauge
 from banyan.node.demo.tree.history import History
-from banyan.node.demo.tree.plan import LATER_ROUNDS, NODES
+from banyan.node.demo.tree.plan import LATER_ROUNDS
 from banyan.node.demo.tree.stage import TreeStage
 from banyan.node.demo.watch import PATIENCE, View
 from banyan.protocol.paths import ROOT
@@ -69,14 +69,17 @@ class TreeWatcher:
     @property
     def learned(self) -> float:
         """Trainings done by the network, in parts of one."""
-        done = sum(min(height, self.rounds(branch)) for branch, height in self.scene.heights.items())
-        under_way = (view.step / view.steps for view in self.scene.views.values() if view.steps)
-        return min(self.trainings, done * NODES + sum(under_way))
+        done = 0.0
+        for actor in self._stage.actors:
+            view, rounds = self.scene.views[actor.name], self.rounds(actor.branch)
+            under_way = view.step / view.steps if view.steps else 0.0
+            done += min(rounds, max(0, self.scene.heights.get(actor.branch, 0)) + under_way)
+        return done
 
     @property
     def trainings(self) -> int:
         """All that there will be."""
-        return NODES * sum(map(self.rounds, self._plan.tips))
+        return sum(self.rounds(actor.branch) for actor in self._stage.actors)
 
     def rounds(self, branch: str) -> int:
         """How many a tip does; none of the branches above has members."""

@@ -155,7 +155,7 @@ def test_the_page_escapes_what_comes_from_data(summary):
 
 
 def test_choices_for_a_single_branch_are_refused_with_a_tree(capsys):
-    assert run(["demo", "--tree", "--nodes", "3"]) != 0
+    assert run(["demo", "--tree", "--attackers", "1"]) != 0
     assert "leave it out with --tree" in " ".join(capsys.readouterr().err.replace("│", " ").split())
 
 
@@ -163,7 +163,7 @@ def test_choices_for_a_single_branch_are_refused_with_a_tree(capsys):
 def test_what_two_sub_domains_share_rises_and_comes_down_to_newcomers(colours, tmp_path, capsys):
     base, out = write_tiny_model(tmp_path / "tiny"), tmp_path / "out"
     asked = ["--base", str(base), "--data", str(colours), "--out", str(out), "--json"]
-    code = run(["demo", "--tree", "--rounds", "2", "--steps", "4", "--lr", "0.05", *asked])
+    code = run(["demo", "--tree", "--nodes", "1", "--rounds", "1", "--steps", "8", "--lr", "0.05", *asked])
     summary = json.loads((out / "summary.json").read_text())
     assert json.loads(capsys.readouterr().out) == summary
     assert code == 0, summary["verdict"]
