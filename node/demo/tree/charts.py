@@ -62,6 +62,8 @@ def _losses(summary: Mapping[str, Any], palette: Palette) -> Figure:
             facecolors="none",
             edgecolors=colour,
         )
+        stays = known[-1]["loss"]  # a release holds until the next
+        axes.plot([known[-1]["seconds"], last], [stays, stays], color=colour, linewidth=0.8, linestyle=":")
         ends.append((known[-1]["loss"], branch, colour))
     _name(axes, sorted(ends), 1.04 * last)
     axes.set_xlim(-0.02 * last, 1.34 * last)
