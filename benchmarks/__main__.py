@@ -16,6 +16,10 @@ BENCHMARKS = {
         "benchmarks.learning_continual",
         "three domains one after another: what each method forgets, and what it still learns",
     ),
+    "distillation": (
+        "benchmarks.distillation",
+        "a small model learns from a big one on public text, and the other way, beside direct training",
+    ),
     "serving": (
         "benchmarks.serving",
         "the model server beside a bare generate: one request, and eight at once",

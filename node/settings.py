@@ -126,6 +126,13 @@ class Training(Section):
         description="A folder that already holds the network's base model; its fingerprint must be the "
         "charter's. None (default): fetched from peers.",
     )
+    rank: int = Field(
+        _LEARNING.columns,
+        ge=0,
+        le=1_024,
+        description="Columns of B that this device trains, the first of the adapter's rank; 0: all of them. Fewer: a "
+        "smaller update to send, in proportion, and less learnt a round.",
+    )
     steps: int = Field(
         _LEARNING.steps,
         ge=1,

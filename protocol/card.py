@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Annotated, Final, Literal, TypeAlias
 
 from banyan.protocol.release import Release, committee_of
-from banyan.security.charter import Charter
+from banyan.security.charter import Charter, Foundation
 from banyan.security.credential import Credential, is_guest
 from banyan.security.errors import Refused
 from banyan.security.schema import Between, Digest, Length, Matches, Printable
@@ -137,7 +137,7 @@ def check_card(card: Card, author: str, charter: Charter) -> None:
         raise CardRefused("unknown-branch", f"This network has no branch {card.branch}")
     if release is not None and release.branch != card.branch:
         raise CardRefused("wrong-branch", f"A card of {card.branch} names a release of {release.branch}")
-    _check_base(card.sheet, charter)
+    _check_base(card.sheet, charter.foundation_of(card.branch))
     if any(probe.height > max(0, card.height) for probe in card.sheet.probes):
         raise CardRefused(
             "unknown-release", "A measurement is of a release after the one that the card is of"
@@ -152,17 +152,16 @@ def check_card(card: Card, author: str, charter: Charter) -> None:
         )
 
 
-def _check_base(sheet: Sheet, charter: Charter) -> None:
-    """What the charter says of the network's own base model and adapter is not for a card to change."""
-    said, known, adapter = sheet.base, charter.base, charter.adapter
-    if said.digest != known.digest:
-        return
+def _check_base(sheet: Sheet, ground: Foundation) -> None:
+    """What the charter says of a branch's base model and adapter is not for a card to change."""
+    said, known, adapter = sheet.base, ground.base, ground.adapter
     shape = (sheet.adapter_rank, sheet.adapter_parameters)
-    if (said.name, said.parameters, said.license, *shape) != (
+    if (said.name, said.digest, said.parameters, said.license, *shape) != (
         known.name,
+        known.digest,
         known.parameters,
         known.license,
         adapter.rank,
         adapter.dimension,
     ):
-        raise CardRefused("wrong-base", "The card says of the network's base model what its charter does not")
+        raise CardRefused("wrong-base", "The card says of the branch's base model what the charter does not")

@@ -222,6 +222,17 @@ class ReleaseCertified(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ReleaseNarrowed(Event):
+    """A release moved only the first ``columns`` of the ``rank`` columns of B: too few updates had trained the others,
+    which stay as they were."""
+
+    branch: str
+    height: int
+    columns: int
+    rank: int
+
+
+@dataclass(frozen=True, slots=True)
 class ReleaseTried(Event):
     """This node measured a drafted release on its own held-out rows and said so; ``change`` of the loss above zero is
     worse than the head."""

@@ -101,6 +101,6 @@ class Followers:
 
     def _mixing(self, path: str) -> set[NodeId]:
         """Who mixes with the members of ``path``, and whoever is connected."""
-        those = (path, *kin_of(path, self._host.tree))
+        those = (path, *kin_of(path, self._host.charter.alike(path, self._host.tree)))
         live = self._host.members.live(self._host.now)
         return {member.node for member in live if member.branch in those} | self.connected

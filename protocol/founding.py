@@ -114,9 +114,12 @@ class Founding:
                 self._publish(Opening(opening(path, first, host.now, *self._inherited(path))))
 
     def _inherited(self, path: Path) -> tuple[Digest, int]:
-        """What a new branch begins with: all that was lifted into the one above, whose model it so starts from."""
+        """What a new branch begins with: all that was lifted into the one above, whose model it so starts from; nothing
+        where it has another base model."""
         above = self._host.branches.get(parent_of(path) or "")
-        head = above.chain.head if above is not None else None
+        if above is None or not self._host.charter.is_alike(above.path, path):
+            return b"", 0
+        head = above.chain.head
         return (head.lifted, head.lifted_size) if head is not None else (b"", 0)
 
     def _ready_children(self, path: Path) -> list[Release]:

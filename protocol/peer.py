@@ -131,6 +131,7 @@ class PeerSettings:
         trains: whether it has data and takes part in every round as a learner.
         target_height: stop training when the branch has this many releases (under gossip: this node this many steps
             behind it); None: go on.
+        follows: branches that it follows besides, to learn from their models.
         neighbours: the only nodes to mix models with, for experiments on a given graph; None: chosen by kinship.
     """
 
@@ -139,6 +140,7 @@ class PeerSettings:
     addresses: tuple[str, ...] = ()
     trains: bool = False
     target_height: int | None = None
+    follows: tuple[Path, ...] = ()
     neighbours: tuple[NodeId, ...] | None = None
 
 
@@ -322,8 +324,10 @@ class Peer:
         return digest in self._blobs
 
     def adapters_above(self, path: str) -> tuple[Digest, ...]:
-        """What the model of ``path`` builds on: the newest adapters that are here of the branches above."""
-        above = (self.branches[each].newest_held() for each in path_to(path)[:-1] if each in self.branches)
+        """What the model of ``path`` builds on: the newest adapters that are here of the branches above with its base
+        model."""
+        path_above = self.charter.model_path(path)[:-1]
+        above = (self.branches[each].newest_held() for each in path_above if each in self.branches)
         return tuple(release.adapter for release in above if release is not None and release.adapter)
 
     def check_member(self, node: str, branch: str, credential: Credential) -> None:
@@ -371,7 +375,7 @@ class Peer:
         above = parent_of(path)
         self.gossip.followers.moved()
         self.members.worked((each.source for each in head.used if not each.is_child), head.time)
-        if above in self.branches:
+        if above in self.branches and self.charter.is_alike(above, path):
             self.branches[above].child_moved(head)
         self._follow_children(path)
         self.growth.head_moved()
@@ -481,7 +485,7 @@ class Peer:
     def _wanted_of(self, path: str) -> tuple[tuple[Digest, int], ...]:
         """What our model has of the head of a branch: its adapter, and of our own what was lifted into it, too."""
         head = self.branches[path].chain.head
-        if head is None or path not in path_to(self._settings.branch):
+        if head is None or path not in self.charter.model_path(self._settings.branch):
             return ()
         if path == self._settings.branch:
             return head.blobs
@@ -795,7 +799,7 @@ class Peer:
 
     def _missing_adapters(self) -> list[Path]:
         """The branches on our way of whose head something that our model is a sum of is not here."""
-        ways = path_to(self._settings.branch)
+        ways = self.charter.model_path(self._settings.branch)
         return [path for path in ways if any(blob not in self._blobs for blob, _ in self._wanted_of(path))]
 
     def _is_overdue(self) -> bool:
@@ -908,11 +912,12 @@ class Peer:
         open them."""
         if self.me in self.charter.roots:
             return {*self.tree, *path_to(check_path(self._settings.branch))}
-        return {*path_to(check_path(self._settings.branch)), *self.mixer.branches}
+        follows = {each for path in self._settings.follows for each in path_to(path)}
+        return {*path_to(check_path(self._settings.branch)), *self.mixer.branches, *follows}
 
     def children_of(self, path: str) -> tuple[str, ...]:
-        """The branches right below ``path``."""
-        return self.tree.children_of(path)
+        """The branches right below ``path`` whose releases it can count: those on the same base model."""
+        return self.charter.alike(path, self.tree.children_of(path))
 
     def caretakers(self, path: str) -> tuple[Seat, ...]:
         """Who closes the first rounds of a branch that was founded."""
@@ -1017,7 +1022,8 @@ class Peer:
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        """The releases that :attr:`model` is the sum of where it does not come from mixing, from the root down."""
+        """The releases that :attr:`model` is the sum of where it does not come from mixing, from where the
+        base model begins down."""
         return self.pin.parts or parts_of(self.lineage.heads(self._settings.branch))
 
     @property

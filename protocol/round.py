@@ -13,13 +13,15 @@ from enum import Enum
 from statistics import median
 from typing import Final
 
+from banyan.aggregation import build
 from banyan.protocol.messages import Update
 from banyan.protocol.records import Record
 from banyan.protocol.release import ChildHead, Contribution, LeftOut, Losses, Release, guest_rank
 from banyan.protocol.transfer import Due, Measure, Measured, Transfer, Verdict
 from banyan.security.admission import Reason
+from banyan.security.charter import Charter
 
-__all__ = ["Candidate", "Child", "Round", "Status", "keys_of", "losses_of", "quote"]
+__all__ = ["Candidate", "Child", "Round", "Status", "keys_of", "losses_of", "need_of", "quote"]
 
 PATIENCE: Final = 3
 """Attempts, a sync interval apart, to bring an announced blob before a round no longer waits for it: a member that
@@ -302,6 +304,13 @@ class Round:
             return False
         awaited = any(each.is_awaited for each in self.candidates.values())
         return not awaited and not self.missing(quarantined, now)
+
+
+def need_of(charter: Charter) -> int:
+    """The fewest updates that a release counts: the charter's quorum and the rule's own minimum. Columns that fewer
+    trained stay as they are."""
+    policy = charter.round
+    return max(policy.min_updates, build(policy.rule, f=policy.f).minimum_n)
 
 
 def keys_of(children: Iterable[Child]) -> frozenset[bytes]:

@@ -42,7 +42,7 @@ def sheet(
     known = to_plain(before) if before is not None else _from_path(path)
     said = {name: value for name, value in words.model_dump(mode="json").items() if value is not None}
     plain = {name: said.get(name, known[name]) for name in Words.model_fields}
-    adapter = charter.adapter
+    adapter = charter.adapter_at(path)
     return json.dumps(
         {
             **plain,
@@ -56,7 +56,7 @@ def sheet(
 
 
 def base_of(config_file: Path, base: CharterBase) -> Base:
-    """The sizes of the base model whose config.json this is, and which is the charter's ``base``.
+    """The sizes of the base model whose config.json this is, and which is the charter's ``base`` of a branch.
 
     Raises :class:`DescriptionError` where the file lacks them.
     """

@@ -21,6 +21,8 @@ Examples:
 
     banyan found village --coordination gossip             no committees: neighbours mix their models
 
+    banyan found clinics --base ~/models/smollm --base-of /en/medical/pocket=~/models/pocket
+
     banyan found village --admission open --growth members          anybody may come, any member may found a branch
 
     banyan found lab --base ~/models/smollm --rank 32 --rule nnm+trimmed-mean --f 2 --admission open
@@ -39,6 +41,14 @@ def found(
         str | None,
         typer.Option(
             help="The base model: a folder, or a hub id such as org/model.", show_default="the embedded one"
+        ),
+    ] = None,
+    base_of: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--base-of",
+            help="Another base model for a branch and all below it, as /path=MODEL; repeat it.",
+            show_default="none",
         ),
     ] = None,
     branch: Annotated[
@@ -154,6 +164,7 @@ def found(
     wish = Founding(
         name=name,
         base=_base(base),
+        bases=tuple(_base_of(each) for each in base_of or ()),
         branches=tuple(branch or ("/",)),
         admission=choice("--admission", admission, ("invite", "open")),
         preset=choice("--preset", preset, ("local", "lan", "wan")),
@@ -198,6 +209,8 @@ def found(
         return
     print(f"Founded {charter.name}: network {charter.network_id.hex()[:16]}…, node {charter.author}")
     print(f"  branches {', '.join(charter.branches)}; base model {charter.base.name}")
+    for each in charter.bases:
+        print(f"  from {each.path} down: base model {each.base.name}")
     rounds, mixing = charter.round, charter.mixing
     how = f"rule {rounds.rule}, f = {rounds.f}, at least {rounds.min_updates} updates a round"
     if charter.validation.voters:
@@ -225,6 +238,13 @@ def _base(given: str | None) -> Path:
     from banyan.node.learning.base_model import locate
 
     return locate(given)
+
+
+def _base_of(given: str) -> tuple[str, Path]:
+    path, equals, model = given.partition("=")
+    if not equals or not path.startswith("/") or not model:
+        raise typer.BadParameter(f"--base-of takes /path=MODEL, not {given!r}")
+    return path, _base(model)
 
 
 def _check_rule(wish: object) -> None:

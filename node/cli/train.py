@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +21,8 @@ Examples:
 
     banyan train --rounds 3                          with the data and settings of last time
 
+    banyan train --rank 4                            on a small device: a quarter of an adapter of rank 16
+
     banyan train --forever --no-wait
 
     banyan train --watch ~/notes --rounds 2          two rounds on each file that arrives, none forgotten
@@ -37,6 +40,7 @@ TOLD = {
     "round-closing",
     "leader-changed",
     "release-certified",
+    "release-narrowed",
     "certificate-accepted",
     "model-mixed",
     "mixing-waiting",
@@ -74,6 +78,15 @@ def train(
     branch: Annotated[str | None, typer.Option(help="The branch to work on.", show_default="as set")] = None,
     rounds: Annotated[int, typer.Option(min=1, max=1_000_000, help="Releases to take part in.")] = 1,
     forever: Annotated[bool, typer.Option("--forever", help="Take part in every round from now on.")] = False,
+    rank: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=1_024,
+            help="Columns of B to train, for a small device; 0: all.",
+            show_default="as set",
+        ),
+    ] = None,
     steps: Annotated[
         int | None, typer.Option(min=1, max=1_000_000, help="Optimiser steps a round.", show_default="as set")
     ] = None,
@@ -111,6 +124,7 @@ def train(
             "watch": str(watch.resolve()) if watch is not None else None,
             "branch": branch,
             "rounds": None if forever else rounds,
+            "rank": rank,
             "steps": steps,
             "batch": batch,
             "learning_rate": learning_rate,
@@ -126,7 +140,7 @@ def train(
             print(f"Training on {answer['branch']}, now at {unit} {answer['height']}, {until}.")
     if wait and not forever and not answer["watch"]:
         try:
-            _watch(client, answer, seen, quiet=json_)
+            watch_rounds(client, answer, seen, quiet=json_)
         except KeyboardInterrupt:
             print("\nNo longer watching; the node goes on. See `banyan status`.")
             return
@@ -136,7 +150,7 @@ def train(
         print(json.dumps(answer | {"releases": client.get("/log", branch=answer["branch"])["releases"]}))
 
 
-def _watch(client: Any, answer: Mapping[str, Any], seen: int, quiet: bool) -> None:
+def watch_rounds(client: Any, answer: Mapping[str, Any], seen: int, quiet: bool) -> None:
     """Show progress until the target is reached."""
     from rich.console import Console
     from rich.status import Status
@@ -152,7 +166,10 @@ def _watch(client: Any, answer: Mapping[str, Any], seen: int, quiet: bool) -> No
                 if event["event"] in TOLD and event.get("branch") in (None, answer["branch"]):
                     console.print(event_line(event))
             branch = status.get("core", {}).get("branches", {}).get(answer["branch"], {})
-            if branch.get("height", -1) >= answer["target"]:
+            target = answer["target"]
+            if target is None:  # of a branch whose height the node had yet to learn
+                target = (status.get("teacher") or {}).get("until") or math.inf
+            if branch.get("height", -1) >= target:
                 console.print(f"Done: {answer['branch']} has reached {answer['counts']} {branch['height']}.")
                 return
             training = status.get("training")

@@ -18,6 +18,7 @@ from banyan.protocol.effects import Command
 from banyan.protocol.peer import Peer
 from banyan.security.charter import Charter
 from banyan.security.errors import Refused
+from banyan.security.model import BaseModel
 
 #: Seconds between two looks at whether the branch's card should be signed anew.
 PAUSE = 5.0
@@ -77,11 +78,12 @@ class Cards:
     def _sheet(self, peer: Peer, words: Words) -> str:
         known = peer.catalog.of(peer.branch)
         before = known.card.sheet if known is not None else None
-        base = base_of(self._config(), self._charter.base)
-        return sheet(peer.branch, words, before, self._charter, base, _probes(peer))
+        base = self._charter.base_at(peer.branch)
+        sizes = base_of(self._config(base), base)
+        return sheet(peer.branch, words, before, self._charter, sizes, _probes(peer))
 
-    def _config(self) -> Path:
-        files = {entry.name: entry.digest for entry in self._charter.base.files}
+    def _config(self, base: BaseModel) -> Path:
+        files = {entry.name: entry.digest for entry in base.files}
         if "config.json" not in files or files["config.json"] not in self._blobs:
             raise DescriptionError("The base model is not here yet", "Wait until it is fetched")
         return self._blobs.path(files["config.json"])

@@ -62,10 +62,23 @@ class TrainRequest(_Body):
     watch: str | None = Field(None, min_length=1, max_length=4_096)
     branch: str | None = Field(None, min_length=1, max_length=300)
     rounds: int | None = Field(None, ge=1, le=1_000_000)
+    rank: int | None = Field(None, ge=0, le=1_024)
     steps: int | None = Field(None, ge=1, le=1_000_000)
     batch: int | None = Field(None, ge=1, le=4_096)
     learning_rate: float | None = Field(None, gt=0, le=10)
     continual: Literal["replay", "ewc", "orthogonal", "none"] | None = None
+
+
+class DistillRequest(_Body):
+    """``POST /distill``: let the branch ``target`` learn from the model of ``source`` on the public ``text``, for
+    ``rounds`` releases. ``steps``: of a round; None: as set."""
+
+    source: str = Field(..., min_length=1, max_length=300)
+    target: str = Field(..., min_length=1, max_length=300)
+    text: str = Field(..., min_length=1, max_length=4_096)
+    rounds: int = Field(1, ge=1, le=1_000_000)
+    steps: int | None = Field(None, ge=1, le=1_000_000)
+    temperature: float = Field(1.0, ge=0.1, le=100)
 
 
 class TargetRequest(_Body):
@@ -176,6 +189,8 @@ class Controlled(Protocol):
 
     async def train(self, request: TrainRequest) -> Mapping[str, object]: ...
 
+    async def distill(self, request: DistillRequest) -> Mapping[str, object]: ...
+
     async def target(self, height: int | None) -> Mapping[str, object]: ...
 
     async def compose(self, request: ComposeRequest) -> Mapping[str, object]: ...
@@ -234,6 +249,9 @@ def application(node: Controlled) -> Starlette:
     async def train(request: Request) -> Response:
         return JSONResponse(dict(await node.train(await _body(request, TrainRequest))))
 
+    async def distill(request: Request) -> Response:
+        return JSONResponse(dict(await node.distill(await _body(request, DistillRequest))))
+
     async def target(request: Request) -> Response:
         return JSONResponse(dict(await node.target((await _body(request, TargetRequest)).height)))
 
@@ -269,6 +287,7 @@ def application(node: Controlled) -> Starlette:
             Route("/branch", branch, methods=["POST"]),
             Route("/approve", approve, methods=["POST"]),
             Route("/train", train, methods=["POST"]),
+            Route("/distill", distill, methods=["POST"]),
             Route("/target", target, methods=["POST"]),
             Route("/compose", compose, methods=["POST"]),
             Route("/checkout", checkout, methods=["POST"]),

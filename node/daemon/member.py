@@ -6,6 +6,7 @@ import logging
 import random
 import secrets
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,8 @@ import trio
 from banyan.node import membership
 from banyan.node.daemon.cards import Cards
 from banyan.node.daemon.composing import compose
-from banyan.node.daemon.control import BadRequest, ComposeRequest, LogRequest, TrainRequest
+from banyan.node.daemon.control import BadRequest, ComposeRequest, DistillRequest, LogRequest, TrainRequest
+from banyan.node.daemon.distilling import KEY, Distillation, check_wish
 from banyan.node.daemon.driver import Driver
 from banyan.node.daemon.events import BlobsCollected, NodeStarted, PeerConnectedEvent, PeerLostEvent
 from banyan.node.daemon.hands import NodeHands
@@ -29,7 +31,15 @@ from banyan.node.learning.continual.rejected import listed
 from banyan.node.learning.settings import TrainingSettings
 from banyan.node.network.transport import MessageArrived, PeerDown, PeerUp
 from banyan.node.store import Batch
-from banyan.protocol.effects import Command, InputEvent, MessageReceived, PeerConnected, PeerLost
+from banyan.protocol.effects import (
+    Command,
+    Evaluate,
+    InputEvent,
+    MessageReceived,
+    PeerConnected,
+    PeerLost,
+    Train,
+)
 from banyan.protocol.messages import Presence
 from banyan.protocol.peer import Peer, PeerSettings
 from banyan.security.charter import Charter
@@ -63,6 +73,7 @@ class Member:
         self._rng = random.Random(secrets.randbits(64))
         settings = daemon.settings.training
         self._target: int | None = None
+        self.distillation = Distillation.restore(daemon.database.state())
         self.provisions = Provisions(
             daemon.home,
             daemon.blobs,
@@ -70,12 +81,13 @@ class Member:
             daemon.transport,
             charter,
             daemon.emit,
+            branch=self.branch(),
             local_base=settings.base,
             trains=settings.data is not None or settings.watch is not None,
         )
         self.workers = daemon.parts.workers(daemon)
         self.jobs = Jobs(
-            self.workers, self.provisions, self.lessons, self._give, daemon.emit, listed(daemon.home.memory)
+            self.workers, self.provisions, self._plan, self._give, daemon.emit, listed(daemon.home.memory)
         )
         self.watch = self._open_watch()
         self._rewatching = trio.CancelScope()
@@ -155,8 +167,9 @@ class Member:
             branch=self.branch(),
             credential=self._credential,
             addresses=self._daemon.transport.addresses(),
-            trains=bool(self._sources()),
+            trains=bool(self._sources()) or self.distillation is not None,
             target_height=self._target,
+            follows=() if self.distillation is None else (self.distillation.source,),
         )
         return self._daemon.parts.core(self._daemon, settings, self._rng)
 
@@ -255,6 +268,8 @@ class Member:
             keep = (
                 self.driver.peer.keep() | self.provisions.keep() | daemon.fetcher.wanted() | self.jobs.keep()
             )
+            if self.distillation is not None:
+                keep |= set(self.distillation.adapters or ())
             gone = await trio.to_thread.run_sync(daemon.blobs.collect, keep)
             if gone.blobs:
                 daemon.emit(BlobsCollected(gone.blobs, gone.bytes))
@@ -291,17 +306,49 @@ class Member:
             )
         return branch
 
+    async def _plan(self, job: Train | Evaluate) -> Lessons | None:
+        """What to train on in ``job``, or to measure with: the public text while this branch is to learn from a
+        teacher, who is needed in training alone."""
+        wish = self.distillation
+        if wish is None or not wish.is_due(job.branch, job.height - 1):
+            return self.lessons()
+        if isinstance(job, Train):
+            wish = await self._begun(wish, job.height - 1)
+        settings = self._settings()
+        if wish.steps:
+            settings = replace(settings, steps=wish.steps)
+        return Lessons((Path(wish.text),), settings, None, wish.teacher if isinstance(job, Train) else None)
+
+    async def _begun(self, wish: Distillation, height: int) -> Distillation:
+        """``wish`` with its end, now that the branch is at ``height``, and its teacher, whose adapters are here."""
+        if wish.until is None:
+            wish = replace(wish, until=height + wish.rounds)
+            await self._remember_target(wish.until, {KEY: wish.encode()})
+            self.distillation = wish
+            await self.driver.give(Command("target", {"height": wish.until}))
+        if wish.teacher is None:
+            model = await compose(ComposeRequest(branch=wish.source), self._core(), self._daemon.fetcher)
+            named: Any = model["adapters"]
+            wish = replace(wish, adapters=tuple(map(bytes.fromhex, named)))
+            await trio.to_thread.run_sync(self._daemon.database.apply, Batch(state={KEY: wish.encode()}))
+            self.distillation = wish
+        return wish
+
     def lessons(self) -> Lessons | None:
         """What to train on, and how; None if no data is set."""
-        chosen = self._daemon.settings.training
         sources = self._sources()
         if not sources:
             return None
-        settings = TrainingSettings(
+        return Lessons(sources, self._settings(), self._daemon.settings.training.app)
+
+    def _settings(self) -> TrainingSettings:
+        chosen = self._daemon.settings.training
+        return TrainingSettings(
             steps=chosen.steps,
             batch=chosen.batch,
             max_length=chosen.max_length,
             learning_rate=chosen.learning_rate,
+            columns=chosen.rank,
             eval_rows=chosen.eval_rows,
             device=chosen.device,
             precision=chosen.precision,
@@ -312,7 +359,6 @@ class Member:
             replay_ratio=chosen.replay_ratio,
             ewc_strength=chosen.ewc_strength,
         )
-        return Lessons(sources, settings, chosen.app)
 
     def _sources(self) -> tuple[Path, ...]:
         """The files and folders to train on now: the lesson of the watched folder, else the owner's data."""
@@ -342,7 +388,11 @@ class Member:
             raise BadRequest("This node has no data to train on", "Give some: `banyan train --data PATH`")
         if request.branch is not None:
             changes["training.branch"] = self._check_branch(request.branch)
-        for name in ("steps", "batch", "learning_rate", "continual"):
+        if (request.rank or 0) > (most := self.charter.adapter_at(request.branch or self.branch()).rank):
+            raise BadRequest(
+                f"The adapter has rank {most}, less than {request.rank}", f"Choose a rank of at most {most}"
+            )
+        for name in ("rank", "steps", "batch", "learning_rate", "continual"):
             if (value := getattr(request, name)) is not None:
                 changes[f"training.{name}"] = value
         return changes
@@ -352,7 +402,8 @@ class Member:
         height = self.height()
         watches = self._daemon.settings.training.watch is not None
         rounds = 0 if watches else request.rounds  # with a watched folder they begin when something arrives
-        await self._remember_target(None if rounds is None else height + rounds)
+        await self._remember_target(None if rounds is None else height + rounds, {KEY: b""})
+        self.distillation = None
         self.watch = await trio.to_thread.run_sync(self._open_watch)
         self._rewatching.cancel()
         self.driver.rebuild()
@@ -362,6 +413,35 @@ class Member:
             "target": self._target,
             "watch": None if self.watch is None else str(self.watch.folder),
             "counts": "step" if self.charter.round.coordination == "gossip" else "release",
+        }
+
+    async def check_distillation(self, request: DistillRequest) -> None:
+        """Raises :class:`BadRequest` for a wish that cannot come true."""
+        await trio.to_thread.run_sync(check_wish, request, self.charter)
+        self._check_branch(request.target)
+
+    async def distill(self, request: DistillRequest) -> dict[str, object]:
+        """Learn from the model of another branch in the next rounds of ``request.target``, which is set already."""
+        height = self.height() if request.target in self._core().branches else None
+        wish = Distillation(
+            request.source,
+            request.target,
+            request.text,
+            request.steps or 0,
+            request.temperature,
+            request.rounds,
+            None if height is None else height + request.rounds,
+        )
+        await self._remember_target(wish.until, {KEY: wish.encode()})
+        self.distillation = wish
+        self.driver.rebuild()
+        return {
+            "source": request.source,
+            "branch": request.target,
+            "height": height,
+            "target": wish.until,
+            "watch": None,
+            "counts": "release",
         }
 
     async def aim_at(self, height: int | None) -> dict[str, object]:
@@ -485,11 +565,17 @@ class Member:
             "training": self.jobs.status() or self.provisions.progress(),
             "data": str(self._daemon.settings.training.data) if self._daemon.settings.training.data else None,
             "watch": None if self.watch is None else self.watch.status(),
+            "teacher": self._taught(),
             "set_aside": self.jobs.set_aside(),
             "workers": self.workers.status(),
             "disk_trouble": self.driver.disk_trouble,
             "messages": dict(self._daemon.outbox.counters),
         }
+
+    def _taught(self) -> dict[str, object] | None:
+        """Whom this node's branch learns from, JSON-ready; None where from nobody."""
+        wish = self.distillation
+        return wish.status() if wish is not None and wish.is_due(self.branch(), self.height()) else None
 
     def _credentials(self) -> list[Credential]:
         """The credentials in the signs of life that the core holds."""

@@ -15,7 +15,7 @@ from banyan.node.daemon.jobs import Lessons
 from banyan.node.learning.continual.rejected import Rejected
 from banyan.node.learning.progress import Progress
 from banyan.node.worker.client import OWN_APP, Worker, WorkerSettings, hello_for
-from banyan.node.worker.messages import Kind
+from banyan.node.worker.messages import Ground, Kind
 from banyan.protocol.effects import (
     Aggregate,
     Aggregated,
@@ -59,6 +59,10 @@ class ProcessWorkers:
             blobs=daemon.blobs.root,
             app=app or OWN_APP,
             memory=daemon.home.memory,
+            others=[
+                Ground(each.path, each.adapter, str(base_folder.place(daemon.home, each.base)))
+                for each in charter.bases
+            ],
         )
         settings = WorkerSettings(
             threads=1 if role == "light" else chosen.threads or max(1, (os.cpu_count() or 2) // 2),
@@ -90,7 +94,9 @@ class ProcessWorkers:
     ) -> Trained | Rejected:
         """See :class:`~banyan.node.daemon.jobs.Workers`."""
         full = await self._full_worker(lessons)
-        return await full.train(job, data=lessons.data, settings=lessons.settings, on_progress=progress)
+        return await full.train(
+            job, data=lessons.data, settings=lessons.settings, teacher=lessons.teacher, on_progress=progress
+        )
 
     async def evaluate(self, job: Evaluate, lessons: Lessons) -> Evaluated:
         """See :class:`~banyan.node.daemon.jobs.Workers`."""

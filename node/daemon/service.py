@@ -16,6 +16,7 @@ from banyan.node.daemon.control import (
     BadRequest,
     BranchRequest,
     ComposeRequest,
+    DistillRequest,
     LogRequest,
     TrainRequest,
     application,
@@ -327,6 +328,15 @@ class Daemon:
             self._flags = {name: value for name, value in self._flags.items() if name not in changes}
             self.settings = load_settings(self.home.settings, self._flags)
         return await member.train(request)
+
+    async def distill(self, request: DistillRequest) -> Mapping[str, object]:
+        """Let a branch learn from the model of another on public text."""
+        member = self._running()
+        await member.check_distillation(request)
+        await trio.to_thread.run_sync(save_settings, self.home.settings, {"training.branch": request.target})
+        self._flags = {name: value for name, value in self._flags.items() if name != "training.branch"}
+        self.settings = load_settings(self.home.settings, self._flags)
+        return await member.distill(request)
 
     async def target(self, height: int | None) -> Mapping[str, object]:
         """Train until the branch has reached ``height``; None: for ever."""

@@ -25,6 +25,7 @@ from banyan.node.settings import load as load_settings
 from banyan.node.store import BlobStore, Database, HomeLock
 from banyan.protocol.peer import Peer, PeerSettings
 from banyan.security.charter import Charter
+from banyan.security.model import AdapterSpec, BaseModel
 
 #: Seconds that fetching adapters may take.
 PATIENCE = 600.0
@@ -32,8 +33,8 @@ PATIENCE = 600.0
 
 @dataclass(frozen=True, slots=True)
 class ChosenRelease:
-    """A model of the tree: the branch it is of, the blobs whose sum it is, the releases that they are of (from the root
-    down; none where this node mixes its own model)."""
+    """A model of the tree: the branch it is of, the blobs whose sum it is, the releases that they are of (from
+    where its base begins down; none where this node mixes its own model)."""
 
     branch: str
     adapters: tuple[bytes, ...]
@@ -95,37 +96,37 @@ def charter_of(home: Home) -> Charter:
     return charter
 
 
-def vector_of(home: Home, charter: Charter, chosen: ChosenRelease) -> Vector:
+def vector_of(home: Home, spec: AdapterSpec, chosen: ChosenRelease) -> Vector:
     """The sum of the model's adapters: B, float32, Layout order."""
-    return read_sum(BlobStore(home.blobs), chosen.adapters, charter.adapter)
+    return read_sum(BlobStore(home.blobs), chosen.adapters, spec)
 
 
-def shared_a_of(home: Home, charter: Charter) -> dict[str, Vector]:
-    """The network's A. Raises :class:`ServingError` where it is not here yet."""
-    blobs, spec = BlobStore(home.blobs), charter.adapter
+def shared_a_of(home: Home, spec: AdapterSpec) -> dict[str, Vector]:
+    """The network's A on a base model. Raises :class:`ServingError` where it is not here yet."""
+    blobs = BlobStore(home.blobs)
     if spec.a_digest not in blobs:
         raise ServingError("The network's shared A is not on this device yet", "Fetch it with `banyan up`")
     return from_bytes(blobs.read(spec.a_digest), spec.rank, spec.tensors)
 
 
-def base_of(home: Home, charter: Charter, given: Path | None = None) -> Path:
-    """The folder of the base model: ``given``, which is checked, or this node's copy.
+def base_of(home: Home, base: BaseModel, given: Path | None = None) -> Path:
+    """The folder of the ``base`` model: ``given``, which is checked, or this node's copy.
 
     Raises :class:`~banyan.node.learning.errors.ModelError` and :class:`ServingError`.
     """
     if given is not None:
         from banyan.node.learning.base_model import check_fingerprint
 
-        check_fingerprint(given, charter.base)
+        check_fingerprint(given, base)
         return given
     blobs = BlobStore(home.blobs)
-    if missing := base_folder.missing(blobs, charter.base):
+    if missing := base_folder.missing(blobs, base):
         size = sum(size for _, size in missing) / 1e6
         raise ServingError(
-            f"The base model {charter.base.name} is not on this device: {size:,.1f} MB of it are missing",
+            f"The base model {base.name} is not on this device: {size:,.1f} MB of it are missing",
             "Give a folder that holds it with --base, or let the node fetch it: `banyan train --data PATH`",
         )
-    return base_folder.link(home, blobs, charter.base)
+    return base_folder.link(home, blobs, base)
 
 
 # ------------------------------------------------------------------------------------------ where no node runs

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from banyan.protocol.card import Base, Card, Probe, Sheet
+from banyan.protocol.card import Base, Card, CardRefused, Probe, Sheet, check_card
 from banyan.protocol.catalog import Catalog, Entry, plain_entry
 from banyan.protocol.effects import Command, MessageReceived
 from banyan.protocol.events import CardPublished
@@ -250,6 +250,14 @@ def test_what_the_charter_says_of_the_base_is_not_the_authors_to_change(still: W
         sheet(still, adapter_rank=still.charter.adapter.rank + 1),
     ):
         assert refusal(still, to, author, Card("/en", credential, release, words)) == "wrong-base"
+
+
+def test_a_card_of_another_base_model_than_its_branchs_is_refused(still: World) -> None:
+    author = seated(still, "/en")
+    words = sheet(still, base=replace(sheet(still).base, digest=bytes(32)))
+    card = Card("/en", author.settings.credential, head(author, "/en"), words)
+    with pytest.raises(CardRefused, match="base model"):
+        check_card(card, author.name, still.charter)
 
 
 def test_a_branch_that_is_not_in_the_charter_has_no_card(still: World) -> None:

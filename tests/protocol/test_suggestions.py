@@ -149,9 +149,26 @@ class Watching:
         seat = (Seat("member", 0, "/en"),)
         self.suggestions.released(
             Release(
-                "/en", self.height, digest, "mean", 0, used, (), digest, 1, digest, 1, digest, 1, digest, 1, 0,
-                seat, (), self.height,
-            )  # fmt: skip
+                "/en",
+                self.height,
+                digest,
+                "mean",
+                0,
+                used,
+                (),
+                digest,
+                1,
+                digest,
+                1,
+                digest,
+                1,
+                digest,
+                1,
+                0,
+                seat,
+                (),
+                self.height,
+            )
         )
 
 
