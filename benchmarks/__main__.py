@@ -24,6 +24,10 @@ BENCHMARKS = {
         "benchmarks.serving",
         "the model server beside a bare generate: one request, and eight at once",
     ),
+    "learning": (
+        "benchmarks.learning",
+        "a tree of federations against devices alone, one federation of all, and one a leaf",
+    ),
     "aggregation": ("benchmarks.aggregation", "every rule against ByzFL and Flower: time and memory"),
     "lifting": ("benchmarks.lifting", "when to lift: traffic against the loss of the branch above"),
     "simulation-proof": (

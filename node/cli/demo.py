@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from click.core import ParameterSource
 
 from banyan.node.cli.options import JsonOption
 
@@ -15,6 +16,8 @@ Examples:
     banyan demo
 
     banyan demo --attack lying-leader --rounds 6
+
+    banyan demo --tree                                     sub-domains, their domain, the master
 
     banyan demo --base ~/models/smollm --data ~/corpora/en/medical --out results --json
 """
@@ -38,9 +41,24 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(
-    nodes: Annotated[int, typer.Option(min=1, max=64, help="Honest nodes, each a real process.")] = 5,
+    context: typer.Context,
+    tree: Annotated[
+        bool,
+        typer.Option(
+            "--tree",
+            help="Three levels instead of one branch: what two sub-domains learn rises, and comes down to newcomers.",
+        ),
+    ] = False,
+    nodes: Annotated[
+        int,
+        typer.Option(
+            min=1, max=64, help="Honest nodes, each a real process; with --tree, of each sub-domain (2)."
+        ),
+    ] = 5,
     attackers: Annotated[int, typer.Option(min=0, max=16, help="Malicious nodes beside them.")] = 1,
-    rounds: Annotated[int, typer.Option(min=1, max=1_000, help="Releases to reach.")] = 4,
+    rounds: Annotated[
+        int, typer.Option(min=1, max=1_000, help="Releases to reach; with --tree, of each sub-domain (3).")
+    ] = 4,
     rule: Annotated[str, typer.Option(help="The aggregation rule.")] = "multi-krum",
     attack: Annotated[str, typer.Option(help=f"What the attackers do: {', '.join(ATTACKS)}.")] = "sign-flip",
     base: Annotated[
@@ -66,6 +84,27 @@ def demo(
 ) -> None:
     """Watch a network of real processes learn together on this machine while an attacker is shut out."""
     from banyan.node.cli.wording import choice
+
+    if tree:
+        refused = [name for name in ("attackers", "rule", "attack") if _is_given(context, name)]
+        if refused:
+            raise typer.BadParameter(
+                "it is for a single branch; leave it out with --tree", param_hint=f"--{refused[0]}"
+            )
+        from banyan.node.demo.tree import run as grow
+
+        code = grow(
+            nodes=nodes if _is_given(context, "nodes") else None,
+            rounds=rounds if _is_given(context, "rounds") else None,
+            base=base,
+            data=data,
+            out=out,
+            steps=steps,
+            learning_rate=learning_rate,
+            seed=seed,
+            json_output=json_,
+        )
+        raise typer.Exit(code)
     from banyan.node.demo import run  # type: ignore[import-not-found,unused-ignore]
 
     code = run(
@@ -83,6 +122,10 @@ def demo(
         json_output=json_,
     )
     raise typer.Exit(int(code or 0))
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    return context.get_parameter_source(name) is not ParameterSource.DEFAULT
 
 
 def simulate(context: typer.Context) -> None:

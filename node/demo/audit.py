@@ -91,6 +91,10 @@ class Auditor:
         self._homes = homes
         self._attackers = frozenset(attackers)
 
+    def history(self) -> list[Release]:
+        """The branch's releases from height 0 on, every certificate checked; empty while it is not open."""
+        return list(self._chain(self._records()).releases())
+
     def audit(self, height: int) -> Audited | None:
         """The release at ``height``, or None if no node holds it yet. Raises :class:`AuditFailed`, ``Refused``."""
         envelopes = list(self._records())

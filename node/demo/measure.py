@@ -20,20 +20,26 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
-from banyan.node.learning.blobs import read_sum, write_float32
+from banyan.node.learning.blobs import Blobs, read_sum, write_float32
 from banyan.node.learning.layout import Vector
 from banyan.node.learning.memory_blobs import MemoryBlobs
 from banyan.node.learning.settings import TrainingSettings
+from banyan.node.learning.shared_a import from_bytes
 from banyan.node.learning.train_job import NOTHING, seed_of
 from banyan.node.learning.train_job import train as train_job
 from banyan.node.learning.workplace import Workplace
 from banyan.protocol.delta import DeltaRefused, read_delta
 from banyan.protocol.effects import Train, Trained
 from banyan.security.charter import Charter
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from banyan.node.learning.adapter import AdaptedModel
 
 RELEASE: Final = "release"
 END: Final = "end"
@@ -85,35 +91,53 @@ class School(Protocol):
     def loss(self, vector: Vector) -> float: ...
 
 
+@dataclass(frozen=True)
+class Bench:
+    """The network's model on one core, and how to make rows into what it reads."""
+
+    model: AdaptedModel
+    tokenizer: PreTrainedTokenizerBase
+    pad: int
+    length: int
+
+
+def seat(charter: Charter, blobs: Blobs, base: Path, settings: TrainingSettings) -> Bench:
+    """Load the base model at ``base`` with an adapter of the charter's, whose A is in ``blobs``."""
+    import torch
+
+    from banyan.node.learning import base_model
+    from banyan.node.learning.adapter import AdaptedModel
+
+    torch.set_num_threads(1)
+    loaded = base_model.load(base, settings.device)
+    spec = charter.adapter
+    shared_a = from_bytes(blobs.read(spec.a_digest), spec.rank, spec.tensors)
+    model = AdaptedModel(
+        loaded.model, rank=spec.rank, scale=spec.scale, tensors=spec.tensors, shared_a=shared_a
+    )
+    pad = int(loaded.tokenizer.pad_token_id or loaded.tokenizer.eos_token_id or 0)
+    context = int(getattr(loaded.model.config, "max_position_embeddings", 1 << 20))
+    return Bench(model, loaded.tokenizer, pad, min(settings.max_length, context))
+
+
 class TorchSchool:
     """The real one."""
 
-    def __init__(self, task: Task, charter: Charter, place: Workplace) -> None:
-        import torch
-
-        from banyan.node.learning import base_model
-        from banyan.node.learning.adapter import AdaptedModel
+    def __init__(self, task: Task, charter: Charter, blobs: Blobs) -> None:
         from banyan.node.learning.dataset import load_dataset, read_rows
         from banyan.node.learning.tokens import examples
 
-        torch.set_num_threads(1)
         self._settings = TrainingSettings(**task.settings)
-        loaded = base_model.load(place.base_model, self._settings.device)
-        spec = charter.adapter
-        self._model = AdaptedModel(
-            loaded.model, rank=spec.rank, scale=spec.scale, tensors=spec.tensors, shared_a=place.shared_a()
-        )
-        self._pad = int(loaded.tokenizer.pad_token_id or loaded.tokenizer.eos_token_id or 0)
-        context = int(getattr(loaded.model.config, "max_position_embeddings", 1 << 20))
-        length = min(self._settings.max_length, context)
+        bench = seat(charter, blobs, Path(task.base), self._settings)
+        self._model, self._pad, length = bench.model, bench.pad, bench.length
         self._seeds = {
             pupil.name: seed_of(charter.network_id, pupil.node, task.branch) for pupil in task.pupils
         }
         self._rows = {
-            pupil.name: examples(load_dataset([Path(pupil.data)]).training, loaded.tokenizer, length)
+            pupil.name: examples(load_dataset([Path(pupil.data)]).training, bench.tokenizer, length)
             for pupil in task.pupils
         }
-        self._held_out = examples(list(read_rows(Path(task.held_out))), loaded.tokenizer, length)
+        self._held_out = examples(list(read_rows(Path(task.held_out))), bench.tokenizer, length)
 
     def train(self, pupil: str, start: Vector, height: int) -> Vector:
         """As the pupil's own worker does it."""
@@ -294,8 +318,7 @@ def main(path: str) -> int:
     from banyan.node.store import BlobStore
 
     store = BlobStore(Path(task.blobs))
-    place = Workplace(charter.adapter, charter.round.codec, charter.network_id, "", Path(task.base), store)
-    school = TorchSchool(task, charter, place)
+    school = TorchSchool(task, charter, store)
 
     def obey(order: dict[str, Any]) -> None:
         adapter = read_sum(

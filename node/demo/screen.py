@@ -40,9 +40,9 @@ class Screen:
     def __init__(self, console: Console, *, quiet: bool = False) -> None:
         self._console = console
         self._quiet = quiet
-        self._live = Live(console=console, refresh_per_second=4, transient=False)
-        self._alive = console.is_terminal and not quiet
-        self._progress = Progress(
+        self.live = Live(console=console, refresh_per_second=4, transient=False)
+        self.is_alive = console.is_terminal and not quiet
+        self.progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
             TaskProgressColumn(),
@@ -52,22 +52,22 @@ class Screen:
             console=console,
             expand=True,
         )
-        self._task = self._progress.add_task("learning", total=None)
+        self.task = self.progress.add_task("learning", total=None)
 
     def __enter__(self) -> Screen:
-        if self._alive:
-            self._live.start()
+        if self.is_alive:
+            self.live.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._alive:
-            self._live.stop()
+        if self.is_alive:
+            self.live.stop()
 
     def say(self, line: str) -> None:
         """One step or piece of news."""
-        if self._alive:
+        if self.is_alive:
             self._console.print(f"[dim]{line}[/]", highlight=False)
         elif not self._quiet:
             print(line, flush=True)
@@ -76,15 +76,15 @@ class Screen:
         """The network as it stands."""
         for line in scene.news:
             self.say(line)
-        if not self._alive:
+        if not self.is_alive:
             return
         trainings = scene.rounds * len(scene.views)
         total = trainings + gauge.total
         what = "learning together" if scene.learned < trainings else "training alone, for comparison"
-        self._progress.update(
-            self._task, total=total or None, completed=scene.learned + gauge.done, description=what
+        self.progress.update(
+            self.task, total=total or None, completed=scene.learned + gauge.done, description=what
         )
-        self._live.update(Group(table(scene, gauge), self._progress))
+        self.live.update(Group(table(scene, gauge), self.progress))
 
 
 def table(scene: Scene, gauge: Gauge) -> Table:

@@ -68,15 +68,16 @@ def deal(leaf: Leaf, people: int) -> list[Share]:
     for share in sorted(owners.values(), key=lambda each: (-len(each.training), each.owners)):
         lightest = min(range(people), key=lambda hand: (sum(len(s.training) for s in hands[hand]), hand))
         hands[lightest].append(share)
-    dealt = [
-        Share(
-            tuple(owner for share in hand for owner in share.owners),
-            tuple(row for share in hand for row in share.training),
-            tuple(row for share in hand for row in share.held_out),
-        )
-        for hand in hands
-    ]
-    return sorted(dealt, key=lambda share: (-len(share.training), share.owners))
+    return sorted(map(join, hands), key=lambda share: (-len(share.training), share.owners))
+
+
+def join(shares: Sequence[Share]) -> Share:
+    """All of these as one."""
+    return Share(
+        tuple(owner for share in shares for owner in share.owners),
+        tuple(row for share in shares for row in share.training),
+        tuple(row for share in shares for row in share.held_out),
+    )
 
 
 def pool(shares: Sequence[Share], most: int) -> list[Row]:

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from banyan.node.demo.audit import Audited, Auditor
+from banyan.node.demo.company import Actor
 from banyan.node.demo.gauge import Gauge
 from banyan.node.demo.plan import CannotDemo
-from banyan.node.demo.stage import Actor, Stage
+from banyan.node.demo.stage import Stage
 
 #: Seconds without any change after which a demo is given up.
 PATIENCE: Final = 240.0

@@ -96,8 +96,9 @@ def test_a_network_of_processes_learns_and_refuses_what_is_no_number(data, tmp_p
 
 
 def test_a_node_that_dies_ends_the_demo_with_its_name_and_no_process_is_left(data, tmp_path):
+    from banyan.node.demo.company import NodeEnded
     from banyan.node.demo.plan import Plan
-    from banyan.node.demo.stage import NodeEnded, Stage
+    from banyan.node.demo.stage import Stage
 
     out = tmp_path / "out"
     plan = Plan.of(
