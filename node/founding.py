@@ -59,6 +59,7 @@ def found_network(
     and the charter's bounds in their own words.
     """
     from banyan.node.learning import base_model, shared_a
+    from banyan.node.learning.base_manifest import check_content, check_manifest
 
     if home.charter.exists() or home.invite.exists():
         raise HomeError(
@@ -71,6 +72,8 @@ def found_network(
 
     progress("reading the base model")
     base = base_model.fingerprint(wish.base)
+    check_manifest(base)
+    check_content(wish.base, base)
     tensors = base_model.target_tensors(wish.base, wish.targets)
     for entry in base.files:
         blobs.put_file(wish.base / entry.name, entry.digest)

@@ -81,6 +81,17 @@ class Network(Section):
         description="Open connections at most. More reach more peers at once; each costs about 0.5 MB of "
         "memory.",
     )
+    share_base: bool = Field(
+        True,
+        description="Whether other nodes may fetch the base model from this one. false spares this device's uplink, "
+        "and newcomers depend on the others for it.",
+    )
+    upload: int = Field(
+        0,
+        ge=0,
+        description="Bytes a second of blobs that this node sends to all others together; 0 (default): as many as "
+        "they take. Less leaves more of the line for you; below 1000000 others may pass this node over as too slow.",
+    )
 
 
 class Training(Section):

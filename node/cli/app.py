@@ -9,6 +9,7 @@ import typer
 from banyan.node.cli import (
     audit,
     checkout,
+    clone,
     demo,
     diff,
     doctor,
@@ -61,6 +62,7 @@ for module in (
     invite,
     join,
     up,
+    clone,
     train,
     status,
     log,

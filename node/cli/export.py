@@ -70,7 +70,7 @@ def export(
             f"{model['branch']} has learnt nothing yet, so there is nothing to export",
             "Wait for its first release: `banyan train`",
         )
-    written = _write(place, to, model, base)
+    written = write_adapter(place, to, model, base)
     if json_:
         import json
 
@@ -80,8 +80,8 @@ def export(
     print(f"Wrote {to} ({size(written)}): {parts}.")
 
 
-def _write(home: Any, to: Path, model: Mapping[str, Any], base: str | None) -> int:
-    """Write the folder, each file in one step; returns the bytes of the weights."""
+def write_adapter(home: Any, to: Path, model: Mapping[str, Any], base: str | None) -> int:
+    """Write the folder of what ``POST /compose`` answered, each file in one step; returns the bytes of the weights."""
     import json
     import tempfile
 

@@ -7,6 +7,8 @@
 | ``GET /peers`` | who is connected, with bytes in and out |
 | ``GET /log?branch=&number=&others=`` | a branch's certified releases, and those of others that edges join to them |
 | ``POST /train`` | train: ``data``, ``watch``, ``rounds``, ``steps`` … are all optional |
+| ``POST /clone`` | bring the whole model of ``branch`` here and work on it; ``base``: a folder with the base model |
+| ``GET /clone`` | how far that is |
 | ``POST /target`` | take part until the branch has reached ``height``; null: for ever |
 | ``POST /compose`` | bring the adapters of the model of ``branch`` or at ``release`` here, and name them |
 | ``POST /checkout`` | pin this node to ``release`` of its branch; null: use the head again |
@@ -60,6 +62,13 @@ class TrainRequest(_Body):
     batch: int | None = Field(None, ge=1, le=4_096)
     learning_rate: float | None = Field(None, gt=0, le=10)
     continual: Literal["replay", "ewc", "orthogonal", "none"] | None = None
+
+
+class CloneRequest(_Body):
+    """``POST /clone``. ``base``: a folder that holds the base model; without it peers are asked."""
+
+    branch: str = Field(..., min_length=1, max_length=300)
+    base: str | None = Field(None, min_length=1, max_length=4_096)
 
 
 class TargetRequest(_Body):
@@ -140,6 +149,10 @@ class Controlled(Protocol):
 
     async def train(self, request: TrainRequest) -> Mapping[str, object]: ...
 
+    async def clone(self, request: CloneRequest) -> Mapping[str, object]: ...
+
+    async def cloning(self) -> Mapping[str, object]: ...
+
     async def target(self, height: int | None) -> Mapping[str, object]: ...
 
     async def compose(self, request: ComposeRequest) -> Mapping[str, object]: ...
@@ -181,6 +194,13 @@ def application(node: Controlled) -> Starlette:
     async def train(request: Request) -> Response:
         return JSONResponse(dict(await node.train(await _body(request, TrainRequest))))
 
+    async def clone(request: Request) -> Response:
+        return JSONResponse(dict(await node.clone(await _body(request, CloneRequest))))
+
+    async def cloning(request: Request) -> Response:
+        _query(request, NothingRequest)
+        return JSONResponse(dict(await node.cloning()))
+
     async def target(request: Request) -> Response:
         return JSONResponse(dict(await node.target((await _body(request, TargetRequest)).height)))
 
@@ -211,6 +231,8 @@ def application(node: Controlled) -> Starlette:
             Route("/peers", peers, methods=get),
             Route("/log", log, methods=get),
             Route("/train", train, methods=["POST"]),
+            Route("/clone", cloning, methods=get),
+            Route("/clone", clone, methods=["POST"]),
             Route("/target", target, methods=["POST"]),
             Route("/compose", compose, methods=["POST"]),
             Route("/checkout", checkout, methods=["POST"]),

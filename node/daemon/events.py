@@ -63,12 +63,13 @@ class DiskRecovered(Event):
 
 @dataclass(frozen=True, slots=True)
 class BlobArrived(Event):
-    """A blob came from peers, whole and true."""
+    """A blob came from peers, whole and true; ``liars`` sent bytes of another and are not asked again for a while."""
 
     blob: str
     size: int
     seconds: float
     sources: dict[str, int] = field(default_factory=dict)
+    liars: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

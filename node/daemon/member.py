@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 import random
 import secrets
@@ -13,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from banyan.node import membership
+from banyan.node.daemon.cloning import Cloning
 from banyan.node.daemon.composing import compose
-from banyan.node.daemon.control import BadRequest, ComposeRequest, LogRequest, TrainRequest
+from banyan.node.daemon.control import BadRequest, CloneRequest, ComposeRequest, LogRequest, TrainRequest
 from banyan.node.daemon.driver import Driver
 from banyan.node.daemon.events import BlobsCollected, NodeStarted, PeerConnectedEvent, PeerLostEvent
 from banyan.node.daemon.hands import NodeHands
@@ -71,6 +73,15 @@ class Member:
             local_base=settings.base,
             trains=settings.data is not None or settings.watch is not None,
         )
+        self.cloning = Cloning(
+            charter,
+            daemon.blobs,
+            daemon.fetcher,
+            daemon.transport,
+            self.provisions,
+            self._compose_head,
+            self._is_open,
+        )
         self.workers = daemon.parts.workers(daemon)
         self.jobs = Jobs(
             self.workers, self.provisions, self.lessons, self._give, daemon.emit, listed(daemon.home.memory)
@@ -109,6 +120,7 @@ class Member:
                 ("workers", self.workers.run),
                 ("jobs", self.jobs.run),
                 ("provisions", self.provisions.run),
+                ("cloning", self.cloning.run),
                 ("neighbours", self._stay_connected),
                 ("collection", self._collect),
                 ("watch", self._watch_folder),
@@ -252,9 +264,12 @@ class Member:
 
     def _check_branch(self, branch: str) -> str:
         if not is_path(branch) or branch not in self.charter.branches:
+            nearest = difflib.get_close_matches(branch, self.charter.branches, n=3, cutoff=0.5)
             raise BadRequest(
                 f"The network {self.charter.name} has no branch {branch}",
-                f"Choose one of {', '.join(self.charter.branches)}",
+                f"Did you mean {' or '.join(nearest)}?"
+                if nearest
+                else f"Choose one of {', '.join(self.charter.branches[:20])}",
             )
         if not covers(self._credential.scope, branch):
             raise BadRequest(
@@ -335,6 +350,36 @@ class Member:
             "watch": None if self.watch is None else str(self.watch.folder),
             "counts": "step" if self.charter.round.coordination == "gossip" else "release",
         }
+
+    async def begin_clone(self, request: CloneRequest) -> bool:
+        """Begin to bring the model of a branch here. Returns whether it is another than this node works on. Raises
+        :class:`BadRequest`, and what :meth:`Cloning.begin` raises."""
+        self._check_branch(request.branch)
+        if request.base is not None and not (
+            Path(request.base).is_absolute() and Path(request.base).is_dir()
+        ):
+            raise BadRequest(
+                f"There is no folder at {request.base}", "Give the folder that holds the base model"
+            )
+        await self.cloning.begin(request.branch, Path(request.base) if request.base is not None else None)
+        return request.branch != self.branch()
+
+    async def move(self) -> None:
+        """The owner has chosen another branch and no data for it: training stops, since what was chosen for the branch
+        before is not to be taught to this one unasked."""
+        await self._remember_target(0)
+        self.driver.rebuild()
+
+    def _is_open(self, path: str) -> bool:
+        """Whether the model of this node's branch is known, which after a change of branch takes a moment."""
+        peer = self.driver.peer
+        if peer is None or peer.branch != path:
+            return False
+        return peer.mixer.is_active or peer.branches[path].chain.head is not None
+
+    async def _compose_head(self, path: str) -> Mapping[str, object]:
+        mixes = self._core().mixer.is_active  # such a branch has no releases: its model is this node's own
+        return await self.compose(ComposeRequest(branch=None if mixes else path))
 
     async def aim_at(self, height: int | None) -> dict[str, object]:
         """Train until the branch has reached ``height``; None: for ever."""

@@ -11,6 +11,7 @@ from banyan.node import base_folder
 from banyan.node.daemon.events import Joining
 from banyan.node.daemon.fetcher import Fetcher
 from banyan.node.home import Home
+from banyan.node.learning.base_manifest import check_content, check_manifest
 from banyan.node.network.transport import Transport
 from banyan.node.store import BlobStore
 from banyan.protocol.events import Event
@@ -84,15 +85,16 @@ class Provisions:
         while (missing := await self._gather(base=False)) is not None:
             attempt = await self._wait(missing, attempt)
         await self._wanted.wait()
+        check_manifest(self._charter.base)
         if self._local_base is not None:
             await trio.to_thread.run_sync(
                 base_folder.import_folder, self._local_base, self._blobs, self._charter.base
             )
         while (missing := await self._gather(base=True)) is not None:
             attempt = await self._wait(missing, attempt)
-        self.base = await trio.to_thread.run_sync(
-            base_folder.link, self._home, self._blobs, self._charter.base
-        )
+        folder = await trio.to_thread.run_sync(base_folder.link, self._home, self._blobs, self._charter.base)
+        await trio.to_thread.run_sync(check_content, folder, self._charter.base)
+        self.base = folder
         self._ready.set()
 
     async def _wait(self, missing: str, attempt: int) -> int:

@@ -11,7 +11,14 @@ import trio
 from banyan.node import membership
 from banyan.node.daemon import listener
 from banyan.node.daemon.book import AddressBook
-from banyan.node.daemon.control import BadRequest, ComposeRequest, LogRequest, TrainRequest, application
+from banyan.node.daemon.control import (
+    BadRequest,
+    CloneRequest,
+    ComposeRequest,
+    LogRequest,
+    TrainRequest,
+    application,
+)
 from banyan.node.daemon.eventlog import EventLog
 from banyan.node.daemon.events import NodeStopping
 from banyan.node.daemon.fetcher import Fetcher
@@ -22,6 +29,7 @@ from banyan.node.daemon.parts import Parts
 from banyan.node.daemon.supervisor import Supervisor
 from banyan.node.home import Home
 from banyan.node.network.addresses import Address
+from banyan.node.network.sharing import SharedBlobs
 from banyan.node.settings import Settings
 from banyan.node.settings import load as load_settings
 from banyan.node.settings import save as save_settings
@@ -95,6 +103,7 @@ class Daemon:
         self.identity: Identity = membership.load_identity(self.home, self._passphrase)
         self.database = Database(self.home.database, self.settings.store.events)
         self.blobs = BlobStore(self.home.blobs)
+        self.shared_blobs = SharedBlobs(self.blobs, self._withheld)
         self.events = EventLog(self._parts.clock, self.database.last_position())
         self.supervisor = Supervisor(self.events.emit)
         self.charter: Charter | None = membership.load_charter(self.home)
@@ -196,6 +205,12 @@ class Daemon:
         """Log an event."""
         self.events.emit(event)
 
+    def _withheld(self) -> frozenset[bytes]:
+        """Blobs that the owner does not give to others: the base model, where it is not to be shared."""
+        if self.settings.network.share_base or self.charter is None:
+            return frozenset()
+        return frozenset(entry.digest for entry in self.charter.base.files)
+
     async def _keep_port(self) -> None:
         ports = set()
         for text in self.transport.addresses():
@@ -295,10 +310,26 @@ class Daemon:
         member = self._running()
         changes = member.checked(request)
         if changes:
-            await trio.to_thread.run_sync(save_settings, self.home.settings, changes)
-            self._flags = {name: value for name, value in self._flags.items() if name not in changes}
-            self.settings = load_settings(self.home.settings, self._flags)
+            await self._change(changes)
         return await member.train(request)
+
+    async def _change(self, changes: Mapping[str, object]) -> None:
+        """Save settings; they outweigh the flags that this run began with."""
+        await trio.to_thread.run_sync(save_settings, self.home.settings, changes)
+        self._flags = {name: value for name, value in self._flags.items() if name not in changes}
+        self.settings = load_settings(self.home.settings, self._flags)
+
+    async def clone(self, request: CloneRequest) -> Mapping[str, object]:
+        """Begin to bring a branch's whole model here, and work on that branch from now on."""
+        member = self._running()
+        if await member.begin_clone(request):
+            await self._change({"training.branch": request.branch})
+            await member.move()
+        return member.cloning.status()
+
+    async def cloning(self) -> Mapping[str, object]:
+        """How far the last clone is."""
+        return self._running().cloning.status()
 
     async def target(self, height: int | None) -> Mapping[str, object]:
         """Train until the branch has reached ``height``; None: for ever."""
