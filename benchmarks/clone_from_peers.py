@@ -12,7 +12,6 @@ import hashlib
 import json
 import platform
 import random
-import resource
 import statistics
 import subprocess
 import sys
@@ -46,6 +45,14 @@ def transport(blobs: BlobStore, seed: int, uplink: int = 0) -> Libp2pTransport:
     return Libp2pTransport(identity, NETWORK, blobs=blobs, host="127.0.0.1", limits=limits)
 
 
+def peak_memory(*, anew: bool = False) -> int:
+    """The most memory (bytes) this process has held; ``anew``: from now on."""
+    if anew:
+        Path("/proc/self/clear_refs").write_text("5")
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) * 1024
+
+
 async def serve(store: Path, seed: int, uplink: int) -> None:
     """Serve until standard input ends; the address is the first line of standard output."""
     node = transport(BlobStore(store), seed, uplink)
@@ -61,13 +68,13 @@ async def fetch(store: Path, digest: bytes, size: int, addresses: list[str]) -> 
     async with node.run():
         peers = [await node.dial([address]) for address in addresses]
         fetcher = Fetcher(blobs, node, AddressBook(node.local_id), lambda event: None)
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        before = peak_memory(anew=True)
         began = time.perf_counter()
         failure = await fetcher.fetch(digest, size, peers)
         seconds = time.perf_counter() - began
         if failure is not None:
             raise SystemExit(failure)
-        grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+        grown = peak_memory() - before
         received = [node.traffic()[peer].received for peer in peers]
     print(json.dumps({"seconds": seconds, "received": received, "grown": grown}))
 
