@@ -114,6 +114,11 @@ class Training(Section):
         description="Rounds that what has arrived is trained on; 0: every round until more arrives. More learn it "
         "better and take longer.",
     )
+    private: bool = Field(
+        False,
+        description="true: what is learnt from data stays on this device, until `banyan share`. false (default): it "
+        "goes into the branch's rounds.",
+    )
     branch: str | None = Field(
         None,
         description="The branch this node works on, such as /health/first_aid. Default: the one it joined "
@@ -200,6 +205,31 @@ class Training(Section):
         ge=0,
         le=16,
         description="Rows of earlier sources for each new one in a step, with replay. More forgets less, slower.",
+    )
+    dp_epsilon: float = Field(
+        _LEARNING.dp_epsilon,
+        ge=0,
+        le=1000,
+        description="How much this node's updates may tell of any one row, in all: the ε of differential privacy. "
+        "Lower tells less and learns less. 0 (default): no noise.",
+    )
+    dp_delta: float = Field(
+        _LEARNING.dp_delta,
+        gt=0,
+        le=0.1,
+        description="The chance that dp_epsilon does not hold; well below one over the number of rows.",
+    )
+    dp_clip: float = Field(
+        _LEARNING.dp_clip,
+        gt=0,
+        le=1e6,
+        description="What each row's gradient is shortened to, with dp_epsilon. Lower: less noise and less learnt.",
+    )
+    dp_rounds: int = Field(
+        _LEARNING.dp_rounds,
+        ge=1,
+        le=1_000_000,
+        description="Rounds over which the budget of dp_epsilon is spread. More: each tells and learns less.",
     )
     ewc_strength: float = Field(
         _LEARNING.ewc_strength,

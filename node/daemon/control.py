@@ -7,6 +7,8 @@
 | ``GET /peers`` | who is connected, with bytes in and out |
 | ``GET /log?branch=&number=&others=`` | a branch's certified releases, and those of others that edges join to them |
 | ``POST /train`` | train: ``data``, ``watch``, ``rounds``, ``steps`` … are all optional |
+| ``POST /rehearse`` | try the model on ``data``: samples and, with ``measure``, rows and steps that suit the device |
+| ``POST /share`` | give what was learnt privately in the branch's next round |
 | ``POST /clone`` | bring the whole model of ``branch`` here and work on it; ``base``: a folder with the base model |
 | ``GET /clone`` | how far that is |
 | ``POST /target`` | take part until the branch has reached ``height``; null: for ever |
@@ -62,6 +64,19 @@ class TrainRequest(_Body):
     batch: int | None = Field(None, ge=1, le=4_096)
     learning_rate: float | None = Field(None, gt=0, le=10)
     continual: Literal["replay", "ewc", "orthogonal", "none"] | None = None
+    private: bool | None = None
+    dp_epsilon: float | None = Field(None, ge=0, le=1000)
+    dp_delta: float | None = Field(None, gt=0, le=0.1)
+    dp_clip: float | None = Field(None, gt=0, le=1e6)
+    dp_rounds: int | None = Field(None, ge=1, le=1_000_000)
+
+
+class RehearseRequest(_Body):
+    """``POST /rehearse``. ``data`` as for training; ``measure``: also choose rows and steps for this device."""
+
+    data: str = Field(..., min_length=1, max_length=4_096)
+    branch: str | None = Field(None, min_length=1, max_length=300)
+    measure: bool = False
 
 
 class CloneRequest(_Body):
@@ -149,6 +164,10 @@ class Controlled(Protocol):
 
     async def train(self, request: TrainRequest) -> Mapping[str, object]: ...
 
+    async def rehearse(self, request: RehearseRequest) -> Mapping[str, object]: ...
+
+    async def share(self) -> Mapping[str, object]: ...
+
     async def clone(self, request: CloneRequest) -> Mapping[str, object]: ...
 
     async def cloning(self) -> Mapping[str, object]: ...
@@ -194,6 +213,13 @@ def application(node: Controlled) -> Starlette:
     async def train(request: Request) -> Response:
         return JSONResponse(dict(await node.train(await _body(request, TrainRequest))))
 
+    async def rehearse(request: Request) -> Response:
+        return JSONResponse(dict(await node.rehearse(await _body(request, RehearseRequest))))
+
+    async def share(request: Request) -> Response:
+        await _body(request, NothingRequest)
+        return JSONResponse(dict(await node.share()))
+
     async def clone(request: Request) -> Response:
         return JSONResponse(dict(await node.clone(await _body(request, CloneRequest))))
 
@@ -231,6 +257,8 @@ def application(node: Controlled) -> Starlette:
             Route("/peers", peers, methods=get),
             Route("/log", log, methods=get),
             Route("/train", train, methods=["POST"]),
+            Route("/rehearse", rehearse, methods=["POST"]),
+            Route("/share", share, methods=["POST"]),
             Route("/clone", cloning, methods=get),
             Route("/clone", clone, methods=["POST"]),
             Route("/target", target, methods=["POST"]),

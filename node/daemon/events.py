@@ -102,6 +102,32 @@ class TrainingFinished(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class PrivateLessonFinished(Event):
+    """What was learnt in a lesson is kept on this device; nobody was told. ``lessons`` counts all on this branch."""
+
+    branch: str
+    lessons: int
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PrivateLessonFailed(Event):
+    """A lesson came to nothing; what was kept before stays."""
+
+    branch: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PrivateShared(Event):
+    """What was learnt privately on this branch is in the update ``blob`` now, and no longer kept apart."""
+
+    branch: str
+    height: int
+    blob: str
+
+
+@dataclass(frozen=True, slots=True)
 class VersionRejected(Event):
     """A version was kept in ``file`` and not published: it would have raised an earlier source's held-out loss by
     ``rise`` nats a token, more than is ``allowed``. The losses are the new source's own."""

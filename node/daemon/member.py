@@ -16,22 +16,40 @@ import trio
 from banyan.node import membership
 from banyan.node.daemon.cloning import Cloning
 from banyan.node.daemon.composing import compose
-from banyan.node.daemon.control import BadRequest, CloneRequest, ComposeRequest, LogRequest, TrainRequest
+from banyan.node.daemon.control import (
+    BadRequest,
+    CloneRequest,
+    ComposeRequest,
+    LogRequest,
+    RehearseRequest,
+    TrainRequest,
+)
 from banyan.node.daemon.driver import Driver
-from banyan.node.daemon.events import BlobsCollected, NodeStarted, PeerConnectedEvent, PeerLostEvent
+from banyan.node.daemon.events import (
+    BlobsCollected,
+    NodeStarted,
+    PeerConnectedEvent,
+    PeerLostEvent,
+    PrivateShared,
+)
 from banyan.node.daemon.hands import NodeHands
 from banyan.node.daemon.jobs import Jobs, Lessons
 from banyan.node.daemon.lobby import MARK, Lobby
+from banyan.node.daemon.private_lessons import PrivateLessons
 from banyan.node.daemon.provisions import Provisions
 from banyan.node.daemon.watch import Watch
 from banyan.node.home import HomeError
 from banyan.node.learning.continual.rejected import listed
+from banyan.node.learning.private import find as find_private
+from banyan.node.learning.private import forget as forget_private
+from banyan.node.learning.rehearsal import Rehearse
 from banyan.node.learning.settings import TrainingSettings
 from banyan.node.network.transport import MessageArrived, PeerDown, PeerUp
 from banyan.node.store import Batch
 from banyan.protocol.effects import Command, InputEvent, MessageReceived, PeerConnected, PeerLost
 from banyan.protocol.messages import Presence
 from banyan.protocol.peer import Peer, PeerSettings
+from banyan.security import canonical
 from banyan.security.charter import Charter
 from banyan.security.credential import Credential
 from banyan.security.errors import BanyanError
@@ -53,6 +71,16 @@ WATCH_PAUSE = 0.5
 TARGET_KEY = "node/target"
 
 
+#: Where the branch is kept whose next round is given what was learnt privately.
+SHARE_KEY = "node/share"
+
+#: The settings of differential privacy that a request to train may change.
+DP_SETTINGS = ("dp_epsilon", "dp_delta", "dp_clip", "dp_rounds")
+
+#: Seconds that a private lesson waits for news of the branch.
+PRIVATE_PATIENCE = 60.0
+
+
 class Member:
     """Everything of a running node that needs the charter. Made by the daemon once it has one."""
 
@@ -63,6 +91,7 @@ class Member:
         self._rng = random.Random(secrets.randbits(64))
         settings = daemon.settings.training
         self._target: int | None = None
+        self._began_at = daemon.events.position
         self.provisions = Provisions(
             daemon.home,
             daemon.blobs,
@@ -85,6 +114,14 @@ class Member:
         self.workers = daemon.parts.workers(daemon)
         self.jobs = Jobs(
             self.workers, self.provisions, self.lessons, self._give, daemon.emit, listed(daemon.home.memory)
+        )
+        self.private = PrivateLessons(
+            daemon.home.private,
+            self.workers,
+            self.provisions,
+            self.lessons,
+            self._adapters_of,
+            daemon.emit,
         )
         self.watch = self._open_watch()
         self._rewatching = trio.CancelScope()
@@ -120,6 +157,8 @@ class Member:
                 ("workers", self.workers.run),
                 ("jobs", self.jobs.run),
                 ("provisions", self.provisions.run),
+                ("private", self.private.run),
+                ("sharing", self._see_shared),
                 ("cloning", self.cloning.run),
                 ("neighbours", self._stay_connected),
                 ("collection", self._collect),
@@ -147,7 +186,7 @@ class Member:
             branch=self.branch(),
             credential=self._credential,
             addresses=self._daemon.transport.addresses(),
-            trains=bool(self._sources()),
+            trains=self._shares() or (bool(self._sources()) and not self._daemon.settings.training.private),
             target_height=self._target,
         )
         return self._daemon.parts.core(self._daemon, settings, self._rng)
@@ -282,9 +321,14 @@ class Member:
         """What to train on, and how; None if no data is set."""
         chosen = self._daemon.settings.training
         sources = self._sources()
-        if not sources:
+        gives = self._daemon.home.private if self._shares() else None
+        if not sources and gives is None:
             return None
-        settings = TrainingSettings(
+        return Lessons(sources, self._training_settings(), chosen.app, gives)
+
+    def _training_settings(self) -> TrainingSettings:
+        chosen = self._daemon.settings.training
+        return TrainingSettings(
             steps=chosen.steps,
             batch=chosen.batch,
             max_length=chosen.max_length,
@@ -298,8 +342,11 @@ class Member:
             replay_rows=chosen.replay_rows,
             replay_ratio=chosen.replay_ratio,
             ewc_strength=chosen.ewc_strength,
+            dp_epsilon=chosen.dp_epsilon,
+            dp_delta=chosen.dp_delta,
+            dp_clip=chosen.dp_clip,
+            dp_rounds=chosen.dp_rounds,
         )
-        return Lessons(sources, settings, chosen.app)
 
     def _sources(self) -> tuple[Path, ...]:
         """The files and folders to train on now: the lesson of the watched folder, else the owner's data."""
@@ -329,13 +376,15 @@ class Member:
             raise BadRequest("This node has no data to train on", "Give some: `banyan train --data PATH`")
         if request.branch is not None:
             changes["training.branch"] = self._check_branch(request.branch)
-        for name in ("steps", "batch", "learning_rate", "continual"):
+        for name in ("steps", "batch", "learning_rate", "continual", "private", *DP_SETTINGS):
             if (value := getattr(request, name)) is not None:
                 changes[f"training.{name}"] = value
         return changes
 
     async def train(self, request: TrainRequest) -> dict[str, object]:
         """Train from now on, for ``request.rounds`` rounds or for ever; the settings are saved already."""
+        if self._daemon.settings.training.private:
+            return await self._train_privately(request)
         height = self.height()
         watches = self._daemon.settings.training.watch is not None
         rounds = 0 if watches else request.rounds  # with a watched folder they begin when something arrives
@@ -380,6 +429,98 @@ class Member:
     async def _compose_head(self, path: str) -> Mapping[str, object]:
         mixes = self._core().mixer.is_active  # such a branch has no releases: its model is this node's own
         return await self.compose(ComposeRequest(branch=None if mixes else path))
+
+    async def _train_privately(self, request: TrainRequest) -> dict[str, object]:
+        """Give lessons for this device alone, one for each of ``request.rounds``; no round hears of them."""
+        if self._daemon.settings.training.data is None:
+            raise BadRequest(
+                "Learning privately from a watched folder is not possible",
+                "Give a file or folder with --data",
+            )
+        branch, lessons = self.branch(), request.rounds or 1
+        await self._remember_target(0)
+        self.driver.rebuild()
+        self.private.begin(branch, lessons)
+        return {"branch": branch, "private": True, "lessons": lessons, "watch": None}
+
+    async def _adapters_of(self, path: str) -> tuple[bytes, ...]:
+        with trio.fail_after(PRIVATE_PATIENCE):
+            while not self._is_open(path):
+                await trio.sleep(0.1)
+        model = await self._compose_head(path)
+        adapters = model["adapters"]
+        assert isinstance(adapters, list)
+        return tuple(map(bytes.fromhex, adapters))
+
+    async def rehearse(self, request: RehearseRequest) -> dict[str, object]:
+        """Samples of the model on data, with what was learnt privately, and where asked rows and steps that suit."""
+        branch = self._check_branch(request.branch) if request.branch is not None else self.branch()
+        if branch != self.branch():
+            raise BadRequest(
+                f"This node works on {self.branch()}, not on {branch}", f"First: `banyan clone {branch}`"
+            )
+        data = Path(request.data)
+        if not data.is_absolute() or not data.exists():
+            raise BadRequest(f"There is no data at {request.data}", "Give a file or a folder")
+        await self.provisions.base_folder()
+        adapters = await self._adapters_of(branch)
+        settings = self._training_settings()
+        deadline = self.charter.round.deadline / 1000 if request.measure else 0.0
+        job = Rehearse(branch, adapters, str(self._daemon.home.private), deadline)
+        found = await self.workers.rehearse(job, Lessons((data,), settings))
+        return {
+            "branch": branch,
+            "samples": [list(pair) for pair in found.samples],
+            "batch": found.batch,
+            "steps": found.steps,
+            "step_seconds": found.step_seconds,
+        }
+
+    async def share(self) -> dict[str, object]:
+        """Give what was learnt privately in the branch's next round. It ends with a private-shared event."""
+        branch = self.branch()
+        if find_private(self._daemon.home.private, branch) is None:
+            raise BadRequest(
+                f"Nothing has been learnt privately for {branch}",
+                "First: `banyan train --private --data PATH`",
+            )
+        if self._core().mixer.is_active:
+            raise BadRequest(
+                f"{branch} has no rounds: its members mix their models",
+                "Train there without --private to share what is learnt",
+            )
+        await self._remember_target(
+            None, {SHARE_KEY: branch.encode()}
+        )  # until it is announced, whatever round
+        self.driver.rebuild()
+        return {"branch": branch, "height": self.height()}
+
+    def _shares(self) -> bool:
+        """Whether the next round is to be given what was learnt privately on this node's branch."""
+        branch = self._daemon.database.state().get(SHARE_KEY, b"").decode()
+        return bool(branch) and branch == self.branch()
+
+    async def _see_shared(self) -> None:
+        """Forget what was learnt privately once an update carries it: from then on the core keeps it, used or not."""
+        daemon = self._daemon
+        state = await trio.to_thread.run_sync(daemon.database.state)
+        announced = (
+            canonical.decode(state["pending-carry"], max_bytes=1024) if "pending-carry" in state else []
+        )
+        for digest in announced if isinstance(announced, list) else []:  # a kill came between the two
+            await self._forget_shared(bytes(digest).hex(), self.height() + 1)
+        async for event in daemon.follow(self._began_at, "update-published"):
+            await self._forget_shared(str(event.body["blob"]), int(str(event.body["height"])))
+
+    async def _forget_shared(self, blob: str, height: int) -> None:
+        daemon, branch = self._daemon, self.branch()
+        kept = find_private(daemon.home.private, branch)
+        if kept is None or kept.update != blob:
+            return
+        await self._remember_target(height, {SHARE_KEY: b""})
+        await trio.to_thread.run_sync(forget_private, daemon.home.private, branch)
+        self.driver.rebuild()
+        daemon.emit(PrivateShared(branch, height, blob))
 
     async def aim_at(self, height: int | None) -> dict[str, object]:
         """Train until the branch has reached ``height``; None: for ever."""
@@ -480,6 +621,7 @@ class Member:
             "data": str(self._daemon.settings.training.data) if self._daemon.settings.training.data else None,
             "watch": None if self.watch is None else self.watch.status(),
             "set_aside": self.jobs.set_aside(),
+            "private": self.private.status(self.branch()),
             "workers": self.workers.status(),
             "disk_trouble": self.driver.disk_trouble,
             "messages": dict(self._daemon.outbox.counters),

@@ -16,6 +16,7 @@ from banyan.node.daemon.control import (
     CloneRequest,
     ComposeRequest,
     LogRequest,
+    RehearseRequest,
     TrainRequest,
     application,
 )
@@ -318,6 +319,14 @@ class Daemon:
         await trio.to_thread.run_sync(save_settings, self.home.settings, changes)
         self._flags = {name: value for name, value in self._flags.items() if name not in changes}
         self.settings = load_settings(self.home.settings, self._flags)
+
+    async def rehearse(self, request: RehearseRequest) -> Mapping[str, object]:
+        """Try this node's model on data."""
+        return await self._running().rehearse(request)
+
+    async def share(self) -> Mapping[str, object]:
+        """Give what was learnt privately in the next round."""
+        return await self._running().share()
 
     async def clone(self, request: CloneRequest) -> Mapping[str, object]:
         """Begin to bring a branch's whole model here, and work on that branch from now on."""

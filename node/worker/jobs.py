@@ -11,10 +11,22 @@ from banyan.node.learning.evaluate_job import evaluate
 from banyan.node.learning.generate_job import generate
 from banyan.node.learning.inspect_job import inspect
 from banyan.node.learning.mix_job import mix
+from banyan.node.learning.private import contribute, train_privately
+from banyan.node.learning.rehearsal import rehearse
 from banyan.node.learning.train_job import train
 from banyan.node.learning.workplace import Workplace
 from banyan.node.store.blobs import BlobStore
-from banyan.node.worker.messages import EvaluateOrder, GenerateOrder, Hello, Order, Result, TrainOrder
+from banyan.node.worker.messages import (
+    ContributeOrder,
+    EvaluateOrder,
+    GenerateOrder,
+    Hello,
+    Order,
+    PrivateOrder,
+    RehearseOrder,
+    Result,
+    TrainOrder,
+)
 from banyan.protocol.effects import Aggregate, Inspect, Mix
 
 if TYPE_CHECKING:
@@ -49,10 +61,17 @@ class Bench:
                 return inspect(order, blobs=self._place.blobs, spec=self._place.spec)
         if self._light:
             raise LearningError("A light worker only aggregates, mixes and inspects")
+        match order:
+            case ContributeOrder(job, folder):
+                return contribute(job, self._place, Path(folder))
+            case RehearseOrder(job, data, settings):
+                return rehearse(job, self._place, data=_paths(data), settings=settings)
         client = self._ready_client()
         match order:
             case TrainOrder(job, data, settings):
                 return train(job, self._place, client, data=_paths(data), settings=settings)
+            case PrivateOrder(job, data, settings):
+                return train_privately(job, self._place, client, data=_paths(data), settings=settings)
             case EvaluateOrder(job, data, settings):
                 return evaluate(job, self._place, client, data=_paths(data), settings=settings)
             case GenerateOrder(job, device):

@@ -1,0 +1,88 @@
+"""What is kept for one device: replaced in one step, checked when it is read, given whole."""
+
+import numpy as np
+import pytest
+
+from banyan.node.learning.blobs import read_sum
+from banyan.node.learning.errors import LearningError
+from banyan.node.learning.private import (
+    PrivateTrain,
+    contribute,
+    find,
+    forget,
+    read,
+    train_privately,
+)
+from banyan.node.learning.settings import TrainingSettings
+from banyan.protocol.effects import Train
+
+SETTINGS = TrainingSettings(steps=1, batch=1)
+
+
+class AddsOne:
+    """A client whose training adds one to every number of B."""
+
+    def __init__(self, **metrics):
+        self.metrics = {"loss_before": 3.0, "loss_after": 2.0} | metrics
+        self.heights = []
+
+    def ask(self, kind, vector, *, data, settings, config):
+        self.heights.append(config["height"])
+        return vector + np.float32(1), self.metrics
+
+
+@pytest.fixture
+def lesson(place, tmp_path):
+    def give(client):
+        job = PrivateTrain("/en", (), str(tmp_path / "private"))
+        return train_privately(job, place, client, data=[], settings=SETTINGS)
+
+    return give
+
+
+def test_lessons_add_up_and_leave_the_store_alone(lesson, place, tmp_path):
+    client, folder = AddsOne(), tmp_path / "private"
+    before = dict(place.blobs._blobs) if hasattr(place.blobs, "_blobs") else None
+    lesson(client)
+    assert lesson(client).lessons == 2
+    assert client.heights == [0, 1]
+    assert set(read(folder, "/en", place.spec)) == {2.0}
+    assert len(list(folder.iterdir())) == 2  # the older delta is gone
+    assert folder.stat().st_mode & 0o077 == 0
+    if before is not None:
+        assert place.blobs._blobs == before
+    assert find(folder, "/de") is None
+    assert not read(folder, "/de", place.spec).any()
+
+
+def test_a_lesson_that_the_gate_rejects_changes_nothing(lesson, place, tmp_path):
+    lesson(AddsOne())
+    with pytest.raises(LearningError, match="thrown away"):
+        lesson(AddsOne(gate_passed=0.0, gate_rise=1.0))
+    assert set(read(tmp_path / "private", "/en", place.spec)) == {1.0}
+
+
+def test_damage_is_said_and_not_trained_on(lesson, place, tmp_path):
+    lesson(AddsOne())
+    (file,) = (tmp_path / "private").glob("*.delta")
+    file.write_bytes(file.read_bytes()[:-1] + b"\0")
+    with pytest.raises(LearningError, match="its bytes have changed"):
+        lesson(AddsOne())
+
+
+def test_a_contribution_is_what_was_learnt_and_the_carry(lesson, place, tmp_path):
+    folder = tmp_path / "private"
+    job = Train("/en", 3, b"b" * 32, (), ())
+    with pytest.raises(LearningError, match="Nothing has been learnt privately"):
+        contribute(job, place, folder)
+    lesson(AddsOne())
+    given = contribute(job, place, folder)
+    sent = read_sum(place.blobs, [given.blob, *([given.carry] if given.carry else [])], place.spec)
+    np.testing.assert_allclose(sent, 1.0, atol=1e-6)
+    assert given.metrics == {"loss_before": 3.0, "loss_after": 2.0}
+    assert find(folder, "/en").update == given.blob.hex()
+    again = contribute(Train("/en", 4, b"c" * 32, (), (given.blob,)), place, folder)
+    both = read_sum(place.blobs, [again.blob], place.spec)
+    np.testing.assert_allclose(both, 2.0, atol=0.02)
+    forget(folder, "/en")
+    assert not list(folder.iterdir())
