@@ -109,7 +109,7 @@ def clone(
     for peer in status["dropped"]:
         print(f"{peer} sent false bytes; they were thrown away, and it is not asked again for a while.")
     if written is not None:
-        print(f"Written to {written}: base and adapter.")
+        print(f"Written to {written}.")
     print(f"Next: banyan train --data PATH{'' if home is None else f' --home {place.root}'}")
 
 

@@ -30,8 +30,8 @@ from banyan.node.daemon.events import (
     NodeStarted,
     PeerConnectedEvent,
     PeerLostEvent,
-    PrivateShared,
 )
+from banyan.node.daemon.giving import Giving
 from banyan.node.daemon.hands import NodeHands
 from banyan.node.daemon.jobs import Jobs, Lessons
 from banyan.node.daemon.lobby import MARK, Lobby
@@ -40,8 +40,6 @@ from banyan.node.daemon.provisions import Provisions
 from banyan.node.daemon.watch import Watch
 from banyan.node.home import HomeError
 from banyan.node.learning.continual.rejected import listed
-from banyan.node.learning.private import find as find_private
-from banyan.node.learning.private import forget as forget_private
 from banyan.node.learning.rehearsal import Rehearse
 from banyan.node.learning.settings import TrainingSettings
 from banyan.node.network.transport import MessageArrived, PeerDown, PeerUp
@@ -49,7 +47,6 @@ from banyan.node.store import Batch
 from banyan.protocol.effects import Command, InputEvent, MessageReceived, PeerConnected, PeerLost
 from banyan.protocol.messages import Presence
 from banyan.protocol.peer import Peer, PeerSettings
-from banyan.security import canonical
 from banyan.security.charter import Charter
 from banyan.security.credential import Credential
 from banyan.security.errors import BanyanError
@@ -71,9 +68,6 @@ WATCH_PAUSE = 0.5
 TARGET_KEY = "node/target"
 
 
-#: Where the branch is kept whose next round is given what was learnt privately.
-SHARE_KEY = "node/share"
-
 #: The settings of differential privacy that a request to train may change.
 DP_SETTINGS = ("dp_epsilon", "dp_delta", "dp_clip", "dp_rounds")
 
@@ -91,7 +85,7 @@ class Member:
         self._rng = random.Random(secrets.randbits(64))
         settings = daemon.settings.training
         self._target: int | None = None
-        self._began_at = daemon.events.position
+        began_at = daemon.events.position
         self.provisions = Provisions(
             daemon.home,
             daemon.blobs,
@@ -121,6 +115,13 @@ class Member:
             self.provisions,
             self.lessons,
             self._adapters_of,
+            daemon.emit,
+        )
+        self.giving = Giving(
+            self,
+            daemon.home.private,
+            daemon.database,
+            lambda: daemon.follow(began_at, "update-published"),
             daemon.emit,
         )
         self.watch = self._open_watch()
@@ -158,7 +159,7 @@ class Member:
                 ("jobs", self.jobs.run),
                 ("provisions", self.provisions.run),
                 ("private", self.private.run),
-                ("sharing", self._see_shared),
+                ("giving", self.giving.run),
                 ("cloning", self.cloning.run),
                 ("neighbours", self._stay_connected),
                 ("collection", self._collect),
@@ -186,7 +187,8 @@ class Member:
             branch=self.branch(),
             credential=self._credential,
             addresses=self._daemon.transport.addresses(),
-            trains=self._shares() or (bool(self._sources()) and not self._daemon.settings.training.private),
+            trains=self.giving.source is not None
+            or (bool(self._sources()) and not self._daemon.settings.training.private),
             target_height=self._target,
         )
         return self._daemon.parts.core(self._daemon, settings, self._rng)
@@ -321,7 +323,7 @@ class Member:
         """What to train on, and how; None if no data is set."""
         chosen = self._daemon.settings.training
         sources = self._sources()
-        gives = self._daemon.home.private if self._shares() else None
+        gives = self.giving.source
         if not sources and gives is None:
             return None
         return Lessons(sources, self._training_settings(), chosen.app, gives)
@@ -416,8 +418,7 @@ class Member:
     async def move(self) -> None:
         """The owner has chosen another branch and no data for it: training stops, since what was chosen for the branch
         before is not to be taught to this one unasked."""
-        await self._remember_target(0)
-        self.driver.rebuild()
+        await self.retarget(0, {})
 
     def _is_open(self, path: str) -> bool:
         """Whether the model of this node's branch is known, which after a change of branch takes a moment."""
@@ -438,8 +439,7 @@ class Member:
                 "Give a file or folder with --data",
             )
         branch, lessons = self.branch(), request.rounds or 1
-        await self._remember_target(0)
-        self.driver.rebuild()
+        await self.retarget(0, {})
         self.private.begin(branch, lessons)
         return {"branch": branch, "private": True, "lessons": lessons, "watch": None}
 
@@ -477,55 +477,22 @@ class Member:
         }
 
     async def share(self) -> dict[str, object]:
-        """Give what was learnt privately in the branch's next round. It ends with a private-shared event."""
-        branch = self.branch()
-        if find_private(self._daemon.home.private, branch) is None:
-            raise BadRequest(
-                f"Nothing has been learnt privately for {branch}",
-                "First: `banyan train --private --data PATH`",
-            )
+        """Give what was learnt privately in the branch's next round."""
         if self._core().mixer.is_active:
             raise BadRequest(
-                f"{branch} has no rounds: its members mix their models",
+                f"{self.branch()} has no rounds: its members mix their models",
                 "Train there without --private to share what is learnt",
             )
-        await self._remember_target(
-            None, {SHARE_KEY: branch.encode()}
-        )  # until it is announced, whatever round
+        return await self.giving.begin()
+
+    async def retarget(self, target: int | None, state: dict[str, bytes]) -> None:
+        """Train until the branch has reached ``target`` (None: for ever), beginning now; see :class:`Owner`."""
+        await self._remember_target(target, state)
         self.driver.rebuild()
-        return {"branch": branch, "height": self.height()}
-
-    def _shares(self) -> bool:
-        """Whether the next round is to be given what was learnt privately on this node's branch."""
-        branch = self._daemon.database.state().get(SHARE_KEY, b"").decode()
-        return bool(branch) and branch == self.branch()
-
-    async def _see_shared(self) -> None:
-        """Forget what was learnt privately once an update carries it: from then on the core keeps it, used or not."""
-        daemon = self._daemon
-        state = await trio.to_thread.run_sync(daemon.database.state)
-        announced = (
-            canonical.decode(state["pending-carry"], max_bytes=1024) if "pending-carry" in state else []
-        )
-        for digest in announced if isinstance(announced, list) else []:  # a kill came between the two
-            await self._forget_shared(bytes(digest).hex(), self.height() + 1)
-        async for event in daemon.follow(self._began_at, "update-published"):
-            await self._forget_shared(str(event.body["blob"]), int(str(event.body["height"])))
-
-    async def _forget_shared(self, blob: str, height: int) -> None:
-        daemon, branch = self._daemon, self.branch()
-        kept = find_private(daemon.home.private, branch)
-        if kept is None or kept.update != blob:
-            return
-        await self._remember_target(height, {SHARE_KEY: b""})
-        await trio.to_thread.run_sync(forget_private, daemon.home.private, branch)
-        self.driver.rebuild()
-        daemon.emit(PrivateShared(branch, height, blob))
 
     async def aim_at(self, height: int | None) -> dict[str, object]:
         """Train until the branch has reached ``height``; None: for ever."""
-        await self._remember_target(height)
-        self.driver.rebuild()
+        await self.retarget(height, {})
         return {"branch": self.branch(), "height": self.height(), "target": height}
 
     async def _remember_target(

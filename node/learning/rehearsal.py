@@ -77,6 +77,8 @@ def rehearse(
     if not job.deadline:
         return Rehearsal(samples)
     batch = _rows(learner, settings)
+    while batch > len(dataset.training):
+        batch //= 2
     report(Progress("time a step"))
     learner.model.set_vector(vector)
     seconds = _step_seconds(learner, dataset.training, replace(settings, batch=batch))
