@@ -189,7 +189,7 @@ def _phase(status: Mapping[str, Any]) -> str:
         "fetching": f"fetching {status['base']}{peers}",
         "waiting": f"waiting for news of {status['branch']}",
         "adapters": "fetching adapters",
-    }.get(status["phase"], status["phase"])
+    }.get(status["phase"], str(status["phase"]))
 
 
 def _write(home: Home, charter: Charter, into: Path, model: Mapping[str, Any]) -> str:
@@ -202,7 +202,7 @@ def _write(home: Home, charter: Charter, into: Path, model: Mapping[str, Any]) -
     from banyan.node.store import BlobStore
 
     blobs = BlobStore(home.blobs)
-    base = into / "base"
+    base: Path = into / "base"
     base.mkdir(parents=True)
     for entry in charter.base.files:
         target, blob = base / entry.name, blobs.path(entry.digest)

@@ -149,7 +149,11 @@ def train(
     from banyan.node.settings import load
 
     place = Home.find(home)
-    say = (lambda lines: None) if json_ else (lambda lines: print("\n".join(lines)) if lines else None)
+
+    def say(lines: list[str]) -> None:
+        if lines and not json_:
+            print("\n".join(lines))
+
     privacy = parse_privacy(dp) if dp is not None else {}
     if privacy.get("dp_epsilon"):
         if forever:

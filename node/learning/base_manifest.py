@@ -24,11 +24,15 @@ LIMITS: Final = {
     "vocab.json": 64 * MIB,
     "vocab.txt": 64 * MIB,
     "merges.txt": 64 * MIB,
-    ".json": 16 * MIB,
+    "model.safetensors.index.json": 16 * MIB,
+    ".json": 4 * MIB,
     ".jinja": MIB,
     ".model": 64 * MIB,
     ".safetensors": None,
 }
+
+#: Larger JSON is vocabulary, which the tokenizer's library reads strictly: parsed here it would take much memory.
+READ: Final = LIMITS[".json"] or 0
 
 #: Keys of JSON files by which a model asks for code of its author's to be run.
 CODE_KEYS: Final = ("auto_map", "custom_pipelines")
@@ -65,7 +69,7 @@ def check_content(folder: Path, base: BaseModel) -> None:
 
     for entry in base.files:
         path = folder / entry.name
-        if path.suffix == ".json":
+        if path.suffix == ".json" and entry.size <= READ:
             _check_json(path, entry)
         elif path.suffix == ".safetensors":
             try:

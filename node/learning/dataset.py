@@ -139,6 +139,11 @@ def below_folder(folder: Path) -> Iterator[tuple[Path, str]]:
             yield path, ""
 
 
+def is_jsonl(path: Path) -> bool:
+    """Whether the file is read as JSONL: rows of JSON objects that may say more than what is learnt."""
+    return KINDS.get(path.suffix.lower(), "JSONL") == "JSONL"
+
+
 def read_rows(path: Path, account: Account | None = None) -> Iterator[Row]:
     """The rows of one file, in order, by its suffix (any other than those of :data:`KINDS` is read as JSONL).
 

@@ -150,9 +150,10 @@ def _rdp_of_a_step(noise: float, rate: float) -> NDArray[np.float64]:
 
 def _analysis() -> ModuleType:
     try:
-        from opacus.accountants.analysis import rdp
+        import opacus.accountants.analysis.rdp
     except ImportError:
         raise LearningError(
             "Differential privacy needs Opacus, which is not installed", "pip install 'banyan-fl[privacy]'"
         ) from None
-    return rdp
+    found: ModuleType = opacus.accountants.analysis.rdp
+    return found

@@ -62,16 +62,18 @@ class Bench:
         if self._light:
             raise LearningError("A light worker only aggregates, mixes and inspects")
         match order:
-            case ContributeOrder(job, folder):
-                return contribute(job, self._place, Path(folder))
-            case RehearseOrder(job, data, settings):
-                return rehearse(job, self._place, data=_paths(data), settings=settings)
+            case ContributeOrder():
+                return contribute(order.job, self._place, Path(order.folder))
+            case RehearseOrder():
+                return rehearse(order.job, self._place, data=_paths(order.data), settings=order.settings)
         client = self._ready_client()
         match order:
             case TrainOrder(job, data, settings):
                 return train(job, self._place, client, data=_paths(data), settings=settings)
-            case PrivateOrder(job, data, settings):
-                return train_privately(job, self._place, client, data=_paths(data), settings=settings)
+            case PrivateOrder():
+                return train_privately(
+                    order.job, self._place, client, data=_paths(order.data), settings=order.settings
+                )
             case EvaluateOrder(job, data, settings):
                 return evaluate(job, self._place, client, data=_paths(data), settings=settings)
             case GenerateOrder(job, device):
