@@ -111,5 +111,7 @@ class Accelerator:
 
 def accelerator(points: Sequence[Any], d: int) -> Accelerator | None:
     """Where the rows are to be worked on, if any of them lives on a device."""
-    kinds = set(map(type, points)) - {np.ndarray}
-    return Accelerator(points, d) if any(issubclass(kind, DeviceRow) for kind in kinds) else None
+    kinds = set(map(type, points))
+    if kinds == {np.ndarray} or not any(issubclass(kind, DeviceRow) for kind in kinds):
+        return None
+    return Accelerator(points, d)

@@ -31,4 +31,4 @@ class Mean(WeightRule):
         return 1
 
     def weigh(self, points: Points) -> tuple[Matrix, Matrix | None]:
-        return np.full(points.n, 1 / points.n), None
+        return np.array([1 / points.n] * points.n), None

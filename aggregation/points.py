@@ -127,7 +127,8 @@ class Points:
         if len(shares) > self.rows.n:
             base, used = self.base_rows, self._without_origin(used)
         program = weighted_sum(tuple(shares[used].astype(np.float32).tolist()))
-        return evaluate(program, [base[i] for i in used.tolist()], self.rows)
+        some = base if len(used) == len(base) else [base[i] for i in used.tolist()]
+        return evaluate(program, some, self.rows)
 
 
 @lru_cache(maxsize=64)

@@ -11,6 +11,7 @@ depends on the order in which inputs arrived, not even in its last bit.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from mmap import mmap
 from typing import Any, Final, TypeAlias, TypeGuard, cast
 
@@ -50,6 +51,7 @@ class Rows:
             raise AggregationError("there is nothing to aggregate: pass at least one input")
         lengths = list(map(len, given))
         self.n, self.d = len(given), lengths[0]
+        self._whole = updates if isinstance(updates, np.ndarray) else None  # tells of all its rows at once
         if lengths.count(self.d) < self.n:
             raise AggregationError(f"inputs must have the same length, but have lengths {lengths}")
         if not self.d:
@@ -59,6 +61,11 @@ class Rows:
         for at, i in enumerate(self.order):
             self.place[i] = at
         self.rows: list[Row] = [given[i] for i in self.order]
+
+    @cached_property
+    def plain(self) -> bool:
+        """Whether all rows lie side by side in memory, and none of them in a memory map."""
+        return (self._whole is not None and _in_plain_memory([self._whole])) or _in_plain_memory(self.rows)
 
     @property
     def integer_block(self) -> int:
@@ -115,7 +122,7 @@ class Rows:
     def stretches(self, width: int, points: list[Row]) -> Iterable[tuple[int, int, list[Float32s]]]:
         """:meth:`blocks` for the compiled kernel, which cuts them up itself: rows that lie in plain memory
         come whole."""
-        if kernels is not None and _in_plain_memory(points):
+        if kernels is not None and (self.plain if points is self.rows else _in_plain_memory(points)):
             return [(0, self.d, cast("list[Float32s]", points))]
         return self.blocks(width, points)
 

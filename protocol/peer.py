@@ -34,8 +34,6 @@ from banyan.protocol.effects import (
     PeerConnected,
     PeerLost,
     PutRecord,
-    PutState,
-    Send,
     SetTimer,
     Started,
     TimerFired,
@@ -49,6 +47,7 @@ from banyan.protocol.events import (
     MessageRefused,
     NodeQuarantined,
 )
+from banyan.protocol.gossip import Gossip
 from banyan.protocol.learner import Learner
 from banyan.protocol.lineage import Lineage
 from banyan.protocol.members import Members
@@ -58,24 +57,18 @@ from banyan.protocol.messages import (
     Accusation,
     Bundle,
     CertifiedRelease,
-    Inventory,
     Opening,
     Presence,
     Proposal,
     State,
-    Summary,
     Update,
     Vote,
-    Want,
-    pack,
 )
 from banyan.protocol.mixing import Mixer
-from banyan.protocol.neighbourhood import kin_of
 from banyan.protocol.paths import check_path, children_in, parent_of, path_to
 from banyan.protocol.pin import Part, Pin, parts_of
 from banyan.protocol.reader import Reader
 from banyan.protocol.records import (
-    MARK_BYTES,
     NETWORK_TOPIC,
     Added,
     Record,
@@ -86,14 +79,14 @@ from banyan.protocol.records import (
     occasion_of,
 )
 from banyan.protocol.release import ChildHead, Release, Seat, committee_of, opening
-from banyan.protocol.replay import ReplayGuard
 from banyan.protocol.revision import name_of
-from banyan.protocol.sync import NO_RELEASES, Sync
+from banyan.protocol.signs import Signs
+from banyan.protocol.sync import room_in
 from banyan.security import canonical
 from banyan.security.admission import Reason, UpdateRefused
 from banyan.security.charter import Charter
-from banyan.security.credential import Credential, is_guest
-from banyan.security.envelope import Envelope, seal
+from banyan.security.credential import Credential
+from banyan.security.envelope import Envelope
 from banyan.security.errors import Refused
 from banyan.security.evidence import Evidence, EvidenceRefused
 from banyan.security.identity import Signer, Verifier, verify
@@ -102,23 +95,6 @@ from banyan.security.schema import from_plain
 from banyan.security.scope import covers
 
 __all__ = ["Peer", "PeerSettings"]
-
-SEQUENCE_STEP: Final = 1024
-"""Sequence numbers reserved on disk at once: one write per so many messages, and none used twice."""
-
-SIGNS_OF_LIFE: Final = 4
-"""Presences, and states, of one author that are passed on in one presence interval."""
-
-GUEST_MESSAGES: Final = 32
-"""Messages of one guest that are answered between two syncs of our own: enough to catch up, too few to keep us busy."""
-
-AGEING: Final = (Presence, State)
-"""Records that say how things stand, and are forgotten once that is long ago."""
-
-STATE_LIFETIME: Final = 8
-"""Deadlines that a state of a member that says nothing more is kept, at least a day in all."""
-
-DAY: Final = 24 * 3_600_000
 
 ARCHIVED_ROUNDS: Final = 3
 """Closed rounds whose updates are kept for auditors."""
@@ -181,17 +157,9 @@ class Peer:
         self._network = charter.network_id
         self._reader = reader or Reader(self._network, verifier, max_bytes=charter.limits.message_bytes)
         self._out: list[Effect] = []
-        self._seq = 0
-        self._seq_reserved = 0
-        self._guard = ReplayGuard(charter.limits.clock_skew)
-        self._sync = Sync(
-            self.records, self._topics, self._head_of, charter.limits.message_bytes, self._start_of
-        )
-        self._connected: set[NodeId] = set()
-        self._moves = 0
-        self._near_state: tuple[int, ...] = ()
-        self._near_of: dict[str, list[NodeId]] = {}
-        self._asked_lately: dict[NodeId, int] = {}
+        self._longest_record = room_in(charter.limits.message_bytes)
+        self.gossip = Gossip(self, signer, self._reader, rng)
+        self._signs = Signs(charter, self.me, self.members)
         self._blobs: set[Digest] = set()
         self._learner = Learner(
             self, settings.branch, settings.credential, settings.trains, settings.target_height
@@ -201,8 +169,6 @@ class Peer:
         self.pin = Pin(self, settings.branch)
         self._auditor = Auditor(self)
         self._newcomer: dict[str, int] = {}
-        self._lively: dict[tuple[NodeId, type[object]], tuple[int, int]] = {}
-        self._talkative: Counter[NodeId] = Counter()
         self._restoring = False
         self._children = children_in(charter.branches)
         self._own = frozenset(self._followed_branches())
@@ -218,7 +184,7 @@ class Peer:
 
         Records that no longer verify are ignored: a disk is not trusted more than a peer.
         """
-        self._seq = self._seq_reserved = _integer(state.get("seq"))
+        self.gossip.sealer.restore(_integer(state.get("seq")))
         self._restoring = True
         self._learner.restore(state)
         self.mixer.restore(state)
@@ -285,13 +251,11 @@ class Peer:
             case JobFailed():
                 self._job_failed(event)
             case PeerConnected():
-                self._connected.add(event.peer)
-                self._moves += 1
-                self._introduce(event.peer)
-                self.compare_with(event.peer)
+                self.gossip.followers.connect(event.peer)
+                self.gossip.introduce(event.peer)
+                self.gossip.compare_with(event.peer)
             case PeerLost():
-                self._connected.discard(event.peer)
-                self._moves += 1
+                self.gossip.followers.disconnect(event.peer)
             case Command():
                 self._command(event)
             case Started():
@@ -328,17 +292,19 @@ class Peer:
 
     def publish(self, message: object, *, push: bool = True) -> Record:
         """Sign ``message`` as a record, keep it, and push it to whom it concerns, unless others do."""
-        record = self._reader.record(self._seal(message))
+        record = self._reader.record(self.gossip.seal(message))
         self._keep(record)
         if push:
-            self._push(record, but=())
+            self.gossip.push(record)
         return record
 
     def ask_for(self, topic: str, record_ids: Iterable[bytes], of: str) -> None:
-        """Ask one peer for records by their ids; nothing is asked of ourselves, or for nothing."""
-        marks = tuple(sorted(record_id[:MARK_BYTES] for record_id in record_ids))
-        if of != self.me and marks:
-            self._say(Want(topic, marks, NO_RELEASES), of)
+        """Ask one peer for records by their ids."""
+        self.gossip.ask_for(topic, record_ids, of)
+
+    def compare_with(self, peer: NodeId) -> None:
+        """See to it that ``peer`` and we hold the same."""
+        self.gossip.compare_with(peer)
 
     def quarantine(self, node: str, why: Reason, evidence: bytes) -> None:
         """Shut ``node`` out: the caller holds proof, or has seen it with its own sums. If it is this very node, its
@@ -355,7 +321,7 @@ class Peer:
         """A branch has a new head: forget its closed round, fetch its adapter, tell its parent, train on."""
         path = head.branch
         above = parent_of(path)
-        self._moves += 1
+        self.gossip.followers.moved()
         self.members.worked((each.source for each in head.used if not each.source.startswith("/")), head.time)
         if above in self.branches:
             self.branches[above].child_moved(head)
@@ -396,7 +362,7 @@ class Peer:
         head = self.branches[above].chain.head
         return next((each for each in head.children if each.branch == path), None) if head else None
 
-    def _start_of(self, path: str) -> int:
+    def start_of(self, path: str) -> int:
         """The first height of a branch that we have use for."""
         quoted = self.quoted(path)
         return quoted.height if quoted is not None else 0
@@ -442,10 +408,7 @@ class Peer:
         try:
             envelope = self.open_envelope(data)
             if envelope.kind in CONTROL:
-                if envelope.author != sender:
-                    raise Refused("forwarded", "A message between two peers came from a third")
-                self._guard.check(envelope.author, envelope.seq, envelope.time, self.now)
-                self._control(sender, envelope)
+                self.gossip.answer(sender, envelope)
             else:
                 self._offer(envelope, sender)
         except NotNow:
@@ -460,38 +423,13 @@ class Peer:
         self.refusals[refusal.reason] += 1
         self.tell(MessageRefused(sender, refusal.reason, refusal.what))
 
-    def _control(self, sender: NodeId, envelope: Envelope) -> None:
-        if self.members.is_guest(sender):
-            self._hear_guest(sender)
-        if not self._is_known(sender):
-            raise Refused("stranger", "The node has not shown a credential yet")
-        match body := self._reader.control(envelope):
-            case Bundle():
-                self._unpack(sender, body)
-            case Summary():
-                self._say_all(self._sync.on_summary(body), sender)
-            case Inventory():
-                self._say_all(self._sync.on_inventory(body), sender)
-            case Want():
-                self._say_all(self._sync.on_want(body), sender)
-
-    def _hear_guest(self, node: NodeId) -> None:
-        """A guest says something to this node alone. Raises ``Refused`` if it does so all the time."""
-        self.members.stays(node, self.now)
-        self._talkative[node] += 1
-        if self._talkative[node] > GUEST_MESSAGES:
-            raise Refused(Reason.GUEST_LIMIT.value, "A guest asks more often than this node answers guests")
-
-    def _is_known(self, node: NodeId) -> bool:
-        """Whether ``node`` has shown itself to be a member or a guest, or a certified roster says so."""
-        return self.members.is_guest(node) or self._is_member(node)
-
-    def _is_member(self, node: NodeId) -> bool:
+    def is_member(self, node: NodeId) -> bool:
         """Whether somebody has vouched for ``node``, as far as this node knows."""
         heads = (branch.chain.head for branch in self.branches.values())
         return node in self.members.shown or any(node in head.members for head in heads if head is not None)
 
-    def _unpack(self, sender: NodeId, bundle: Bundle) -> None:
+    def unpack(self, bundle: Bundle, sender: NodeId) -> None:
+        """Take in what another node has brought, and ask for more if there may be."""
         heights = {path: branch.chain.height for path, branch in self.branches.items()}
         not_now = False
         for data in bundle.records:
@@ -514,7 +452,7 @@ class Peer:
         """Check a record, keep it, act on it, pass it on. Raises ``Refused`` or NotNow."""
         if envelope.time > self.now + self.charter.limits.clock_skew:
             raise Refused("future", "The message is from the future: check the clocks")
-        if len(envelope.data) > self._sync.room:
+        if len(envelope.data) > self._longest_record:
             raise Refused(
                 "too-long", "The record would not fit into the bundle that brings it to a latecomer"
             )
@@ -527,11 +465,11 @@ class Peer:
             return  # of a branch that is no concern of ours
         if isinstance(record.body, State) and record.body.branch not in self.mixer.branches:
             return
-        if isinstance(record.body, Accusation) and not self._is_member(record.body.culprit):
+        if isinstance(record.body, Accusation) and not self.is_member(record.body.culprit):
             return  # anybody can make keys and have them cheat; sync brings it again once it matters
         if self.records.marked(record.topic, record.mark) is not None:
             return  # the same in other words: a release under another quorum's signatures
-        if self._is_old(record) or self._is_too_lively(record):
+        if self._signs.is_old(record, self.now) or self._signs.is_too_lively(record, self.now):
             return
         if isinstance(record.body, CertifiedRelease):
             branch = self.branches[record.body.release.branch]
@@ -543,61 +481,10 @@ class Peer:
         self._check(record)
         added, standing = self._keep(record)
         if added is Added.NEW:
-            self._push(record, but=(sender, envelope.author))
+            self.gossip.push(record, but=(sender, envelope.author))
             self._take(record)
         elif added is Added.CONFLICT and standing is not None:
             self._accuse(standing, record)
-
-    def _lifetime(self, record: Record) -> int | None:
-        """How long (ms) a record of one of the kinds that age counts; it is forgotten after twice as long."""
-        match record.body:
-            case Presence():
-                return self.charter.gossip.presence_lifetime
-            case State():
-                return max(DAY, STATE_LIFETIME * self.charter.round.deadline)
-        return None
-
-    def _is_old(self, record: Record) -> bool:
-        if type(record.body) not in AGEING:
-            return False
-        lifetime = self._lifetime(record)
-        return lifetime is not None and self._age(record) > lifetime
-
-    def _age(self, record: Record) -> int:
-        """ms since a record was signed; a presence is as fresh as its author's last sign of life."""
-        time = record.envelope.time
-        if isinstance(record.body, Presence):
-            time = self.members.last_sign(record.envelope.author, time)
-        return self.now - time
-
-    def _is_too_lively(self, record: Record) -> bool:
-        """Whether its author says something new so often that passing it all on would flood the network."""
-        if type(record.body) not in AGEING:
-            return False
-        key, interval = (record.envelope.author, type(record.body)), self.charter.gossip.presence_interval
-        since, count = self._lively.get(key, (self.now, 0))
-        if self.now - since >= interval:
-            since, count = self.now, 0
-        if len(self._lively) >= 4096:
-            self._lively.clear()
-        self._lively[key] = (since, count + 1)
-        return count >= SIGNS_OF_LIFE
-
-    def _is_forgotten(self, record: Record) -> bool:
-        if type(record.body) not in AGEING:
-            return False
-        author = record.envelope.author
-        if self._is_guests(record) and author != self.me and not self.members.is_guest(author):
-            return True  # its place is another's now
-        lifetime = self._lifetime(record)
-        return lifetime is not None and self._age(record) > 2 * lifetime
-
-    def _is_guests(self, record: Record) -> bool:
-        """Whether a guest shows with this that it is there."""
-        body = record.body
-        if self.charter.admission != "open" or not isinstance(body, Presence | State):
-            return False
-        return is_guest(body.credential, self.charter)
 
     def _check(self, record: Record) -> None:
         body, author = record.body, record.envelope.author
@@ -606,7 +493,7 @@ class Peer:
                 self.check_member(author, body.branch, body.credential)
                 if author in self.quarantined:
                     raise Refused("quarantined", "The node is shut out")
-                if self._is_guests(record):
+                if self._signs.is_guests(record):
                     self.members.welcome(author, body.branch, self.now)
             case State():
                 self.mixer.neighbourhood.check(record, body)
@@ -628,7 +515,7 @@ class Peer:
         match body:
             case Presence():
                 if self.members.seen(record):
-                    if not self._is_guests(record):  # or a crowd could put off the opening for good
+                    if not self._signs.is_guests(record):  # or a crowd could put off the opening for good
                         self._newcomer[body.branch] = self.now
                     self.tell(MemberJoined(body.branch, author))
             case State():
@@ -674,7 +561,7 @@ class Peer:
         culprit = record.envelope.author
         if standing.envelope.author != culprit or self.records.at("accusation", culprit) is not None:
             return
-        if not self._is_member(
+        if not self.is_member(
             culprit
         ):  # keys are free: a quarantine costs a guest nothing, and us its memory
             raise UpdateRefused(Reason.EQUIVOCATION)
@@ -692,143 +579,10 @@ class Peer:
         if culprit != accusation.culprit:
             raise Refused("false-accusation", "The evidence is against another node")
 
-    # ============================================================================= speaking
-
-    def _seal(self, message: object) -> Envelope:
-        self._seq += 1
-        if self._seq >= self._seq_reserved:
-            self._seq_reserved = self._seq + SEQUENCE_STEP
-            self.do(PutState("seq", canonical.encode(self._seq_reserved)))
-        kind, body = pack(message)
-        limit = self.charter.limits.message_bytes if kind in CONTROL else self._sync.room
-        envelope = seal(
-            self._signer,
-            network=self._network,
-            kind=kind,
-            seq=self._seq,
-            time=self.now,
-            body=body,
-            max_bytes=limit,
-        )
-        self._reader.said(envelope, message)
-        return envelope
-
-    def _say(self, message: object, *to: NodeId) -> None:
-        """Sign a message to ``to`` alone."""
-        self.do(Send(tuple(to), self._seal(message).data))
-
-    def _say_all(self, messages: Iterable[object], to: NodeId) -> None:
-        for message in messages:
-            self._say(message, to)
-
-    def compare_with(self, peer: NodeId) -> None:
-        """Start anti-entropy with ``peer``, at most twice a sync interval."""
-        pause = self.charter.gossip.sync_interval // 2
-        if len(self._asked_lately) > 4096:
-            self._asked_lately.clear()
-        if peer != self.me and self.now - self._asked_lately.get(peer, -pause) >= pause:
-            self._asked_lately[peer] = self.now
-            if self.members.get(peer) is None:
-                self._introduce(peer)
-            self._say_all(self._sync.summaries(), peer)
-
-    def _introduce(self, peer: NodeId) -> None:
-        """Show ``peer`` our presence: members answer members only."""
-        shown = self.records.at("presence", self._settings.branch, self.me)
-        if shown is not None:
-            self.do(Send((peer,), shown.envelope.data))
-
-    def _push(self, record: Record, but: tuple[NodeId, ...]) -> None:
-        """The fast path of gossip: to the whole committee (from the author), else to a few neighbours."""
-        mine = record.envelope.author == self.me
-        if record.topic.endswith("#"):
-            if not mine:
-                return
-            to = [node for node in self.branches[record.topic[:-1]].chain.committee if node != self.me]
-        else:
-            if isinstance(record.body, CertifiedRelease) and not mine and self._only_looks_on(record.topic):
-                return
-            to = self._neighbours(record.topic, but)
-            if isinstance(record.body, Presence) and not mine:
-                to = to[:1]  # a sign of life is not urgent: sync brings it to the rest
-            elif isinstance(record.body, CertifiedRelease) and not mine and self._is_from_above(record.topic):
-                to = to[: max(1, len(to) // 2)]
-            root = self.charter.roots[0]
-            if mine and root not in (self.me, *to) and self._is_opening(record.topic):
-                to.append(root)
-        if to:
-            self.do(Send(tuple(to), record.envelope.data))
-
-    def _only_looks_on(self, path: str) -> bool:
-        """Whether we follow a branch only because the first root follows all: passing on what happens in every branch
-        would cost it more the more branches there are."""
-        return path in self._own and not covers(path, self._settings.branch)
-
-    def _is_from_above(self, path: str) -> bool:
-        """Whether we only follow a branch that we work below: its news changes what our next training starts from, and
-        no round waits for that."""
-        followed = self.branches.get(path)
-        return followed is not None and path != self._settings.branch and not followed.on_committee
-
-    def _is_opening(self, topic: str) -> bool:
-        """Whether the first root waits for what ``topic`` brings, to open the branch or the one above it."""
-        paths = [path for path in (topic, parent_of(topic)) if path] if topic.startswith("/") else []
-        return any(path in self.branches and self.branches[path].chain.head is None for path in paths)
-
-    def _neighbours(self, topic: str, but: tuple[NodeId, ...] = ()) -> list[NodeId]:
-        """Up to ``fanout`` nodes that follow ``topic``, drawn at random. In an open network nobody vouches for at most
-        half of them, however many there are."""
-        near, fanout = self._near(topic), self.charter.gossip.fanout
-        near = self._rng.sample(near, min(len(near), fanout + len(but)))
-        drawn = [node for node in near if node not in but][:fanout]
-        if self.charter.admission != "open":
-            return drawn
-        others = [node for node in drawn if not self._is_member(node)]
-        if len(others) <= fanout // 2:
-            return drawn
-        members = [node for node in self._near(topic) if node not in but and self._is_member(node)]
-        most = fanout - fanout // 2
-        return self._rng.sample(members, min(len(members), most)) + others[: fanout // 2]
-
-    def _near(self, topic: str) -> Sequence[NodeId]:
-        """Who follows ``topic``, as far as this node knows, sorted."""
-        state = (self.members.version, self._moves, self.now // self.charter.gossip.presence_interval)
-        if state != self._near_state:
-            self._near_state = state
-            self._near_of.clear()
-        known = self._near_of.get(topic)
-        if known is None:
-            known = self._near_of[topic] = sorted(
-                self._followers(topic) - {self.me} - self.quarantined.keys()
-            )
-        return known
-
-    def _followers(self, topic: str) -> set[NodeId]:
-        """Members at or below the branch, the committees of it, of its parent and of what we follow below it, and
-        whoever is connected and not known to be elsewhere."""
-        if topic.endswith("~"):
-            return self._mixing(topic[:-1])
-        below = topic if topic.startswith("/") else "/"
-        near = set(self.members.near(self.now, below))
-        for path, branch in self.branches.items():
-            if covers(below, path) or path == parent_of(below):
-                near.update(branch.chain.committee)
-        for node in self._connected:
-            member = self.members.get(node)
-            if member is None or covers(below, member.branch):
-                near.add(node)
-        return near
-
-    def _mixing(self, path: str) -> set[NodeId]:
-        """Who mixes with the members of ``path``, and whoever is connected."""
-        those = (path, *kin_of(path, self.charter.branches))
-        return {m.node for m in self.members.live(self.now) if m.branch in those} | self._connected
-
     # ============================================================================= time
 
     def _start(self) -> None:
-        self._seq = max(self._seq, self.now)  # a lost disk does not make us repeat ourselves
-        self._seq_reserved = self._seq
+        self.gossip.sealer.start(self.now)
         self._newcomer = dict.fromkeys(self.branches, self.now)
         for path in sorted(self.branches):
             self.branches[path].resume()
@@ -873,12 +627,7 @@ class Peer:
 
     def _sync_once(self) -> None:
         """Compare with one random neighbour, say again what only we may say, tidy up."""
-        gossip = self.charter.gossip
-        everyone = sorted({*self._neighbours(NETWORK_TOPIC), *self._neighbours(self._settings.branch)})
-        self.members.tidy(self.now)
-        self._talkative.clear()
-        if everyone:
-            self.compare_with(self._rng.choice(everyone))
+        self.gossip.compare_with_some()
         self._say_again()
         for path, branch in [*self.branches.items()]:
             self.records.drop_where(path, self._is_forgotten)
@@ -893,8 +642,12 @@ class Peer:
         self.pin.fetch()
         self._blobs &= self.keep()
         self._open_branches()
-        jitter = self._rng.randrange(1 + gossip.sync_interval // 4)
-        self.do(SetTimer("sync", self.now + gossip.sync_interval - jitter))
+        interval = self.charter.gossip.sync_interval
+        jitter = self._rng.randrange(1 + interval // 4)
+        self.do(SetTimer("sync", self.now + interval - jitter))
+
+    def _is_forgotten(self, record: Record) -> bool:
+        return self._signs.is_forgotten(record, self.now)
 
     def _say_again(self) -> None:
         """Our update has waited for its release for a sync interval: it may have got lost on its way."""
@@ -902,7 +655,7 @@ class Peer:
         if own is None or self.branches[self._settings.branch].on_committee:
             return
         if self.now - own.envelope.time >= self.charter.gossip.sync_interval:
-            self._push(own, but=())
+            self.gossip.push(own)
 
     def _open_branches(self) -> None:
         """The charter's first root opens a branch once enough members are there and nobody new came lately."""
@@ -1012,16 +765,17 @@ class Peer:
             return set(self.charter.branches)
         return {*path_to(check_path(self._settings.branch)), *self.mixer.branches}
 
+    def follows_for_good(self, path: Path) -> bool:
+        """Whether we follow a branch whatever seats we have."""
+        return path in self._own
+
     def _children_of(self, path: str) -> tuple[str, ...]:
         return self._children.get(path, ())
 
-    def _topics(self) -> list[str]:
+    def topics(self) -> list[str]:
+        """What this node keeps in step with others."""
         running = [committee_topic(path) for path, branch in self.branches.items() if branch.on_committee]
         return [NETWORK_TOPIC, *self.branches, *running, *map(mixing_topic, self.mixer.branches)]
-
-    def _head_of(self, path: str) -> Release | None:
-        branch = self.branches.get(path)
-        return branch.chain.head if branch else None
 
     def _archive(self, path: str, height: int) -> None:
         """Forget the proposals and votes of closed rounds at once, their updates after a few rounds more."""
@@ -1063,7 +817,7 @@ class Peer:
                 }
                 for m in self.members.live(now)
             ],
-            "connected": sorted(self._connected),
+            "connected": sorted(self.gossip.followers.connected),
             "quarantined": {node: reason.value for node, reason in sorted(self.quarantined.items())},
             "refusals": dict(sorted(self.refusals.items())),
             "branches": {path: self._branch_status(path) for path in sorted(self.branches)},

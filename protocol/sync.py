@@ -17,7 +17,7 @@ from banyan.protocol.messages import Bundle, Inventory, Summary, TopicSummary, W
 from banyan.protocol.records import NETWORK_TOPIC, Record, Records
 from banyan.protocol.release import Release
 
-__all__ = ["Sync"]
+__all__ = ["NO_RELEASES", "Sync", "room_in"]
 
 MARKS_A_MESSAGE: Final = 2000
 RELEASES_AN_ANSWER: Final = 64
@@ -28,6 +28,11 @@ TOPIC_BYTES: Final = 320
 
 OVERHEAD: Final = 2048
 """Bytes of a message that are not records: envelope, signature, lengths."""
+
+
+def room_in(message_bytes: int) -> int:
+    """The longest record, in bytes, that a bundle of ``message_bytes`` can bring."""
+    return message_bytes - OVERHEAD
 
 
 class Sync:
@@ -53,13 +58,12 @@ class Sync:
         self._topics = topics
         self._head_of = head_of
         self._start_of = start_of
-        self.room = message_bytes - OVERHEAD
-        """The longest record, in bytes, that a bundle can bring."""
+        self._room = room_in(message_bytes)
 
     def summaries(self) -> Iterator[Summary]:
         """This node's side of a comparison: one message, unless it follows very many topics."""
         topics = sorted(self._topics())
-        step = min(256, self.room // TOPIC_BYTES)
+        step = min(256, self._room // TOPIC_BYTES)
         for first in range(0, len(topics), step):
             yield Summary(tuple(self._summarise(topic) for topic in topics[first : first + step]))
 
@@ -144,7 +148,7 @@ class Sync:
         size = 0
         for record in records:
             data = record.envelope.data
-            if batch and (size + len(data) + 5 > self.room or len(batch) == 512):
+            if batch and (size + len(data) + 5 > self._room or len(batch) == 512):
                 yield Bundle(tuple(batch))
                 batch, size = [], 0
             batch.append(data)

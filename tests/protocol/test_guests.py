@@ -23,11 +23,12 @@ from banyan.protocol.effects import (
     TimerFired,
 )
 from banyan.protocol.events import UpdateLeftOut
+from banyan.protocol.gossip import GUEST_MESSAGES
 from banyan.protocol.judgement import Open, Problem, judge
 from banyan.protocol.members import GUESTS
 from banyan.protocol.messages import Accusation, Presence, State, Update, Want, body_of
 from banyan.protocol.neighbourhood import Neighbourhood
-from banyan.protocol.peer import GUEST_MESSAGES, Peer
+from banyan.protocol.peer import Peer
 from banyan.protocol.records import Record
 from banyan.protocol.release import Contribution, LeftOut, Release, committee_of, guest_rank, next_roster
 from banyan.protocol.round import ROOM, TURNS, Round, Status
@@ -390,7 +391,7 @@ def test_at_most_half_of_the_neighbours_in_gossip_are_guests() -> None:
         running.hear(running.presence(guest(number)))
     fanout = running.world.charter.gossip.fanout
     for _ in range(50):
-        drawn = running.peer._neighbours("/")
+        drawn = running.peer.gossip.followers.some("/")
         assert len(drawn) == fanout
         assert sum(running.peer.members.is_guest(node) for node in drawn) <= fanout // 2
 

@@ -119,7 +119,7 @@ def test_a_node_that_shows_too_many_signs_of_life_does_not_flood_the_network() -
     passed_on = 0
     for number in range(200):
         presence = Presence("/", loud.settings.credential, (f"/ip4/127.0.0.1/tcp/{number}",))
-        data = loud.peer._seal(presence).data
+        data = loud.peer.gossip.seal(presence).data
         effects = quiet.peer.handle(MessageReceived(loud.name, data), world.clock.now)
         passed_on += any(isinstance(effect, Send) and effect.data == data for effect in effects)
     assert 1 <= passed_on <= 4

@@ -152,7 +152,7 @@ def test_a_seat_follows_a_child_from_the_release_that_the_parent_quotes(tree: Wo
     height = record.slot[2]
     assert isinstance(height, int)
     assert height > 1
-    assert peer._start_of("/b") == height
+    assert peer.start_of("/b") == height
     effects = peer.handle(MessageReceived("sender", record.envelope.data), tree.clock.now)
     assert peer.branches["/b"].chain.height == height
     assert record.id not in peer.records, "its committee could not be checked, so it is no proof for others"
@@ -212,9 +212,9 @@ def test_a_member_of_another_branch_is_no_stranger_once_it_has_shown_itself(tree
     peer = woken(host)
     presence = sealed(tree, guest, Presence("/c/z", credential, ()), 1)
     peer.handle(MessageReceived(host.name, presence), tree.clock.now)
-    assert not peer._is_known(guest.node_id), "only its own word, from itself"
+    assert not peer.is_member(guest.node_id), "only its own word, from itself"
     peer.handle(MessageReceived(guest.node_id, presence), tree.clock.now)
-    assert peer._is_known(guest.node_id)
+    assert peer.is_member(guest.node_id)
     assert peer.records.at("presence", "/c/z", guest.node_id) is None
 
 
@@ -222,9 +222,9 @@ def test_the_first_root_does_not_pass_on_what_happens_in_branches_that_are_not_i
     root = tree.devices[tree.charter.roots[0]]
     peer, record = peer_of(root), certified(tree, "/b")
     assert not root.settings.branch.startswith("/b")
-    peer._push(record, but=())
+    peer.gossip.push(record)
     assert not peer._out
-    peer._push(certified(tree, "/a"), but=())
+    peer.gossip.push(certified(tree, "/a"))
     assert [effect for effect in peer._out if isinstance(effect, Send)]
     peer._out.clear()
 
@@ -235,8 +235,8 @@ def test_a_release_from_above_goes_to_half_as_many_as_one_of_the_own_branch(tree
     peer, sent = peer_of(device), []
     for path in ("/", device.settings.branch):
         record = peer.records.at("release", path, peer.branches[path].chain.height)
-        assert record is not None and len(peer._near(path)) >= fanout
-        peer._push(record, but=())
+        assert record is not None and len(peer.gossip.followers.of(path)) >= fanout
+        peer.gossip.push(record)
         sent.append(sum(len(effect.to) for effect in peer._out if isinstance(effect, Send)))
         peer._out.clear()
     assert sent == [fanout // 2, fanout]
@@ -248,7 +248,7 @@ def test_a_presence_of_another_is_passed_on_to_one(tree: World) -> None:
     record = next(
         r for r in peer.records.of(path) if isinstance(r.body, Presence) and r.envelope.author != peer.me
     )
-    peer._push(record, but=(record.envelope.author,))
+    peer.gossip.push(record, but=(record.envelope.author,))
     assert [len(effect.to) for effect in peer._out if isinstance(effect, Send)] == [1]
     peer._out.clear()
 
