@@ -17,7 +17,12 @@ BENCHMARKS = {
         "benchmarks.learning_continual",
         "three domains one after another: what each method forgets, and what it still learns",
     ),
+    "serving": (
+        "benchmarks.serving",
+        "the model server beside a bare generate: one request, and eight at once",
+    ),
     "aggregation": ("benchmarks.aggregation", "every rule against ByzFL and Flower: time and memory"),
+    "lifting": ("benchmarks.lifting", "when to lift: traffic against the loss of the branch above"),
     "simulation-proof": (
         "benchmarks.simulation_proof",
         "the rules under attack in published decentralised settings",

@@ -1,4 +1,4 @@
-"""The core at 100, 1,000 and 10,000 nodes of a three-level tree: does what a node sends grow with the network?
+"""The core at 351, 975 and 9,984 nodes of a three-level tree: does what a node sends grow with the network?
 
 Every size runs in a process of its own: the very core of the daemon on a virtual network, a quadratic task of 1,000
 numbers, so many rounds in every leaf branch. Messages, bytes and blobs are counted as they leave a device; founding
@@ -38,9 +38,13 @@ from banyan.simulations.network import Conditions
 from banyan.simulations.tasks import Quadratic
 from banyan.simulations.world import World
 
-SIZES = (100, 1_000, 10_000)
-FANS = {100: 3, 1_000: 5, 10_000: 16}
+LEAF = 39
+"""Devices of a leaf branch, in every size: how long a release is hangs on that, and not on the network."""
+
+FANS = {351: 3, 975: 5, 9_984: 16}
 """Children of the root, and of each of them, by size: 9, 25 and 256 leaf branches."""
+
+SIZES = tuple(FANS)
 
 ROUNDS = 20
 LIMITS = {"seconds": 600.0, "peak_mb": 8_000.0}
@@ -51,12 +55,11 @@ MINUTE = 60_000
 
 
 def tree(size: int) -> dict[str, int]:
-    """Devices by branch: all of them in the leaves, spread evenly; those above are run by the leaves' delegates."""
+    """Devices by branch: all of them in the leaves; those above are run by the leaves' delegates."""
     fan = FANS[size]
     domains = [f"/d{number}" for number in range(fan)]
     leaves = [f"{domain}/s{number}" for domain in domains for number in range(fan)]
-    spread = {leaf: size // len(leaves) + (number < size % len(leaves)) for number, leaf in enumerate(leaves)}
-    return {"/": 0, **dict.fromkeys(domains, 0), **spread}
+    return {"/": 0, **dict.fromkeys(domains, 0), **dict.fromkeys(leaves, LEAF)}
 
 
 def policies() -> Preset:
@@ -242,8 +245,8 @@ def report(runs: list[dict[str, object]], out: Path) -> None:
         "Above 1,000 nodes signatures are keyed BLAKE2b of the same size. In all sizes the nodes of the process share "
         "what each has said (a receiver finds the sender's parsed message by its bytes) and jobs on equal blobs are "
         "done once; bytes that nobody here signed are verified and parsed as ever. `root` is the charter's first root, "
-        "which opens the branches: its founding grows with the network. Leaf branches of the smallest tree have 11 "
-        "members, of the others 40: a longer list of contributors makes longer releases.\n"
+        "which opens the branches: its founding grows with their number. Leaf branches have "
+        f"{LEAF} members in all sizes.\n"
     )
     short = [
         f"{run['nodes']:,} nodes for {run['rounds']}" for run in runs if int(str(run["rounds"])) < ROUNDS

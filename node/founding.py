@@ -40,6 +40,10 @@ class Founding:
     memory: int | None = None
     pinned: tuple[str, ...] | None = None
     coordination: Literal["committee", "gossip"] | None = None
+    lift: str | None = None
+    min_children: int | None = None
+    voters: int | None = None
+    epsilon: float | None = None
     mixing_rule: str | None = None
     min_neighbours: int | None = None
     fallback: int | None = None
@@ -107,6 +111,12 @@ def found_network(
     }
     seats = {name: value for name, value in seats.items() if value is not None}
     policies = replace(policies, committee=replace(policies.committee, **seats))
+    lifts: dict[str, Any] = {"policy": wish.lift, "min_children": wish.min_children}
+    lifts = {name: value for name, value in lifts.items() if value is not None}
+    policies = replace(policies, transfer=replace(policies.transfer, **lifts))
+    votes: dict[str, Any] = {"voters": wish.voters, "epsilon": wish.epsilon}
+    votes = {name: value for name, value in votes.items() if value is not None}
+    policies = replace(policies, validation=replace(policies.validation, **votes))
     near: dict[str, Any] = {"rule": wish.mixing_rule, "min_neighbours": wish.min_neighbours}
     near["fallback"] = wish.fallback
     if wish.f is not None and wish.coordination == "gossip":

@@ -103,6 +103,11 @@ class Home:
         return self.root / "token"
 
     @property
+    def serving_key(self) -> Path:
+        """The API key of `banyan serve` (0600)."""
+        return self.root / "serving.key"
+
+    @property
     def socket(self) -> Path:
         """The control API's Unix socket.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from banyan.node.home import Home, HomeError, write_durably
 from banyan.security import canonical
@@ -12,6 +12,7 @@ from banyan.security.credential import Credential
 from banyan.security.identity import Identity
 from banyan.security.invite import Invite
 from banyan.security.schema import from_plain, to_plain
+from banyan.security.scope import covers
 
 MAX_CREDENTIAL = 8_192
 
@@ -87,6 +88,15 @@ def load_credential(home: Home) -> bytes | None:
         return home.credential.read_bytes()
     except FileNotFoundError:
         return None
+
+
+def first_branch(branches: Sequence[str], scope: str) -> str:
+    """The branch that a node with a credential for ``scope`` works on where its owner has chosen none: the first of
+    ``branches`` in it that has no children."""
+    leaves = (
+        path for path in branches if not any(other != path and covers(path, other) for other in branches)
+    )
+    return next((path for path in leaves if covers(scope, path)), scope)
 
 
 def encode_credential(credential: Credential) -> bytes:

@@ -129,6 +129,7 @@ class Agreement:
     _votes: dict[tuple[Phase, int], dict[bytes, dict[str, None]]] = field(default_factory=dict)
     _armed: set[tuple[Step, int]] = field(default_factory=set)
     _extended: dict[int, int] = field(default_factory=dict)
+    _granted: dict[int, int] = field(default_factory=dict)
 
     EXTENSIONS: Final = 4
 
@@ -165,8 +166,9 @@ class Agreement:
         if view != self.view or self.decided is not None:
             return []
         if step == "propose" and self.step == "propose":
-            if self._judging(view) and self._extended.setdefault(view, 0) < self.EXTENSIONS:
-                self._extended[view] += 1  # the leader is not silent, we are still recomputing
+            granted = self._granted.get(view, 0) + (self.EXTENSIONS if self._judging(view) else 0)
+            if self._extended.setdefault(view, 0) < granted:
+                self._extended[view] += 1  # the leader is not silent: it has a draft tried, or we still judge
                 return [TimeOut(view, "propose", self._delay(view))]
             return [*self._cast("prevote", NOTHING, "time-out"), *self._advance()]
         if step == "prevote" and self.step == "prevote":
@@ -174,6 +176,10 @@ class Agreement:
         if step == "precommit":
             return [*self._enter(view + 1), *self._advance()]
         return []
+
+    def grant(self, view: int, extensions: int) -> None:
+        """Be more patient with the leader of ``view``, by so many time-outs: it has shown what it is working on."""
+        self._granted[view] = self._granted.get(view, 0) + extensions
 
     def recall(self, phase: Phase, view: int, value: bytes) -> None:
         """After a restart: we had already cast this vote. Call for every own vote, in the order they were cast."""

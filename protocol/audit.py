@@ -11,13 +11,17 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from banyan.protocol.branch import Branch
+from banyan.protocol.closing import with_sums
 from banyan.protocol.effects import Aggregate, Aggregated, Effect, FetchBlob, JobFailed
 from banyan.protocol.events import Event, ReleaseAudited
-from banyan.protocol.judgement import inputs_of, job_of
+from banyan.protocol.judgement import has_its_steps, sums_of
 from banyan.protocol.members import Members
-from banyan.protocol.messages import Update
+from banyan.protocol.messages import Trial, Update
 from banyan.protocol.records import Record, Records, archive_topic, committee_topic
-from banyan.protocol.release import Contribution, Release, committee_of
+from banyan.protocol.release import Contribution, Release, TrialVote, claims_of, committee_of
+from banyan.protocol.round import losses_of
+from banyan.protocol.transfer import Measured, Transfer, Wait
+from banyan.protocol.validation import flaw
 from banyan.security.charter import Charter
 from banyan.security.credential import Credential, is_guest
 from banyan.security.errors import Refused
@@ -38,32 +42,59 @@ class Audit:
     charter: Charter
     check_member: Callable[[str, str, Credential, int], None]
     updates: dict[bytes, Record] = field(default_factory=dict)
+    votes: dict[bytes, Record] = field(default_factory=dict)
     computing: bool = False
+    computed: int = 0
 
     @property
     def wanted(self) -> tuple[bytes, ...]:
-        """Ids of the update records that are still unknown. Child releases prove themselves by their certificates."""
-        members = (each for each in self.release.used if not each.source.startswith("/"))
-        return tuple(each.key for each in members if each.key not in self.updates)
+        """Ids of the update and trial records that are still unknown. Child releases prove themselves by their
+        certificates."""
+        members = (each.key for each in self.release.used if not each.is_child)
+        quoted = (vote.record for vote, _ in self._quoted)
+        known = self.updates.keys() | self.votes.keys()
+        return tuple(each for each in (*members, *quoted) if each not in known)
+
+    @property
+    def _quoted(self) -> list[tuple[TrialVote, bytes]]:
+        """The votes that the release quotes, each with the adapter that it is about."""
+        return [(vote, claim.adapter) for claim in claims_of(self.release) for vote in claim.votes]
 
     @property
     def blobs(self) -> list[tuple[bytes, int]]:
-        """Every blob that the sums are made of, with its size, and the release's own change."""
+        """Every blob that the sums are made of, with its size, and the release's own steps."""
         used = [(each.blob, each.size) for each in self.release.used]
-        minus = [(each.minus, each.minus_size) for each in self.release.used if each.minus]
-        base = [(self.base.adapter, self.base.adapter_size)] if self.base.adapter else []
-        return [*used, *minus, *base, (self.release.change, self.release.change_size)]
+        used += [(each.lifted, each.lifted_size) for each in self.release.used]
+        steps = [step for claim in claims_of(self.release) for step in claim.steps]
+        return [each for each in (*used, *self.base.blobs, *steps) if each[0]]
 
     def take(self, record: Record) -> None:
-        """An update record that was wanted.
+        """An update or trial record that was wanted.
 
         Raises:
             Refused: it is not what the release says it is: the release is false.
         """
-        contribution = next(each for each in self.release.used if each.key == record.id)
+        if isinstance(record.body, Trial):
+            self._take_vote(record, record.body)
+            return
+        contribution = next((each for each in self.release.used if each.key == record.id), None)
+        if contribution is None:
+            raise Refused("misquoted", "The release quotes as a vote what is none")
         if not self._is_quoted(record, contribution):
             raise Refused("misquoted", f"The release misquotes the update of {contribution.source}")
         self.updates[record.id] = record
+        members = [each for each in self.release.used if not each.source.startswith("/")]
+        if len(self.updates) == len(members):
+            updates = (each.body for each in self.updates.values() if isinstance(each.body, Update))
+            if self.release.reported != losses_of(updates):
+                raise Refused("misquoted", "The release misquotes the losses that its updates reported")
+
+    def _take_vote(self, record: Record, trial: Trial) -> None:
+        place = (trial.branch, trial.height) == (self.release.branch, self.release.height)
+        said = (TrialVote(record.envelope.author, record.id, trial.change), trial.adapter)
+        if not place or said not in self._quoted:
+            raise Refused("misquoted", f"The release misquotes the vote of {record.envelope.author}")
+        self.votes[record.id] = record
 
     def _is_quoted(self, record: Record, contribution: Contribution) -> bool:
         update = record.body
@@ -75,29 +106,38 @@ class Audit:
         place = (update.branch, update.height, update.blob, update.size)
         return place == (self.release.branch, self.release.height, contribution.blob, contribution.size)
 
+    @property
+    def claim(self) -> Release:
+        """The release as one of its rules made it: that whose sums are to be done over next."""
+        return claims_of(self.release)[self.computed]
+
     def job(self) -> Aggregate:
-        """The computation to do over, compared with the release's own change."""
-        return Aggregate(
-            branch=self.release.branch,
-            height=self.release.height,
-            job=job_of(self.release, self.base),
-            inputs=inputs_of(self.release.used),
-            rule=self.release.rule,
-            f=self.release.f,
-            clip=self.charter.round.clip,
-            base=self.base.adapter or None,
-            expected=self.release.change,
-        )
+        """The computation to do over, compared with the claim's own steps."""
+        return sums_of(self.claim, self.base, self.charter, expected=True)
+
+    @property
+    def flaw(self) -> str:
+        """What is wrong with the release as it reads, its rules and its votes; empty if nothing is."""
+        found = flaw(self.release, self.base, self.charter)
+        return "" if found is None else found[1]
 
     def problem(self, result: Aggregated) -> str:
-        """What is wrong with the release, now that its sums are done over; empty if nothing is."""
-        if (self.release.rule, self.release.f) != (self.charter.round.rule, self.charter.round.f):
-            return "It was made with another rule than the charter's"
+        """What is wrong with the release, now that the sums of its next claim are done over; empty if nothing is."""
         if sum(each.guest for each in self.release.used) > self.release.f:
             return "It counts more guests than its rule survives"
+        children = [each for each in self.release.used if each.is_child]
+        transfer = Transfer(self.charter.transfer)
+        if children:
+            since = self.release.time - self.base.lifted_at if self.base.lifted_at else None
+            before = {child.release for child in self.base.children}
+            moved = sum(each.key not in before for each in children)
+            measured = Measured(result.agreement)
+            verdict = transfer.verdict(len(children), moved, since, measured, judging=True)
+            if isinstance(verdict, Wait):
+                return f"It was no time for a lift: {verdict.why}"
         if not result.agrees:
             return f"Its sums differ from the recomputed ones by {result.error:.2g}"
-        if result.adapter != self.release.adapter:
+        if with_sums(self.claim, self.base, result) != self.claim or not has_its_steps(self.release):
             return "Its adapter is not the one before it plus its change"
         return ""
 
@@ -137,6 +177,9 @@ class Auditor:
             raise Refused("unknown-release", f"{path} has no release {height} that could be audited")
         audit = Audit(release, base, host.charter, host.members.check_past)
         self._audits[release.digest] = audit
+        if audit.flaw:
+            self._end(audit, audit.flaw)
+            return
         for record in filter(None, map(host.records.get, audit.wanted)):
             self.take(record)
         committee = sorted({*committee_of(base, host.charter.committee), *branch.chain.committee} - {host.me})
@@ -169,9 +212,14 @@ class Auditor:
         """Sums came in; perhaps those of an audit."""
         if result.agrees is not None:
             for audit in self._computing(result.job):
+                audit.computing = False
+                problem = audit.problem(result)
+                audit.computed += 1
+                if not problem and audit.computed < len(claims_of(audit.release)):
+                    continue
                 sources = {each.key: each.source for each in audit.release.used}
                 weights = {sources[key]: share for key, share in (result.weights or {}).items()}
-                self._end(audit, audit.problem(result), tuple(sorted(weights.items())))
+                self._end(audit, problem, tuple(sorted(weights.items())))
 
     def failed(self, event: JobFailed) -> None:
         """Sums could not be done; perhaps those of an audit."""

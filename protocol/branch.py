@@ -15,8 +15,9 @@ from banyan.protocol.chain import Chain
 from banyan.protocol.closing import Closing, timer
 from banyan.protocol.closing import Host as ClosingHost
 from banyan.protocol.delta import blob_bytes
-from banyan.protocol.effects import Aggregated, DropRecords, FetchBlob, Inspect, Inspected
+from banyan.protocol.effects import Aggregated, DropRecords, Evaluated, FetchBlob, Inspect, Inspected
 from banyan.protocol.events import (
+    AttemptRefused,
     BranchOpened,
     ReleaseCertified,
     RoundClosing,
@@ -24,11 +25,14 @@ from banyan.protocol.events import (
     UpdateAdmitted,
     UpdateLeftOut,
 )
-from banyan.protocol.judgement import child_head
-from banyan.protocol.messages import CertifiedRelease, Opening, Proposal, Update, Vote
+from banyan.protocol.messages import CertifiedRelease, Draft, Opening, Proposal, Trial, Update, Vote
 from banyan.protocol.records import Record, committee_topic
-from banyan.protocol.release import ChildHead, Release, committee_of
+from banyan.protocol.release import ChildHead, Release, TrialVote, claims_of, committee_of
 from banyan.protocol.round import Candidate, Child, Round, Status
+from banyan.protocol.transfer import Transfer, Wait
+from banyan.protocol.trials import Host as TrialsHost
+from banyan.protocol.trials import Trials
+from banyan.protocol.validation import is_tried, median_change
 from banyan.security.admission import Reason, UpdateRefused, check_announcement
 from banyan.security.credential import Credential, is_guest
 from banyan.security.errors import Refused
@@ -44,10 +48,9 @@ class NotNow(Exception):
     """A record that is neither wrong nor usable here at present: of another height, or of a role we do not have."""
 
 
-class Host(ClosingHost, Protocol):
+class Host(ClosingHost, TrialsHost, Protocol):
     """What a branch needs of the node it lives at."""
 
-    def has_blob(self, digest: bytes) -> bool: ...
     def check_member(self, node: str, branch: str, credential: Credential) -> None: ...
     def head_moved(self, head: Release) -> None: ...
     def quoted(self, path: str) -> ChildHead | None: ...
@@ -63,6 +66,7 @@ class Branch:
         self.chain = Chain(path, host.charter.committee, host.read)
         self.round: Round | None = None
         self.closing: Closing | None = None
+        self.trials: Trials | None = None
         self._children: dict[bytes, Child] = {}
 
     @property
@@ -83,12 +87,13 @@ class Branch:
             "roster": [seat.member for seat in head.roster],
         }
         if round_ is not None and agreement is not None:
-            have = round_.count(self._host.quarantined)
+            quarantined, now = self._host.quarantined, self._host.now
+            have, need = round_.standing(quarantined, now)
             status["round"] = {
                 "height": round_.height,
                 "have": have,
-                "need": round_.need,
-                "missing": list(round_.missing(self._host.quarantined)),
+                "need": need,
+                "missing": list(round_.missing(quarantined, now)),
                 "updates": {
                     author: each.reason.value if each.reason else each.status.value
                     for author, each in sorted(round_.candidates.items())
@@ -109,13 +114,39 @@ class Branch:
             "time": release.time,
             "rule": release.rule,
             "f": release.f,
+            "trial": self._trial(release.votes),
+            "refused": [{"rule": each.rule, **(self._trial(each.votes) or {})} for each in release.refused],
             "leader": proof.leader if proof else None,
             "cosigners": self._cosigners(proof) if proof else [],
             "used": [each.source for each in release.used],
             "left_out": [{"author": item.source, "reason": item.reason} for item in release.left_out],
             "change": release.change.hex(),
             "adapter": release.adapter.hex(),
+            "lifted": self._lift_of(release),
         }
+
+    def _lift_of(self, release: Release) -> dict[str, object] | None:
+        """What a release lifted, JSON-ready; None where it lifted nothing."""
+        children = {child.branch: child for child in release.children}
+        lifted = [children[each.source] for each in release.used if each.is_child]
+        if not lifted:
+            return None
+        policy = self._charter.transfer
+        return {
+            "children": [{"branch": each.branch, "height": each.height} for each in lifted],
+            "rule": policy.rule,
+            "f": policy.f,
+            "share": policy.share,
+            "lift": release.lift.hex(),
+        }
+
+    def _trial(self, votes: tuple[TrialVote, ...]) -> dict[str, object] | None:
+        """How a vote went, JSON-ready: ``change`` is None where too few voted to decide. None where the charter asks
+        for no votes."""
+        if not self._charter.validation.voters:
+            return None
+        median = median_change(votes) if is_tried(votes, self._charter) else None
+        return {"change": median, "votes": [{"voter": each.voter, "change": each.change} for each in votes]}
 
     def _cosigners(self, proof: CertifiedRelease) -> list[str]:
         return sorted(self._host.read(data).envelope.author for data in proof.certificate)
@@ -124,9 +155,14 @@ class Branch:
         """The blobs that this branch may still need, or that others may ask for."""
         releases = self.newest()
         kept = self.closing.keep() if self.closing else set()
-        kept |= {blob for release in releases for blob in (release.change, release.adapter)}
-        kept |= {child.adapter for release in releases for child in release.children}
-        kept |= {each.head.adapter for each in self._children.values()}
+        releases += [child.release for child in self._children.values()]
+        claims = [claim for release in releases for claim in claims_of(release)]
+        kept |= {blob for each in (*releases, *claims) for blob, _ in (*each.blobs, *each.steps)}
+        kept |= self.trials.keep() if self.trials else set()
+        if self.on_committee:  # for those that the next round counts, and for who audits the last ones
+            kept |= {
+                blob for release in releases for each in release.used for blob in (each.blob, each.lifted)
+            }
         return kept - {b""}
 
     def newest(self) -> list[Release]:
@@ -134,6 +170,11 @@ class Branch:
         height = self.chain.height
         heights = range(height, max(-1, height - KEPT_RELEASES), -1)
         return [release for each in heights if (release := self.chain.at(each)) is not None]
+
+    def newest_held(self) -> Release | None:
+        """The newest release of this branch whose adapter is here, or that has none."""
+        held = (each for each in self.newest() if not each.adapter or self._host.has_blob(each.adapter))
+        return next(held, None)
 
     def member_shut_out(self) -> None:
         """Somebody was quarantined: count again."""
@@ -145,9 +186,14 @@ class Branch:
 
     @cached_property
     def need(self) -> int:
-        """The fewest contributions a round closes with: the charter's quorum and the rule's own minimum."""
+        """The fewest updates that a release counts: the charter's quorum and the rule's own minimum."""
         policy = self._charter.round
         return max(policy.min_updates, build(policy.rule, f=policy.f).minimum_n)
+
+    @cached_property
+    def transfer(self) -> Transfer:
+        """When what the branch's children share is lifted into it."""
+        return Transfer(self._charter.transfer)
 
     # ------------------------------------------------------------------------------- records come in
 
@@ -166,6 +212,13 @@ class Branch:
                 committee = self.chain.committee
                 if author != committee[body.view % len(committee)] or body.release.height != body.height:
                     raise Refused("not-leader", f"{author} does not lead view {body.view} of {self.path}")
+        elif isinstance(body, Draft | Trial):
+            if body.height != self.chain.height + 1 or self.trials is None:
+                raise NotNow
+            if isinstance(body, Draft):
+                self.trials.check_draft(body, author)
+            else:
+                self.trials.check_vote(author)
         elif isinstance(body, Opening | CertifiedRelease):
             self._check_release(body, author)
 
@@ -189,6 +242,8 @@ class Branch:
         elif isinstance(body, Vote):
             if self.closing is not None:
                 self.closing.voted(record.envelope.author, body)
+        elif isinstance(body, Draft | Trial):
+            self._on_trial(record, body)
         elif isinstance(body, Opening):
             self.chain.open(body.release)
             roster = tuple(seat.member for seat in body.release.roster)
@@ -196,6 +251,18 @@ class Branch:
             self._moved(body.release)
         elif isinstance(body, CertifiedRelease):
             self._on_certified(body)
+
+    def _on_trial(self, record: Record, body: Draft | Trial) -> None:
+        if self.trials is None:
+            return
+        if isinstance(body, Trial):
+            self.trials.take_vote(record, body)
+        else:
+            self.trials.take_draft(record, body)
+            if self.closing is not None:
+                self.closing.drafted(body.view)
+        if self.closing is not None:
+            self.closing.progress()
 
     def _check_running(self, height: int) -> None:
         if height != self.chain.height + 1 or self.round is None:
@@ -298,6 +365,8 @@ class Branch:
 
     def blob_fetched(self, blob: bytes, error: str | None) -> None:
         """A blob of this branch is here, or could not be brought (then it is tried again until the round ends)."""
+        if self.trials is not None:
+            self.trials.blob_fetched(error)
         if self.round is None:
             return
         for candidate in self.round.waiting_for_blob(blob):
@@ -335,9 +404,9 @@ class Branch:
     # ------------------------------------------------------------------------------- closing the round
 
     def child_moved(self, release: Release) -> None:
-        """A direct child has a new head: once its adapter is here, its change is a contribution."""
-        if release.height > 0:
-            child = Child(child_head(release), committee_of(release, self._charter.committee))
+        """A direct child has a new head: once its adapter is here, it is a contribution."""
+        if release.height > 0 and release.blobs:
+            child = Child(release, committee_of(release, self._charter.committee))
             self._children[release.digest] = child
             self._children = {  # as many as their own branch keeps the adapters of
                 digest: each
@@ -348,29 +417,30 @@ class Branch:
             self._progress()
 
     def _fetch_child(self, child: Child) -> None:
-        """Bring what the child's change is computed from: its adapter now, and when it was last counted."""
+        """Bring what a lift is computed from: what the child holds, and what was lifted before."""
         if self.round is not None:
-            sources = tuple(
-                node for node in (*child.delegates, *self.chain.committee) if node != self._host.me
-            )
-            for digest, size in self._adapters_of(child):
+            sources = (*child.delegates, *self.chain.closers, *self.chain.committee)
+            others = tuple(node for node in dict.fromkeys(sources) if node != self._host.me)
+            for digest, size in self._needed_for(child):
                 if not self._host.has_blob(digest):
-                    self._host.do(FetchBlob(digest, size, sources))
+                    self._host.do(FetchBlob(digest, size, others))
 
-    def _adapters_of(self, child: Child) -> list[tuple[bytes, int]]:
-        counted = self.chain.head.children if self.chain.head else ()
-        before = [(each.adapter, each.size) for each in counted if each.branch == child.head.branch]
-        return [(child.head.adapter, child.head.size), *before]
+    def _needed_for(self, child: Child) -> list[tuple[bytes, int]]:
+        head = self.chain.head
+        before = [(head.lifted, head.lifted_size)] if head is not None and head.lifted else []
+        return [*child.release.blobs, *before]
 
     def _child(self, digest: bytes) -> Child | None:
-        """The child release with this digest, if this node could add its change up."""
+        """The child release with this digest, if this node could lift it."""
         child = self._children.get(digest)
-        if child is None or not all(self._host.has_blob(blob) for blob, _ in self._adapters_of(child)):
+        if child is None or not all(self._host.has_blob(blob) for blob, _ in self._needed_for(child)):
             return None
         return child
 
     def retry(self) -> None:
         """Ask again for what could not be fetched: every sync interval."""
+        if self.trials is not None:
+            self.trials.retry()
         if self.round is not None:
             for candidate in self.round.candidates.values():
                 if candidate.reason is Reason.UNAVAILABLE:
@@ -388,13 +458,15 @@ class Branch:
             if child is not None:
                 round_.children[child.head.branch] = child
         now, quarantined = self._host.now, self._host.quarantined
-        if round_.opened is None and round_.count(quarantined):
+        if round_.opened is None and (round_.count(quarantined) or round_.fresh_children(now)):
             round_.opened = now
             self._host.do(timer("round", round_, now + self._charter.round.deadline))
+        if children := round_.to_measure(now, quarantined):
+            closing.measure(children)
         if closing.agreement.view < 0 and round_.ready(now, quarantined):
             for guest in round_.crowded_out(quarantined):
                 self._turn_away(guest.author, round_.height)
-            updates, leader = round_.count(quarantined), closing.agreement.leader(0)
+            updates, leader = len(round_.contributions(quarantined, now)), closing.agreement.leader(0)
             self._host.tell(RoundClosing(self.path, round_.height, updates, leader))
             closing.begin()
         closing.progress()
@@ -406,6 +478,8 @@ class Branch:
             return
         if name == "agree":
             closing.perform(closing.agreement.timed_out(int(arguments[1]), arguments[2]))
+        elif name == "trial":
+            closing.progress()
         elif name == "round":
             self._progress()
             if closing.over:
@@ -419,23 +493,45 @@ class Branch:
         """A computation came to its end."""
         if self.closing is not None:
             self.closing.aggregated(result)
+            self._progress()
 
     def aggregation_failed(self, job: bytes, reason: str) -> None:
         """A computation came to nothing."""
         if self.closing is not None:
             self.closing.aggregation_failed(job, reason)
 
+    def evaluated(self, result: Evaluated) -> None:
+        """A model has been measured on this device's own rows."""
+        if self.trials is not None and result.height == self.chain.height + 1:
+            self.trials.evaluated(result)
+            if self.closing is not None:
+                self.closing.evaluated(result.job, result.losses if result.rows else ())
+                self._progress()
+
+    def evaluation_failed(self, job: bytes) -> None:
+        """A model could not be measured here."""
+        if self.trials is not None:
+            self.trials.failed(job)
+        if self.closing is not None:
+            self.closing.evaluated(job)
+            self._progress()
+
     def _report_waiting(self) -> None:
         assert self.round is not None
-        have = self.round.count(self._host.quarantined)
-        missing = self.round.missing(self._host.quarantined)
-        need = self.round.need
-        wants = f"{need - have} more update{'s' if need - have != 1 else ''}" if have < need else "a decision"
+        round_, quarantined, now = self.round, self._host.quarantined, self._host.now
+        have, need = round_.standing(quarantined, now)
+        missing = round_.missing(quarantined, now)
+        verdict = round_.verdict(round_.electorate(now), now)
+        if have < need:
+            kind = "update" if need == round_.need else "child branch"
+            wants = f"{need - have} more {kind}{'s' if need - have != 1 and kind == 'update' else ''}"
+        elif isinstance(verdict, Wait) and self.round.count(quarantined) < self.round.need:
+            wants = verdict.why
+        else:
+            wants = "a decision"
         names = ", ".join(missing) or "any member"
         self._host.tell(
-            RoundWaiting(
-                self.path, self.round.height, have, need, missing, f"{wants}; nothing yet from {names}"
-            )
+            RoundWaiting(self.path, round_.height, have, need, missing, f"{wants}; nothing yet from {names}")
         )
 
     # ------------------------------------------------------------------------------- a new head
@@ -443,6 +539,7 @@ class Branch:
     def _on_certified(self, certified: CertifiedRelease) -> None:
         self.chain.append(certified)
         release = certified.release
+        self._tell_refusals(release)
         self._host.tell(
             ReleaseCertified(
                 self.path,
@@ -459,22 +556,33 @@ class Branch:
             if item.reason == Reason.FALSE_RELEASE:  # seen by the quorum that certified this
                 self._host.quarantine(item.source, Reason.FALSE_RELEASE, release.digest)
 
+    def _tell_refusals(self, release: Release) -> None:
+        following = [*(each.rule for each in release.refused), release.rule][1:]
+        for each, then in zip(release.refused, following, strict=True):
+            median = median_change(each.votes) if is_tried(each.votes, self._charter) else None
+            self._host.tell(
+                AttemptRefused(self.path, release.height, each.rule, median, len(each.votes), then)
+            )
+
     def _moved(self, head: Release) -> None:
         """The head has moved: close the books of the old round and open the next."""
         counted = {child.branch: child.height for child in head.children}
         self._children = {
             digest: child
             for digest, child in self._children.items()
-            if child.head.height > counted.get(child.head.branch, 0)
+            if child.head.height >= counted.get(child.head.branch, 0)
         }
         if self.closing is not None:
             self.closing.over = True
         self.round = self.closing = None
+        committee = self.chain.committee
+        self.trials = Trials(self._host, head, committee)
         if self.on_committee:
             policy = self._charter.round
-            self.round = Round(head, self.need, policy.deadline, policy.f)
-            committee = self.chain.committee
-            self.closing = Closing(self._host, self.round, committee, self._child, self._on_certified)
+            self.round = Round(head, self.need, self.transfer, policy.deadline, policy.f)
+            self.closing = Closing(
+                self._host, self.round, committee, self.trials, self._child, self._on_certified
+            )
             for child in self._children.values():
                 self._fetch_child(child)
         self._host.head_moved(head)
@@ -483,9 +591,13 @@ class Branch:
     def resume(self) -> None:
         """After a restart: take up the running round where its persisted records say it stood."""
         round_, closing = self.round, self.closing
+        here = self._host.records.of(committee_topic(self.path))
+        for kind in (Trial, Draft):  # votes first: what is ours need not be tried again
+            for record in here:
+                if isinstance(record.body, kind) and record.body.height == self.chain.height + 1:
+                    self._on_trial(record, record.body)
         if round_ is None or closing is None:
             return
-        here = self._host.records.of(committee_topic(self.path))
         votes = [r for r in here if isinstance(r.body, Vote) and r.body.height == round_.height]
         others = [r for r in here if isinstance(r.body, Update | Proposal) and r.body.height == round_.height]
         closing.resume(

@@ -83,9 +83,8 @@ class Chain:
         if self.head is not None:
             raise ReleaseRefused("fork", f"{self.branch} is already open")
         members = {seat.member for seat in release.roster}
-        if release != opening(self.branch, release.roster, release.time) or len(members) != len(
-            release.roster
-        ):
+        as_opened = opening(self.branch, release.roster, release.time, release.adapter, release.adapter_size)
+        if release != as_opened or len(members) != len(release.roster):
             raise ReleaseRefused("bad-opening", f"This is not an opening of {self.branch}")
 
     def open(self, release: Release) -> None:

@@ -5,24 +5,36 @@ A :class:`Closing` lives as long as its round. Once the head has moved it is :at
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
 from banyan.protocol import agreement as moves
 from banyan.protocol.agreement import Agreement, faults_of
-from banyan.protocol.effects import Aggregate, Aggregated, Effect, FetchBlob, SetTimer
+from banyan.protocol.effects import Aggregate, Aggregated, Effect, Evaluate, FetchBlob, SetTimer
 from banyan.protocol.events import Event, LeaderChanged, ProposalRefused
-from banyan.protocol.judgement import Open, Problem, fits, inputs_of, job_of, judge
+from banyan.protocol.judgement import Open, Problem, fits, job_of, judge, lift_of, sums_of
 from banyan.protocol.messages import CertifiedRelease, Proposal, Vote
 from banyan.protocol.records import Record, Records, committee_topic
-from banyan.protocol.release import Release, next_children, next_roster
-from banyan.protocol.round import Child, Round
+from banyan.protocol.release import (
+    UNCHANGED,
+    Attempt,
+    Release,
+    TrialVote,
+    claims_of,
+    next_children,
+    next_roster,
+)
+from banyan.protocol.round import Child, Round, keys_of, quote
+from banyan.protocol.transfer import Measured
+from banyan.protocol.trials import Trials
+from banyan.protocol.validation import passes, rules_of, updates_in
 from banyan.security.admission import Reason
 from banyan.security.charter import Charter
 from banyan.security.errors import Refused
 
-__all__ = ["Closing", "timer"]
+__all__ = ["Closing", "timer", "with_sums"]
 
 
 def timer(name: str, round_: Round, at: int, *arguments: str) -> SetTimer:
@@ -45,6 +57,7 @@ class Host(Protocol):
     def publish(self, message: object, *, push: bool = True) -> Record: ...
     def ask_for(self, topic: str, record_ids: Iterable[bytes], of: str) -> None: ...
     def compare_with(self, peer: str) -> None: ...
+    def adapters_above(self, path: str) -> tuple[bytes, ...]: ...
     def quarantine(self, node: str, why: Reason, evidence: bytes) -> None: ...
     def read(self, data: bytes) -> Record: ...
 
@@ -56,6 +69,7 @@ class Closing:
         host: the node.
         round_: what has been admitted.
         committee: who closes it, in the order of leading.
+        trials: what is known of the trying of drafts.
         child_of: a child's certified release by its digest, if its change can be computed here.
         certified: called with the release once a quorum has signed it.
     """
@@ -65,6 +79,7 @@ class Closing:
         host: Host,
         round_: Round,
         committee: Sequence[str],
+        trials: Trials,
         child_of: Callable[[bytes], Child | None],
         certified: Callable[[CertifiedRelease], None],
     ) -> None:
@@ -74,26 +89,35 @@ class Closing:
         self._host = host
         self._charter = host.charter
         self.agreement = Agreement(committee, host.me, host.charter.committee.leader_timeout)
+        self._trials = trials
         self._child_of = child_of
         self._certified = certified
         self._proposed: dict[bytes, Release] = {}
         self._proposers: dict[bytes, set[str]] = {}
         self._building: tuple[int, Release] | None = None
         self._judging: dict[bytes, Release] = {}
-        self._comparing: dict[bytes, bytes] = {}  # proposals whose sums are not ours, and the blob of theirs
-        self._summing: set[tuple[bytes, bytes | None]] = set()  # computations under way
+        self._on_trial: tuple[int, Release] | None = None  # ours, summed up, and not yet voted on
+        self._comparing: dict[bytes, tuple[Release, set[bytes]]] = {}
+        """Proposals, of each the claim whose sums are not ours, and the blobs of it that are on their way."""
+        self._recomputed: set[tuple[bytes, bytes]] = set()
+        """Proposals, and the sums of theirs that are ours, too."""
+        self._summing: set[tuple[bytes, bytes]] = set()
+        """Computations under way, and the digests of the claims to compare with."""
         self._sums: dict[bytes, Aggregated] = {}
+        self._measuring: dict[bytes, frozenset[bytes]] = {}
+        """Sums under way to find out about the lift of these children's releases."""
 
     def keep(self) -> set[bytes]:
         """The blobs that proposals and sums need."""
-        proposed = {blob for release in self._proposed.values() for blob in (release.change, release.adapter)}
-        return proposed | {blob for sums in self._sums.values() for blob in (sums.change, sums.adapter)}
+        claims = [claim for release in self._proposed.values() for claim in claims_of(release)]
+        sums: list[Release | Aggregated] = [*self._sums.values(), *self._proposed.values(), *claims]
+        return {blob for each in sums for blob in (each.change, each.adapter, each.lift, each.lifted)} - {b""}
 
     @property
     def proposed_guests(self) -> set[bytes]:
         """The keys of the guests' updates that a proposal counts, ours or another's, unless it counts too many. Judges,
         and auditors after them, need these whoever else comes."""
-        drafted = [self._building[1]] if self._building is not None else []
+        drafted = [each[1] for each in (self._building, self._on_trial) if each is not None]
         proposed = [
             {each.key for each in release.used if each.guest}
             for release in (*drafted, *self._proposed.values())
@@ -109,17 +133,20 @@ class Closing:
         self.perform(self.agreement.vote(vote.phase, vote.view, member, vote.release))
 
     def progress(self) -> None:
-        """Something changed: judge again what could not be judged before."""
+        """Something changed: look again at the votes on our draft, and judge again what could not be judged before."""
+        self._settle_trial()
         for digest in list(self._judging):
             self._judge(digest)
 
     def blob_fetched(self, blob: bytes, error: str | None) -> None:
         """A leader's change is here to be compared with ours, or could not be had."""
-        for digest in [digest for digest, theirs in self._comparing.items() if theirs == blob]:
-            if error is None and digest in self._judging:
-                self._sum_up(self._judging[digest], expected=blob)
-            elif error is not None:
+        for digest, (claim, awaited) in [each for each in self._comparing.items() if blob in each[1][1]]:
+            if error is not None:
                 self._verdict(digest, Problem("unavailable", "The proposed change could not be fetched"))
+                continue
+            awaited.discard(blob)
+            if not awaited and digest in self._judging:
+                self._sum_up(claim, compared=True)
 
     def resume(self, votes: Iterable[Vote]) -> None:
         """After a restart: these votes were ours."""
@@ -161,7 +188,7 @@ class Closing:
             self._send_proposal(view, self._proposed[value], valid_view)
             return
         draft = self.draft()
-        if len(draft.used) < self.round.need:
+        if not draft.used:
             return  # an update was found out in the meantime; the view will time out
         self._building = (view, draft)
         self._sum_up(draft)
@@ -169,7 +196,8 @@ class Closing:
     def draft(self) -> Release:
         """The release this node would propose now, but for its sums; as much of it as fits into one message."""
         drafts = (self._draft_of(most) for most in (192, 160, 128, 96, 64))
-        return next((draft for draft in drafts if fits(draft, self._charter)), self._draft_of(32))
+        room = self._trials.room
+        return next((draft for draft in drafts if fits(draft, self._charter, room)), self._draft_of(32))
 
     def _draft_of(self, most: int) -> Release:
         """The release from at most ``most`` contributions: those of the roster go before those of newcomers.
@@ -178,12 +206,16 @@ class Closing:
         a round for longer.
         """
         base, policy, expected = self.round.base, self._charter.round, self.round.expected()
-        here = self.round.contributions(self._host.quarantined, spare_guests=self.agreement.view > 0)
-        chosen = sorted(here, key=lambda each: each.source not in expected)[:most]
+        time, spare = max(base.time, self._host.now), self.agreement.view > 0
+        here = self.round.contributions(self._host.quarantined, time, spare_guests=spare)
+        chosen = sorted(here, key=lambda each: not each.is_child and each.source not in expected)[:most]
         used = tuple(sorted(chosen, key=lambda each: each.key))
-        left_out = self.round.left_out(used, self._host.quarantined)[:192]
+        left_out = self.round.left_out(used, self._host.quarantined, time)[:192]
+        raised = any(each.is_child for each in used)
+        step = bytes(32)  # as long as what will stand there
         counted = [child for each in used if (child := self._child_of(each.key)) is not None]
-        delegates = {member: child.head.branch for child in counted for member in child.delegates}
+        moved = filter(self.round.is_new, counted)  # who is silent loses its seats in time
+        delegates = {member: child.head.branch for child in moved for member in child.delegates}
         return Release(
             branch=self.path,
             height=self.round.height,
@@ -192,37 +224,54 @@ class Closing:
             f=policy.f,
             used=used,
             left_out=left_out,
-            change=bytes(32),  # as long as what will stand there
+            change=step if any(not each.is_child for each in used) else b"",
             change_size=0,
-            adapter=bytes(32),
+            adapter=step,
             adapter_size=0,
+            lift=step if raised else b"",
+            lift_size=0,
+            lifted=step,
+            lifted_size=0,
+            lifted_at=time if raised else base.lifted_at,
             roster=next_roster(base, used, left_out, delegates, self._charter.committee),
             children=next_children(base, [child.head for child in counted]),
-            time=max(base.time, self._host.now),
+            time=time,
+            reported=self.round.reported(used),
         )
 
-    def _sum_up(self, release: Release, expected: bytes | None = None) -> None:
-        """Have the release's aggregate computed, unless it has been; ``expected`` is another's result to compare."""
-        base, policy = self.round.base, self._charter.round
-        job = job_of(release, base)
+    def _sum_up(self, release: Release, *, compared: bool = False) -> None:
+        """Have the release's aggregate computed, unless it has been; or ``compared`` with what the release says."""
+        job = job_of(release, self.round.base)
         known = self._sums.get(job)
-        if known is not None and expected is None:
+        if known is not None and not compared:
             self.aggregated(known)
             return
-        if (job, expected) in self._summing:
+        key = (job, release.digest if compared else b"")
+        if key in self._summing:
             return
-        self._summing.add((job, expected))
+        self._summing.add(key)
+        self._host.do(sums_of(release, self.round.base, self._charter, expected=compared))
+
+    def measure(self, children: Sequence[Child]) -> None:
+        """Find out what the charter's policy asks about the lift of ``children``: first its sums."""
+        keys = keys_of(children)
+        base, name = self.round.base, hashlib.sha256(b"lift" + b"".join(sorted(keys))).digest()
+        if name in self._measuring or keys in self.round.measured:
+            return
+        self._measuring[name] = keys
+        lift = lift_of(sorted(map(quote, children), key=lambda each: each.key), base, self._charter)
+        policy = self._charter.round
         self._host.do(
             Aggregate(
                 branch=self.path,
-                height=release.height,
-                job=job,
-                inputs=inputs_of(release.used),
-                rule=release.rule,
-                f=release.f,
+                height=self.round.height,
+                job=name,
+                inputs=(),
+                rule=policy.rule,
+                f=policy.f,
                 clip=policy.clip,
                 base=base.adapter or None,
-                expected=expected,
+                lift=lift,
             )
         )
 
@@ -230,23 +279,108 @@ class Closing:
         """A computation came to its end: ours to propose, or ours to compare with a leader's."""
         if result.height != self.round.height:
             return
+        if result.job in self._measuring:
+            self._summed(result)
+            return
         self._summing = {each for each in self._summing if each[0] != result.job}
         if result.agrees is None:
             self._sums[result.job] = result
         if self._building is not None and job_of(self._building[1], self.round.base) == result.job:
             (view, draft), self._building = self._building, None
-            self._send_proposal(view, _with_sums(draft, result), -1)
-        for release in [r for r in self._judging.values() if job_of(r, self.round.base) == result.job]:
-            self._compare(release, result)
+            self._have_tried(view, with_sums(draft, self.round.base, result))
+        for release in [*self._judging.values()]:
+            for claim in claims_of(release):
+                if job_of(claim, self.round.base) == result.job:
+                    self._compare(release, claim, result)
+
+    def _summed(self, result: Aggregated) -> None:
+        """The sums of a lift that is to be measured are here: try it on this device's data if the policy asks so."""
+        keys, base = self._measuring[result.job], self.round.base
+        if not self.round.transfer.needs_losses:
+            del self._measuring[result.job]
+            self.round.measured[keys] = Measured(result.agreement)
+            return
+        self._sums[result.job] = result
+        above = self._host.adapters_above(self.path)
+        own = (base.adapter,) if base.adapter else ()
+        before = (*above, *(blob for blob, _ in base.blobs))
+        models = (before, (*above, *own, result.lifted))
+        rows = self._charter.validation.rows
+        self._host.do(Evaluate(self.path, self.round.height, result.job, models, rows))
+
+    def evaluated(self, job: bytes, losses: tuple[float, ...] = ()) -> None:
+        """A lift has been tried on this device's data, or (no ``losses``) could not be."""
+        keys = self._measuring.pop(job, None)
+        if keys is not None:
+            tried = ((losses[0], losses[1]),) if len(losses) == 2 else ()
+            self.round.measured[keys] = Measured(self._sums[job].agreement, tried)
 
     def aggregation_failed(self, job: bytes, reason: str) -> None:
         """The worker could not do the sum. A leader lets its turn pass; a judge does not sign what it cannot check."""
+        self._measuring.pop(job, None)  # another attempt comes with the next news
         self._summing = {each for each in self._summing if each[0] != job}
         if self._building is not None and job_of(self._building[1], self.round.base) == job:
             self._building = None
         for digest, release in list(self._judging.items()):
-            if job_of(release, self.round.base) == job:
+            if any(job_of(claim, self.round.base) == job for claim in claims_of(release)):
                 self._verdict(digest, Problem("not-recomputed", reason))
+
+    # ------------------------------------------------------------------------------- a draft on trial
+
+    def drafted(self, view: int) -> None:
+        """The leader of ``view`` has a draft tried: be patient with it for as long as that may take."""
+        patience = self._charter.committee.leader_timeout
+        self.agreement.grant(view, 1 + self._charter.validation.deadline // patience)
+
+    def _have_tried(self, view: int, draft: Release) -> None:
+        """Propose ``draft`` once the voters have passed it."""
+        if view != self.agreement.view:
+            return  # our turn has passed
+        if not self._trials.is_on or not draft.change:  # children try a lift by the policy of lifts
+            self._send_proposal(view, draft, -1)
+        elif self._trials.call(view, len(draft.refused), draft.adapter, draft.adapter_size):
+            self._on_trial = (view, draft)
+            self.drafted(view)
+            self._settle_trial()
+
+    def _settle_trial(self) -> None:
+        """Go on with our draft if the votes on it are here: propose it, or try the next rule."""
+        if self._on_trial is None:
+            return
+        view, draft = self._on_trial
+        votes = self._trials.outcome(draft.adapter)
+        if votes is None:
+            return
+        self._on_trial = None
+        if passes(votes, self._charter):
+            self._send_proposal(view, replace(draft, votes=votes), -1)
+            return
+        following = self._after(draft, votes)
+        if following.rule == UNCHANGED:
+            self._send_proposal(view, following, -1)
+        else:
+            self._building = (view, following)
+            self._sum_up(following)
+
+    def _after(self, draft: Release, votes: tuple[TrialVote, ...]) -> Release:
+        """What to try next of the same updates, now that ``votes`` have refused ``draft``."""
+        change, adapter = (draft.change, draft.change_size), (draft.adapter, draft.adapter_size)
+        refused = (*draft.refused, Attempt(draft.rule, *change, *adapter, votes))
+        rule = rules_of(self._charter, updates_in(draft))[len(refused)]
+        if rule != UNCHANGED:
+            return replace(draft, rule=rule, refused=refused)
+        base = self.round.base
+        return replace(
+            draft,
+            rule=rule,
+            refused=refused,
+            change=b"",
+            change_size=0,
+            adapter=base.adapter,
+            adapter_size=base.adapter_size,
+        )
+
+    # ------------------------------------------------------------------------------- proposals
 
     def _send_proposal(self, view: int, release: Release, valid_view: int) -> None:
         if view != self.agreement.view or self._proposal(view) is not None:
@@ -292,36 +426,70 @@ class Closing:
             release, self.round, self._charter, self._host.quarantined, self._child_of, self._host.now
         )
         if isinstance(verdict, Open):
-            for leader in sorted(self._proposers.get(digest, ())):
-                self._host.ask_for(committee_topic(self.path), verdict.wanted, leader)
-                self._host.compare_with(leader)
+            self._ask_proposers(digest, verdict.wanted)
+            if verdict.unmeasured:
+                self.measure(verdict.unmeasured)
         elif isinstance(verdict, Problem):
             self._verdict(digest, verdict)
         else:
             self._recompute(release)
 
-    def _recompute(self, release: Release) -> None:
-        own = self._sums.get(job_of(release, self.round.base))
-        if own is None:
-            self._sum_up(release)
-        else:
-            self._compare(release, own)
+    def _ask_proposers(self, digest: bytes, wanted: tuple[bytes, ...]) -> None:
+        for leader in sorted(self._proposers.get(digest, ())):
+            self._host.ask_for(committee_topic(self.path), wanted, leader)
+            self._host.compare_with(leader)
 
-    def _compare(self, release: Release, result: Aggregated) -> None:
-        """Ours and the leader's: equal, or equal within rounding once the leader's numbers are here."""
+    def _recompute(self, release: Release) -> None:
+        """Do the proposal's sums over one after the other, also those that the votes refused: a leader could otherwise
+        have nonsense refused. Then look at its votes."""
+        base = self.round.base
+        for claim in claims_of(release):
+            job = job_of(claim, base)
+            if (release.digest, job) not in self._recomputed:
+                own = self._sums.get(job)
+                if own is None:
+                    self._sum_up(claim)
+                else:
+                    self._compare(release, claim, own)
+                return
+        self._look_at_votes(release)
+
+    def _look_at_votes(self, release: Release) -> None:
+        """The sums are right: are the votes what the voters said?"""
+        if not self._trials.is_on:
+            self._verdict(release.digest, None)
+            return
+        for claim in claims_of(release):
+            doubt = self._trials.doubt(claim.adapter, claim.votes)
+            if doubt is None:
+                continue
+            if isinstance(doubt, Problem):
+                self._verdict(release.digest, doubt)
+            else:
+                self._ask_proposers(release.digest, doubt.wanted)
+            return
+        self._verdict(release.digest, None)
+
+    def _compare(self, release: Release, claim: Release, result: Aggregated) -> None:
+        """Our sums and the leader's: equal, or equal within rounding once the leader's numbers are here."""
         digest = release.digest
-        if digest not in self._judging:
+        if digest not in self._judging or (digest, result.job) in self._recomputed:
             return  # settled by what the one before brought about
-        ours = (result.change, result.change_size, result.adapter, result.adapter_size)
-        if ours == (release.change, release.change_size, release.adapter, release.adapter_size):
-            self._verdict(digest, None)
+        ours = with_sums(claim, self.round.base, result)
+        if ours == claim:
+            self._recomputed.add((digest, result.job))
+            self._comparing.pop(digest, None)
+            self._recompute(release)
         elif result.agrees is None:
-            if release.change_size != result.change_size:
-                self._verdict(digest, Problem("false-release", "The proposed change has an impossible size"))
+            theirs = [step for step in claim.steps if step not in ours.steps]
+            if [size for _, size in claim.steps] != [size for _, size in ours.steps] or not theirs:
+                problem = "The proposal's sums do not follow from its steps"
+                self._verdict(digest, Problem("false-release", problem))
                 return
             leaders = tuple(sorted(self._proposers.get(digest, ())))
-            self._comparing[digest] = release.change
-            self._host.do(FetchBlob(release.change, release.change_size, leaders))
+            self._comparing[digest] = (claim, {blob for blob, _ in theirs})
+            for blob, size in theirs:
+                self._host.do(FetchBlob(blob, size, leaders))
         else:
             self._verdict(
                 digest, Problem("false-release", f"The proposed sums differ from ours by {result.error:.2g}")
@@ -372,11 +540,17 @@ class Closing:
         return tuple(found[: self.agreement.quorum])
 
 
-def _with_sums(draft: Release, result: Aggregated) -> Release:
+def with_sums(draft: Release, base: Release, result: Aggregated) -> Release:
+    """``draft``, which follows ``base``, with the sums that came out for it."""
+    taught, raised = bool(result.change), bool(result.lift)
     return replace(
         draft,
         change=result.change,
         change_size=result.change_size,
-        adapter=result.adapter,
-        adapter_size=result.adapter_size,
+        adapter=result.adapter if taught else base.adapter,
+        adapter_size=result.adapter_size if taught else base.adapter_size,
+        lift=result.lift,
+        lift_size=result.lift_size,
+        lifted=result.lifted if raised else base.lifted,
+        lifted_size=result.lifted_size if raised else base.lifted_size,
     )

@@ -73,6 +73,10 @@ class Train:
     update if the network left it out. The update is all that training changed plus the carry, against ``base``, the
     digest of the branch's head. Answered by
     :class:`Trained` or :class:`JobFailed`.
+
+    ``before`` is what ``adapters`` would be if nothing had come down from above since this node trained last; None
+    where nothing has, or it cannot be told. If the model of ``adapters`` has a loss more than ``epsilon`` above that of
+    ``before``, training starts from the latter, and ``compensated`` among the metrics is the difference.
     """
 
     branch: Path
@@ -80,11 +84,13 @@ class Train:
     base: Digest
     adapters: tuple[Digest, ...]
     carry: tuple[Digest, ...]
+    before: tuple[Digest, ...] | None = None
+    epsilon: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """One vote in an aggregation: the delta in ``blob``, or the change ``blob - minus`` of two adapters.
+    """One vote in an aggregation: the delta in ``blob``, or the sum of the adapters ``blob`` and ``also``.
 
     ``key`` names the input (an update's record id, or a child's release id); inputs are always
     aggregated in the order of their keys, so that every machine sums in the same order.
@@ -92,16 +98,31 @@ class Input:
 
     key: Digest
     blob: Digest
-    minus: Digest | None = None
+    also: Digest | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lift:
+    """The part of an aggregation that is about children: ``share`` of what ``rule`` with ``f`` makes of what each of
+    ``inputs`` holds beyond ``base`` (None: zero), which is what was lifted before. ``expected`` as in
+    :class:`Aggregate`."""
+
+    inputs: tuple[Input, ...]
+    rule: str
+    f: int
+    share: float
+    base: Digest | None
+    expected: Digest | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Aggregate:
-    """Apply ``rule`` with ``f`` to ``inputs`` and add the result to ``base`` (None: zero).
+    """Apply ``rule`` with ``f`` to ``inputs`` and add the result to ``base`` (None: zero), where there are any; and do
+    the ``lift``, if there is one.
 
     Norms are first clipped to ``clip`` times their median. The change is written as a float32 delta blob
     and the new adapter as a float32 adapter blob. If ``expected`` is given, it is another node's change
-    blob for the same inputs, and the answer tells whether the two agree within 1e-6 relative.
+    blob for the same inputs, and the answer tells whether the two agree within 1e-6 relative. So for the lift.
     Answered by :class:`Aggregated` or :class:`JobFailed`.
     """
 
@@ -114,6 +135,7 @@ class Aggregate:
     clip: float
     base: Digest | None
     expected: Digest | None = None
+    lift: Lift | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +155,21 @@ class Mix:
     rule: str
     f: int
     progress: float
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluate:
+    """Measure ``models``, each the sum of some adapter blobs (none: the base model), on the same held-out rows of this
+    device's data for ``branch``, at most ``rows`` of them. Nothing is learned from them.
+
+    ``job`` is the caller's name for it. Answered by :class:`Evaluated` or :class:`JobFailed`.
+    """
+
+    branch: Path
+    height: int
+    job: Digest
+    models: tuple[tuple[Digest, ...], ...]
+    rows: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +220,7 @@ Effect: TypeAlias = (
     | Train
     | Aggregate
     | Mix
+    | Evaluate
     | PutRecord
     | DropRecords
     | PutState
@@ -261,8 +299,11 @@ class Trained:
 class Aggregated:
     """The end of an :class:`Aggregate`.
 
-    ``weights`` gives, per input key, the share the rule gave it (None where a rule has no such notion).
-    ``agrees`` answers ``expected``; ``error`` is the relative difference found.
+    ``change`` and ``adapter`` come of the members' inputs, ``lift`` and ``lifted`` of the children's; where there are
+    none of a kind the step is empty and the sum is its base, of which no size is told.
+    ``weights`` gives, per input key, the share its rule gave it (None where a rule has no such notion).
+    ``agrees`` answers ``expected``; ``error`` is the relative difference found, the greater of two.
+    ``agreement`` estimates the cosine between two of the children (0 without a lift).
     """
 
     branch: Path
@@ -276,6 +317,11 @@ class Aggregated:
     clipped: tuple[Digest, ...] = ()
     agrees: bool | None = None
     error: float = 0.0
+    lift: Digest = b""
+    lift_size: int = 0
+    lifted: Digest = b""
+    lifted_size: int = 0
+    agreement: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,8 +342,22 @@ class Mixed:
 
 
 @dataclass(frozen=True, slots=True)
+class Evaluated:
+    """The end of an :class:`Evaluate`: the mean loss of each model (nats a token; infinite or no number where a model
+    has lost itself) over ``rows`` rows, and how long it took."""
+
+    branch: Path
+    height: int
+    job: Digest
+    losses: tuple[float, ...]
+    rows: int
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class JobFailed:
-    """A :class:`Train`, :class:`Aggregate` or :class:`Mix` ended without a result, after the driver's own retries."""
+    """A :class:`Train`, :class:`Aggregate`, :class:`Mix` or :class:`Evaluate` ended without a result, after the
+    driver's own retries."""
 
     kind: str
     branch: Path
@@ -331,6 +391,7 @@ InputEvent: TypeAlias = (
     | Trained
     | Aggregated
     | Mixed
+    | Evaluated
     | JobFailed
     | TimerFired
     | Command

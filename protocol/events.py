@@ -11,8 +11,10 @@ import re
 from dataclasses import dataclass
 
 __all__ = [
+    "AttemptRefused",
     "BranchOpened",
     "CaughtUp",
+    "Compensated",
     "Event",
     "JobFailedEvent",
     "LeaderChanged",
@@ -28,6 +30,7 @@ __all__ = [
     "ReleaseAudited",
     "ReleaseCertified",
     "ReleasePinned",
+    "ReleaseTried",
     "ReleaseUnpinned",
     "RoundClosing",
     "RoundWaiting",
@@ -72,6 +75,16 @@ class UpdatePublished(Event):
     size: int
     loss_before: float | None = None
     loss_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Compensated(Event):
+    """What came down from the branches above raised the loss on this node's data by ``rise``, more than the charter
+    allows: its update takes that off again in its own branch."""
+
+    branch: str
+    height: int
+    rise: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +165,32 @@ class ReleaseCertified(Event):
     cosigners: tuple[str, ...]
     used: tuple[str, ...]
     left_out: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseTried(Event):
+    """This node measured a drafted release on its own held-out rows and said so; ``change`` of the loss above zero is
+    worse than the head."""
+
+    branch: str
+    height: int
+    adapter: str
+    change: float
+    rows: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRefused(Event):
+    """Before a release was certified the vote was against what ``rule`` made of the same updates. ``change`` is the
+    median of the ``votes``, None where too few voted; ``then`` is the rule that was tried next, or ``unchanged``."""
+
+    branch: str
+    height: int
+    rule: str
+    change: float | None
+    votes: int
+    then: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,7 +85,7 @@ class Followers:
     def _following(self, topic: str) -> set[NodeId]:
         """Members at or below the branch, the committees of it, of its parent and of what we follow below it, and
         whoever is connected and not known to be elsewhere."""
-        below = topic if topic.startswith("/") else "/"
+        below = topic.removesuffix("!") if topic.startswith("/") else "/"
         near = set(self._host.members.near(self._host.now, below))
         for path, branch in self._host.branches.items():
             if covers(below, path) or path == parent_of(below):

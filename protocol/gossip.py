@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final, Protocol
 
 from banyan.protocol.effects import Effect, NodeId, Path, Send
@@ -17,13 +17,16 @@ from banyan.protocol.messages import (
     Bundle,
     CertifiedRelease,
     Inventory,
+    Opening,
     Presence,
+    State,
     Summary,
     Want,
 )
 from banyan.protocol.paths import parent_of
 from banyan.protocol.reader import Reader
 from banyan.protocol.records import MARK_BYTES, NETWORK_TOPIC, Record, Records
+from banyan.protocol.relay import Relay
 from banyan.protocol.release import Release
 from banyan.protocol.replay import ReplayGuard
 from banyan.protocol.sealing import Sealer
@@ -32,12 +35,14 @@ from banyan.security.admission import Reason
 from banyan.security.envelope import Envelope
 from banyan.security.errors import Refused
 from banyan.security.identity import Signer
-from banyan.security.scope import covers
 
 __all__ = ["Gossip", "Host"]
 
 GUEST_MESSAGES: Final = 32
 """Messages of one guest that are answered between two syncs of our own: enough to catch up, too few to keep us busy."""
+
+LONGEST_PAUSE: Final = 4
+"""Sync intervals between two comparisons of a node that misses nothing."""
 
 
 class Host(FollowersHost, Protocol):
@@ -50,7 +55,6 @@ class Host(FollowersHost, Protocol):
     def do(self, effect: Effect) -> None: ...
     def topics(self) -> list[str]: ...
     def start_of(self, path: str) -> int: ...
-    def follows_for_good(self, path: str) -> bool: ...
     def unpack(self, bundle: Bundle, sender: NodeId) -> None: ...
 
 
@@ -71,11 +75,16 @@ class Gossip:
         self._rng = rng
         self.sealer = Sealer(signer, host.charter, reader, host.do)
         self.followers = Followers(host, rng)
+        self._relay = Relay(host)
         limits = host.charter.limits
         self._sync = Sync(host.records, host.topics, self._head_of, limits.message_bytes, host.start_of)
         self._guard = ReplayGuard(limits.clock_skew)
         self._asked_lately: dict[NodeId, int] = {}
         self._talkative: Counter[NodeId] = Counter()
+        self._mixes = host.charter.round.coordination == "gossip"
+        self._found_gap = False
+        self._pause = 1
+        self._skip = 0
 
     # ------------------------------------------------------------------------------------ speaking
 
@@ -88,6 +97,11 @@ class Gossip:
         marks = tuple(sorted(record_id[:MARK_BYTES] for record_id in record_ids))
         if of != self._host.me and marks:
             self._say(Want(topic, marks, NO_RELEASES), of)
+
+    def ask_for_releases(self, path: Path, above: int, of: NodeId) -> None:
+        """Ask one peer for the releases of a branch that are higher than ``above``."""
+        if of != self._host.me:
+            self._say(Want(path, (), above), of)
 
     def introduce(self, peer: NodeId) -> None:
         """Show ``peer`` our presence: members answer members only."""
@@ -105,44 +119,52 @@ class Gossip:
 
     # ------------------------------------------------------------------------------------ pushing
 
-    def push(self, record: Record, but: tuple[NodeId, ...] = ()) -> None:
-        """The fast path: to the whole committee (from the author), else to a few neighbours."""
-        host = self._host
-        mine = record.envelope.author == host.me
+    def push(self, record: Record, but: tuple[NodeId, ...] = (), *, begins: bool = True) -> None:
+        """The fast path: releases along the trees of :mod:`~banyan.protocol.relay`, what a committee is to read to all
+        of it (from the author), anything else to a few neighbours.
+
+        Args:
+            record: what to push.
+            but: who has it already.
+            begins: whether to bring a release of our own to the top of the trees: others may do so.
+        """
+        host, body = self._host, record.body
+        begins = begins and record.envelope.author == host.me
+        to: Sequence[NodeId] = ()
         if record.topic.endswith("#"):
-            if not mine:
-                return
-            to = [node for node in host.branches[record.topic[:-1]].chain.committee if node != host.me]
+            if begins:
+                to = host.branches[record.topic[:-1]].chain.committee
+        elif isinstance(body, Opening | CertifiedRelease):
+            to = self._relay.next(body.release, record.mark, begins)
+        elif isinstance(body, Presence):
+            to = self._for_presence(body, record, begins, but)
         else:
-            if isinstance(record.body, CertifiedRelease) and not mine and self._only_looks_on(record.topic):
-                return
             to = self.followers.some(record.topic, but)
-            if isinstance(record.body, Presence) and not mine:
-                to = to[:1]  # a sign of life is not urgent: sync brings it to the rest
-            elif isinstance(record.body, CertifiedRelease) and not mine and self._is_from_above(record.topic):
-                to = to[: max(1, len(to) // 2)]
-            root = self._charter.roots[0]
-            if mine and root not in (host.me, *to) and self._is_opening(record.topic):
-                to.append(root)
-        if to:
-            host.do(Send(tuple(to), record.envelope.data))
+        if begins and self._root_waits_for(body):
+            to = [*to, self._charter.roots[0]]
+        receivers = tuple(node for node in dict.fromkeys(to) if node != host.me and node not in but)
+        if receivers:
+            host.do(Send(receivers, record.envelope.data))
 
-    def _only_looks_on(self, path: Path) -> bool:
-        """Whether we follow a branch only because the first root follows all: passing on what happens in every branch
-        would cost it more the more branches there are."""
-        return self._host.follows_for_good(path) and not covers(path, self._host.branch)
+    def _for_presence(
+        self, presence: Presence, record: Record, begins: bool, but: tuple[NodeId, ...]
+    ) -> Sequence[NodeId]:
+        """Along one tree of its branch; before there is a roster, from its author to some and by sync to the rest, in
+        one message with many more. Where there never is one each passes it on to one other."""
+        branch = self._host.branches[presence.branch]
+        if branch.chain.head is not None and branch.path == self._host.branch:
+            return self._relay.among(branch.chain.head, record.mark, begins)
+        if begins:
+            return self.followers.some(record.topic)
+        return self.followers.some(record.topic, but)[:1] if self._mixes else ()
 
-    def _is_from_above(self, path: Path) -> bool:
-        """Whether we only follow a branch that we work below: its news changes what our next training starts from, and
-        no round waits for that."""
-        followed = self._host.branches.get(path)
-        return followed is not None and path != self._host.branch and not followed.on_committee
-
-    def _is_opening(self, topic: str) -> bool:
-        """Whether the first root waits for what ``topic`` brings, to open the branch or the one above it."""
-        paths = [path for path in (topic, parent_of(topic)) if path] if topic.startswith("/") else []
-        branches = self._host.branches
-        return any(path in branches and branches[path].chain.head is None for path in paths)
+    def _root_waits_for(self, body: object) -> bool:
+        """Whether the first root opens the branch above once it has this release; or nothing is ever opened, and the
+        root, whom nobody brings to anybody, hears of the others by this."""
+        if not isinstance(body, CertifiedRelease):
+            return self._mixes and isinstance(body, Presence | State)
+        above = self._host.branches.get(parent_of(body.release.branch) or "")
+        return above is not None and above.chain.head is None
 
     # ------------------------------------------------------------------------------------ comparing
 
@@ -157,13 +179,27 @@ class Gossip:
                 self.introduce(peer)
             self._say_all(self._sync.summaries(), peer)
 
-    def compare_with_some(self) -> None:
-        """Start anti-entropy with one random neighbour. To be called once a sync interval."""
+    def compare_with_some(self, settled: bool) -> bool:
+        """Start anti-entropy with one random neighbour. To be called once a sync interval; true if it is done.
+
+        It is done every time while something is missing, as a comparison has shown or as the caller knows (not
+        ``settled``), else after one interval, two, and then every four.
+        """
+        if self._found_gap or not settled:
+            self._found_gap, self._pause, self._skip = False, 1, 0
+        if self._skip:
+            self._skip -= 1
+            return False
+        self._skip, self._pause = self._pause - 1, min(2 * self._pause, LONGEST_PAUSE)
         near = {*self.followers.some(NETWORK_TOPIC), *self.followers.some(self._host.branch)}
-        self._host.members.tidy(self._host.now)
         self._talkative.clear()
         if near:
             self.compare_with(self._rng.choice(sorted(near)))
+        return True
+
+    def found_gap(self) -> None:
+        """Something was missing here: compare again soon."""
+        self._found_gap = True
 
     def answer(self, sender: NodeId, envelope: Envelope) -> None:
         """Answer a message of anti-entropy, whose signature holds. Raises ``Refused``."""

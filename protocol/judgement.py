@@ -8,33 +8,37 @@ open until it does or gives up.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from banyan.protocol.agreement import quorum_of
-from banyan.protocol.effects import Input
+from banyan.protocol.effects import Aggregate, Input, Lift
 from banyan.protocol.release import (
     EXPELLING,
-    ChildHead,
+    UNCHANGED,
     Contribution,
     Release,
     next_children,
     next_roster,
 )
-from banyan.protocol.round import Child, Round, Status
+from banyan.protocol.round import Child, Round, Status, quote
+from banyan.protocol.transfer import Measure, Wait
+from banyan.protocol.validation import flaw
 from banyan.security import canonical
 from banyan.security.admission import Reason
 from banyan.security.charter import Charter
 
-__all__ = ["Open", "Problem", "Verdict", "fits", "inputs_of", "job_of", "judge"]
+__all__ = ["Open", "Problem", "Verdict", "fits", "has_its_steps", "job_of", "judge", "lift_of", "sums_of"]
 
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Not decidable yet: these update records are unknown here and must be asked for."""
+    """Not decidable yet: these update records are unknown here and must be asked for, and the lift of these children
+    must be measured."""
 
     wanted: tuple[bytes, ...] = ()
+    unmeasured: tuple[Child, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,26 +61,58 @@ ENVELOPE_BYTES: Final = 3072
 REASONS: Final = frozenset(reason.value for reason in Reason)
 
 
-def inputs_of(used: tuple[Contribution, ...]) -> tuple[Input, ...]:
-    """The inputs of the aggregation, in the order in which everyone sums them."""
-    return tuple(Input(each.key, each.blob, each.minus or None) for each in used)
-
-
 def job_of(release: Release, base: Release) -> bytes:
-    """The name of the computation behind ``release``: equal names mean equal inputs, rule and base."""
-    known: bytes | None = release.memo.get(("job", base.adapter))
+    """The name of the computation behind ``release``: equal names mean equal inputs, rule and bases."""
+    known: bytes | None = release.memo.get(("job", base.digest))
     if known is not None:
         return known
-    inputs = [[each.key, each.blob, each.minus] for each in release.used]
-    content = [release.branch, release.height, inputs, release.rule, release.f, base.adapter]
-    job = release.memo["job", base.adapter] = hashlib.sha256(canonical.encode(content)).digest()
+    inputs = [[each.key, each.blob, each.lifted] for each in release.used]
+    content = [release.branch, release.height, inputs, release.rule, release.f, base.adapter, base.lifted]
+    job = release.memo["job", base.digest] = hashlib.sha256(canonical.encode(content)).digest()
     return job
 
 
-def fits(release: Release, charter: Charter) -> bool:
-    """Whether ``release`` can be sent with its certificate: one that cannot would be decided and never known."""
+def sums_of(release: Release, base: Release, charter: Charter, *, expected: bool = False) -> Aggregate:
+    """The computation behind ``release``, which follows ``base``: ``expected``, to be compared with its own steps."""
+    members = tuple(Input(each.key, each.blob) for each in release.used if not each.is_child)
+    children = [each for each in release.used if each.is_child]
+    return Aggregate(
+        branch=release.branch,
+        height=release.height,
+        job=job_of(release, base),
+        inputs=members,
+        rule=release.rule,
+        f=release.f,
+        clip=charter.round.clip,
+        base=base.adapter or None,
+        expected=(release.change or None) if expected else None,
+        lift=lift_of(children, base, charter, (release.lift or None) if expected else None),
+    )
+
+
+def lift_of(
+    children: Iterable[Contribution], base: Release, charter: Charter, expected: bytes | None = None
+) -> Lift | None:
+    """The part of the sums that is about children; None where none is counted."""
+    inputs = tuple(Input(each.key, each.blob, each.lifted or None) for each in children)
+    if not inputs:
+        return None
+    policy = charter.transfer
+    return Lift(inputs, policy.rule, policy.f, policy.share, base.lifted or None, expected)
+
+
+def has_its_steps(release: Release) -> bool:
+    """Whether ``release`` has a change exactly where members taught it something, and a lift where children did."""
+    taught = release.rule != UNCHANGED and any(not each.is_child for each in release.used)
+    raised = any(each.is_child for each in release.used)
+    return (bool(release.change), bool(release.lift)) == (taught, raised)
+
+
+def fits(release: Release, charter: Charter, room: int = 0) -> bool:
+    """Whether ``release``, and ``room`` bytes that will come into it, can be sent with its certificate: one that cannot
+    would be decided and never known."""
     votes = VOTE_BYTES * quorum_of(charter.committee.size)
-    return len(release.encoded) <= charter.limits.message_bytes - ENVELOPE_BYTES - votes
+    return len(release.encoded) + room <= charter.limits.message_bytes - ENVELOPE_BYTES - votes
 
 
 def judge(
@@ -96,19 +132,23 @@ def judge(
     follows = (release.branch, release.height, release.parent) == (base.branch, round_.height, base.digest)
     if not follows:
         return Problem("wrong-base", "The proposal does not follow the head")
-    if (release.rule, release.f) != (policy.rule, policy.f):
-        return Problem("wrong-rule", f"The charter asks for {policy.rule} with f = {policy.f}")
+    unsound = flaw(release, base, charter)
+    if unsound is not None:
+        return Problem(*unsound)
     if not base.time <= release.time <= now + charter.limits.clock_skew:
         return Problem("wrong-time", "The proposal's time is before its parent's or in the future")
     if not fits(release, charter):
         return Problem(
             "too-long", f"The proposal has {len(release.encoded)} bytes and leaves no room for votes"
         )
+    if not has_its_steps(release) or release.lifted_at != (release.time if release.lift else base.lifted_at):
+        return Problem("wrong-steps", "The proposal's steps do not follow from whom it counts")
     keys = [each.key for each in release.used]
     if keys != sorted(set(keys)) or len({each.source for each in release.used}) != len(keys):
         return Problem("double-vote", "The proposal counts a source twice or not in order")
-    if len(keys) < round_.need:
-        return Problem("no-quorum", f"The proposal counts {len(keys)} updates where {round_.need} are needed")
+    updates = sum(not each.is_child for each in release.used)
+    if not keys or 0 < updates < round_.need:
+        return Problem("no-quorum", f"The proposal counts {updates} updates where {round_.need} are needed")
     guests = sum(each.guest for each in release.used)
     if guests > round_.guests:
         return Problem(
@@ -118,13 +158,18 @@ def judge(
     if not isinstance(counted, list):
         return counted
     problem = _judge_left_out(release, round_, quarantined, policy.f)
+    if problem is None and counted:
+        problem = _judge_lift(release, round_, counted, charter.transfer.f)
     if problem is not None:
         return problem
-    delegates = {member: child.head.branch for child in counted for member in child.delegates}
+    moved = filter(round_.is_new, counted)
+    delegates = {member: child.head.branch for child in moved for member in child.delegates}
     if release.roster != next_roster(base, release.used, release.left_out, delegates, charter.committee):
         return Problem("wrong-roster", "The proposal's roster does not follow from its lists")
     if release.children != next_children(base, [child.head for child in counted]):
         return Problem("wrong-children", "The proposal's list of children does not follow from its updates")
+    if release.reported != round_.reported(release.used):
+        return Problem("wrong-losses", "The proposal misquotes the losses that its updates reported")
     return None
 
 
@@ -143,24 +188,17 @@ def _judge_used(
     wanted: list[bytes] = []
     undecided = False
     for each in release.used:
-        if each.source.startswith("/"):
+        if each.is_child:
             child = child_of(each.key)
             if child is None:
                 undecided = True
-            elif (each.source, each.blob, each.size, each.guest) != (
-                child.head.branch,
-                child.head.adapter,
-                child.head.size,
-                False,
-            ):
+            elif each != quote(child):
                 return Problem("wrong-child", f"The proposal misquotes the release of {each.source}")
-            elif child.head.height <= _height_before(round_.base, each.source):
+            elif child.head.height < _height_before(round_.base, each.source):
+                return Problem("wrong-child", f"The proposal counts {each.source} from before the last lift")
+            elif not round_.transfer.is_recent(child.release.time, release.time):
                 return Problem(
-                    "wrong-child", f"The proposal counts a release of {each.source} for the second time"
-                )
-            elif (each.minus, each.minus_size) != _before(round_.base, each.source):
-                return Problem(
-                    "wrong-child", f"The proposal counts {each.source} from another release than the last"
+                    "wrong-child", f"The proposal counts a release of {each.source} that is too old"
                 )
             else:
                 counted.append(child)
@@ -176,7 +214,7 @@ def _judge_used(
             undecided = True
         elif each.guest != candidate.guest:
             return Problem("hidden-guest", f"The proposal is wrong about whether {each.source} is a guest")
-        elif (each.source, each.blob, each.size, each.minus, each.minus_size) != (
+        elif (each.source, each.blob, each.size, each.lifted, each.lifted_size) != (
             candidate.author,
             candidate.update.blob,
             candidate.update.size,
@@ -189,8 +227,23 @@ def _judge_used(
     return counted
 
 
-def _before(base: Release, branch: str) -> tuple[bytes, int]:
-    return next(((c.adapter, c.size) for c in base.children if c.branch == branch), (b"", 0))
+def _judge_lift(
+    release: Release, round_: Round, counted: list[Child], tolerance: int
+) -> Problem | Open | None:
+    """It is time for a lift of these children, as far as this node can tell, and at most ``tolerance`` that could be
+    counted are not: a leader may not pick its electorate."""
+    verdict = round_.verdict(counted, release.time, judging=True)
+    if isinstance(verdict, Measure):
+        return Open(unmeasured=tuple(counted))
+    if isinstance(verdict, Wait):
+        return Problem("no-lift", f"It is no time for a lift: {verdict.why}")
+    here = {child.head.branch for child in round_.electorate(release.time)}
+    censored = here - {child.head.branch for child in counted}
+    if len(censored) > tolerance:
+        return Problem(
+            "censored", f"The proposal leaves out children that are here: {', '.join(sorted(censored))}"
+        )
+    return None
 
 
 def _height_before(base: Release, branch: str) -> int:
@@ -223,13 +276,8 @@ def _judge_left_out(
         if each.status is Status.ADMITTED and not each.guest
     }
     censored = (admitted & left_out.keys() & round_.expected()) - quarantined.keys()
-    if len(censored) > tolerance:
+    if len(censored) > tolerance and round_.count(quarantined) >= round_.need:
         return Problem(
             "censored", f"The proposal leaves out updates that are here: {', '.join(sorted(censored))}"
         )
     return None
-
-
-def child_head(release: Release) -> ChildHead:
-    """How a parent quotes its child's certified release."""
-    return ChildHead(release.branch, release.height, release.digest, release.adapter, release.adapter_size)

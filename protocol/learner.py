@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from typing import Final, Protocol
 
 from banyan.protocol.branch import Branch
+from banyan.protocol.composition import blobs_of, parts_of
 from banyan.protocol.effects import Digest, Effect, PutState, SetTimer, Train, Trained
-from banyan.protocol.events import Event, UpdatePublished
+from banyan.protocol.events import Compensated, Event, UpdatePublished
 from banyan.protocol.messages import Update
-from banyan.protocol.paths import path_to
 from banyan.protocol.records import Record, Records
-from banyan.protocol.release import Release
+from banyan.protocol.release import UNCHANGED, Release
 from banyan.security import canonical
+from banyan.security.charter import Charter
 from banyan.security.credential import Credential
 
 __all__ = ["Learner", "finite"]
@@ -29,7 +30,9 @@ class Host(Protocol):
     me: str
     records: Records
     branches: dict[str, Branch]
+    charter: Charter
 
+    def adapters_above(self, path: str) -> tuple[Digest, ...]: ...
     def do(self, effect: Effect) -> None: ...
     def tell(self, event: Event) -> None: ...
     def publish(self, message: object) -> Record: ...
@@ -58,6 +61,8 @@ class Learner:
         self._training: tuple[int, Digest] | None = None
         self._carry: tuple[Digest, ...] = ()
         self._announced: tuple[Digest, ...] = ()
+        self._above: tuple[Digest, ...] | None = None  # what our last update was trained below
+        self._starting: tuple[Digest, ...] = ()  # and what the training under way is
 
     # ------------------------------------------------------------------------------------ in and out
 
@@ -65,10 +70,11 @@ class Learner:
         """Take up what was carried over before a restart."""
         self._carry = _digests(state.get("carry"))
         self._announced = _digests(state.get("pending-carry"))
+        self._above = _digests(state["above"]) if "above" in state else None
 
     def keep(self) -> set[Digest]:
         """The blobs that must not be collected."""
-        return {*self._carry, *self._announced}
+        return {*self._carry, *self._announced, *(self._above or ())}
 
     @property
     def busy(self) -> bool:
@@ -104,19 +110,34 @@ class Learner:
             return
         if self._training == (head.height + 1, head.digest):
             return
-        if not head.adapter or self._host.has_blob(head.adapter):
+        if all(self._host.has_blob(blob) for blob, _ in head.blobs):
             self._training = (head.height + 1, head.digest)
-            self._host.do(Train(self._path, head.height + 1, head.digest, self._adapters(), self._carry))
+            self._starting = self._host.adapters_above(self._path)
+            self._host.do(
+                Train(
+                    branch=self._path,
+                    height=head.height + 1,
+                    base=head.digest,
+                    adapters=self._adapters(),
+                    carry=self._carry,
+                    before=self._before(head),
+                    epsilon=self._host.charter.transfer.epsilon,
+                )
+            )
 
     def _adapters(self) -> tuple[Digest, ...]:
-        """The adapters that our model is the sum of, from the root down: the newest that are here. A branch does not
-        wait for what comes down from those above it."""
-        newest = (self._newest(self._host.branches[path]) for path in path_to(self._path))
-        return tuple(adapter for adapter in newest if adapter)
+        """What our model is the sum of, from the root down: of our branch the head, of those above it the newest that
+        is here. A branch does not wait for what comes down from those above it."""
+        own = self._branch.chain.head
+        mine = parts_of([own] if own is not None else [])
+        return (*self._host.adapters_above(self._path), *blobs_of(mine))
 
-    def _newest(self, branch: Branch) -> Digest:
-        held = (release.adapter for release in branch.newest() if self._host.has_blob(release.adapter))
-        return next(held, b"")
+    def _before(self, head: Release) -> tuple[Digest, ...] | None:
+        """The same without what came down since our last update; None where nothing did or it is no longer here."""
+        last, now = self._above, self._host.adapters_above(self._path)
+        if last is None or last == now or not all(map(self._host.has_blob, last)):
+            return None
+        return (*last, *(blob for blob, _ in head.blobs))
 
     def trained(self, event: Trained) -> None:
         """Training is done: announce the update, unless the head has moved meanwhile."""
@@ -127,7 +148,11 @@ class Learner:
             self.train_if_due()
             return
         self._announced = (event.blob, *((event.carry,) if event.carry else ()))
+        self._above = self._starting
         self._host.do(PutState("pending-carry", canonical.encode(list(self._announced))))
+        self._host.do(PutState("above", canonical.encode(list(self._above))))
+        if rise := finite(event.metrics.get("compensated")):
+            self._host.tell(Compensated(self._path, event.height, rise))
         before, after = (finite(event.metrics.get(name)) for name in ("loss_before", "loss_after"))
         record = self._host.publish(
             Update(
@@ -157,11 +182,16 @@ class Learner:
     def settle(self, head: Release) -> None:
         """Rebase on a new head: what the network did not take of our last update stays ours and goes into the next.
 
-        Used: only what the encoding lost. Left out: the whole update.
+        Used: only what the encoding lost. Left out: the whole update. Where the votes refused whatever was made of the
+        round's updates: what was carried before, since pushing on with what was refused would only push further.
         """
         if self._announced:
             used = any(each.blob == self._announced[0] for each in head.used)
-            self._carry, self._announced = self._announced[1:] if used else self._announced, ()
+            if not used:
+                self._carry = self._announced
+            elif head.rule != UNCHANGED:
+                self._carry = self._announced[1:]
+            self._announced = ()
             self._host.do(PutState("carry", canonical.encode(list(self._carry))))
             self._host.do(PutState("pending-carry", canonical.encode([])))
 

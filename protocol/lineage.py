@@ -6,47 +6,22 @@ release of the branch above that counted it.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
-from statistics import median
-from typing import Annotated, Final, Protocol
+from collections.abc import Collection, Iterable, Iterator
+from typing import Protocol
 
 from banyan.protocol.branch import Branch
-from banyan.protocol.effects import Effect, PutState
-from banyan.protocol.messages import Update
 from banyan.protocol.paths import parent_of, path_to
-from banyan.protocol.records import Records
 from banyan.protocol.release import ChildHead, Release
 from banyan.protocol.revision import resolve
-from banyan.security import canonical
-from banyan.security.errors import Refused
-from banyan.security.schema import Between, from_plain, to_plain
+from banyan.security.schema import to_plain
 
 __all__ = ["Lineage"]
-
-PREFIX: Final = "reported|"
-"""Begins the keys under which the losses of a release's updates are kept on disk."""
-
-
-@dataclass(frozen=True, slots=True)
-class Losses:
-    """Medians of what updates of a release reported, over the ``updates`` of them that this node has seen."""
-
-    loss_before: float
-    loss_after: float
-    updates: Annotated[int, Between(1, 1_000)]
 
 
 class Host(Protocol):
     """What a lineage needs of the node it lives at."""
 
-    me: str
-    records: Records
     branches: dict[str, Branch]
-
-    def do(self, effect: Effect) -> None: ...
 
 
 class Lineage:
@@ -55,15 +30,6 @@ class Lineage:
     def __init__(self, host: Host, own: str) -> None:
         self._host = host
         self._own = own
-        self._losses: dict[bytes, Losses] = {}
-
-    def restore(self, state: Mapping[str, bytes]) -> None:
-        """Take up what updates reported before a restart; what cannot be read is let go."""
-        for key, data in state.items():
-            if key.startswith(PREFIX):
-                with suppress(Refused, ValueError):
-                    plain = canonical.decode(data, max_bytes=128, floats=True)
-                    self._losses[bytes.fromhex(key.removeprefix(PREFIX))] = from_plain(Losses, plain)
 
     # ------------------------------------------------------------------------------------ models
 
@@ -86,26 +52,6 @@ class Lineage:
         stood = (chain.at_time(following.time - 1) for chain in above)
         return [*(each for each in stood if each is not None), release]
 
-    # ------------------------------------------------------------------------------------ what updates reported
-
-    def note(self, head: Release) -> None:
-        """Keep what the updates that ``head`` used reported, since their records go in a while. Only those who closed
-        its round have seen them."""
-        if self._host.me not in self._host.branches[head.branch].chain.closers:
-            return
-        records = (self._host.records.get(each.key) for each in head.used)
-        updates = (
-            record.body for record in records if record is not None and isinstance(record.body, Update)
-        )
-        known = [(u.loss_before, u.loss_after) for u in updates]
-        pairs = [(one, other) for one, other in known if one is not None and other is not None]
-        if not pairs:
-            return
-        before, after = (median(losses) for losses in zip(*pairs, strict=True))
-        if math.isfinite(before) and math.isfinite(after):  # half the sum of two very large lies is not
-            losses = self._losses[head.digest] = Losses(before, after, len(pairs))
-            self._host.do(PutState(PREFIX + head.digest.hex(), canonical.encode(to_plain(losses))))
-
     # ------------------------------------------------------------------------------------ the graph
 
     def pages(
@@ -125,9 +71,9 @@ class Lineage:
         return [
             branch.page(release)
             | {
-                "counted": [_name(child) for child in _children(release)],
+                "counted": [_name(child) for child in self._children(release)],
                 "counted_in": _name(above[release.digest]) if release.digest in above else None,
-                "reported": self._reported(release),
+                "reported": None if release.reported is None else dict(to_plain(release.reported)),
             }
             for release in (releases if newest is None else releases[-newest:])
         ]
@@ -138,7 +84,7 @@ class Lineage:
         shown = [*branch.chain.releases()] if branch is not None else []
         shown = shown[-newest:] if newest is not None else shown
         names = {release.digest for release in shown}
-        joined = {child.release for release in shown for child in _children(release)}
+        joined = {child.release for release in shown for child in self._children(release)}
         joined |= {above.digest for child, above in self._counted(parent_of(path)) if child.release in names}
         return self.elsewhere(path, joined)
 
@@ -150,18 +96,14 @@ class Lineage:
     def _counted(self, path: str | None) -> Iterator[tuple[ChildHead, Release]]:
         branch = self._host.branches.get(path) if path is not None else None
         for release in branch.chain.releases() if branch is not None else ():
-            for child in _children(release):
+            for child in self._children(release):
                 yield child, release
 
-    def _reported(self, release: Release) -> dict[str, object] | None:
-        losses = self._losses.get(release.digest)
-        return None if losses is None else dict(to_plain(losses))
-
-
-def _children(release: Release) -> Iterable[ChildHead]:
-    """The children's releases that ``release`` counted, each for the first time."""
-    keys = {each.key for each in release.used if each.source.startswith("/")}
-    return [child for child in release.children if child.release in keys]
+    def _children(self, release: Release) -> Iterable[ChildHead]:
+        """The children's releases that ``release`` counted for the first time."""
+        before = self._host.branches[release.branch].chain.at(release.height - 1)
+        known = {child.release for child in before.children} if before is not None else set()
+        return [child for child in release.children if child.release not in known]
 
 
 def _name(release: Release | ChildHead) -> dict[str, object]:

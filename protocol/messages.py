@@ -1,8 +1,8 @@
 """What peers say to each other: the body of every envelope, one frozen dataclass a kind.
 
-*Records* are kept, gossiped and synced: presence, opening, update, state, proposal, vote, certified release,
-accusation, revocation. *Control* messages pass once between two peers: summary, inventory, want, bundle. Every message
-travels in a signed envelope whose ``kind`` names its class here (:data:`KINDS`).
+*Records* are kept, gossiped and synced: presence, opening, update, state, draft, trial, proposal, vote, certified
+release, accusation, revocation. *Control* messages pass once between two peers: summary, inventory, want, bundle.
+Every message travels in a signed envelope whose ``kind`` names its class here (:data:`KINDS`).
 
 All bounds are checked when a body is read, before anything is done with it.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal, TypeVar
 
-from banyan.protocol.release import Release
+from banyan.protocol.release import Change, Release
 from banyan.security import canonical
 from banyan.security.credential import Credential
 from banyan.security.envelope import Envelope
@@ -26,6 +26,7 @@ __all__ = [
     "Accusation",
     "Bundle",
     "CertifiedRelease",
+    "Draft",
     "Inventory",
     "Opening",
     "Presence",
@@ -33,6 +34,7 @@ __all__ = [
     "State",
     "Summary",
     "TopicSummary",
+    "Trial",
     "Update",
     "Vote",
     "Want",
@@ -100,6 +102,31 @@ class Opening:
     """The charter's first root opens a branch: height 0, with its first roster and no adapter yet."""
 
     release: Release
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """The leader of one view asks the round's voters to try the model it is about to propose: ``attempt`` counts the
+    rules that it has come to."""
+
+    branch: Branch
+    height: Height
+    view: Annotated[int, Between(0, 2**20)]
+    attempt: Annotated[int, Between(0, 3)]
+    adapter: Digest32
+    size: Size
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A voter's word on a drafted model: by how much ``adapter`` in the place of the head's raises the mean loss over
+    ``rows`` of its own held-out rows. Lower than zero is better."""
+
+    branch: Branch
+    height: Height
+    adapter: Digest32
+    change: Change
+    rows: Annotated[int, Between(1, 2**31)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +229,8 @@ KINDS: Final[dict[str, type[Any]]] = {
     "opening": Opening,
     "update": Update,
     "state": State,
+    "draft": Draft,
+    "trial": Trial,
     "proposal": Proposal,
     "vote": Vote,
     "release": CertifiedRelease,

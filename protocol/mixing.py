@@ -21,6 +21,7 @@ from typing import Final, Protocol
 
 from banyan.aggregation import build_mixing
 from banyan.protocol.branch import Branch
+from banyan.protocol.composition import blobs_of, parts_of
 from banyan.protocol.effects import (
     Digest,
     Input,
@@ -344,7 +345,7 @@ class Mixer:
         if not wait or update is None or head is None or self._host.now < update.envelope.time + wait:
             return
         heads = [self._host.branches[path].chain.head for path in path_to(self._path)]
-        adapters = tuple(each.adapter for each in heads if each is not None and each.adapter)
+        adapters = blobs_of(parts_of(each for each in heads if each is not None))
         if not all(self._host.has_blob(adapter) for adapter in adapters):
             return
         self._fallen = True

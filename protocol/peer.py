@@ -15,6 +15,7 @@ from typing import Final
 
 from banyan.protocol.audit import Auditor
 from banyan.protocol.branch import Branch, NotNow
+from banyan.protocol.composition import Part, blobs_of, parts_of
 from banyan.protocol.effects import (
     Aggregated,
     BlobFetched,
@@ -23,6 +24,7 @@ from banyan.protocol.effects import (
     DropRecords,
     Effect,
     Emit,
+    Evaluated,
     FetchBlob,
     InputEvent,
     Inspected,
@@ -47,6 +49,7 @@ from banyan.protocol.events import (
     MessageRefused,
     NodeQuarantined,
 )
+from banyan.protocol.founding import Founding
 from banyan.protocol.gossip import Gossip
 from banyan.protocol.learner import Learner
 from banyan.protocol.lineage import Lineage
@@ -57,16 +60,18 @@ from banyan.protocol.messages import (
     Accusation,
     Bundle,
     CertifiedRelease,
+    Draft,
     Opening,
     Presence,
     Proposal,
     State,
+    Trial,
     Update,
     Vote,
 )
 from banyan.protocol.mixing import Mixer
 from banyan.protocol.paths import check_path, children_in, parent_of, path_to
-from banyan.protocol.pin import Part, Pin, parts_of
+from banyan.protocol.pin import Pin
 from banyan.protocol.reader import Reader
 from banyan.protocol.records import (
     NETWORK_TOPIC,
@@ -77,8 +82,9 @@ from banyan.protocol.records import (
     committee_topic,
     mixing_topic,
     occasion_of,
+    presence_topic,
 )
-from banyan.protocol.release import ChildHead, Release, Seat, committee_of, opening
+from banyan.protocol.release import ChildHead, Release
 from banyan.protocol.revision import name_of
 from banyan.protocol.signs import Signs
 from banyan.protocol.sync import room_in
@@ -95,6 +101,9 @@ from banyan.security.schema import from_plain
 from banyan.security.scope import covers
 
 __all__ = ["Peer", "PeerSettings"]
+
+OF_A_ROUND: Final = (Update, Draft, Trial, Proposal, Vote)
+"""Records that serve to close one round of a branch."""
 
 ARCHIVED_ROUNDS: Final = 3
 """Closed rounds whose updates are kept for auditors."""
@@ -168,11 +177,13 @@ class Peer:
         self.lineage = Lineage(self, settings.branch)
         self.pin = Pin(self, settings.branch)
         self._auditor = Auditor(self)
-        self._newcomer: dict[str, int] = {}
+        self.founding = Founding(self, self._open)
         self._restoring = False
+        self._tidied = 0
         self._children = children_in(charter.branches)
         self._own = frozenset(self._followed_branches())
         """The branches that we follow whatever seats we have."""
+        self._ways = frozenset({*path_to(settings.branch), *self.mixer.branches})
         self._left: list[str] = []
         for path in sorted(self._own):  # a set's own order is another in every process
             self.branches[path] = Branch(path, self)
@@ -188,7 +199,6 @@ class Peer:
         self._restoring = True
         self._learner.restore(state)
         self.mixer.restore(state)
-        self.lineage.restore(state)
         self.pin.restore(state)
         kept: list[Record] = []
         for data in records:
@@ -205,7 +215,7 @@ class Peer:
                 self._restore_one(record)
         for record in kept:
             body = record.body
-            if isinstance(body, Update | Proposal | Vote) and body.branch in self.branches:
+            if isinstance(body, OF_A_ROUND) and body.branch in self.branches:
                 self.records.add(record)
                 if body.height <= self.branches[body.branch].chain.height:
                     self.records.archive(record)
@@ -235,10 +245,13 @@ class Peer:
                     branch.inspected(event)
                 self.mixer.inspected(event)
             case Aggregated():
-                self._blobs |= {event.change, event.adapter}
+                self._blobs |= {event.change, event.adapter, event.lift, event.lifted} - {b""}
                 self._auditor.computed(event)
                 if event.branch in self.branches:  # or we worked on another branch when we asked for it
                     self.branches[event.branch].aggregated(event)
+            case Evaluated():
+                if event.branch in self.branches:
+                    self.branches[event.branch].evaluated(event)
             case Mixed():
                 self._blobs.add(event.adapter)
                 self.mixer.mixed(event)
@@ -281,6 +294,11 @@ class Peer:
     def has_blob(self, digest: Digest) -> bool:
         return digest in self._blobs
 
+    def adapters_above(self, path: str) -> tuple[Digest, ...]:
+        """What the model of ``path`` builds on: the newest adapters that are here of the branches above."""
+        above = (self.branches[each].newest_held() for each in path_to(path)[:-1] if each in self.branches)
+        return tuple(release.adapter for release in above if release is not None and release.adapter)
+
     def check_member(self, node: str, branch: str, credential: Credential) -> None:
         self.members.check_credential(node, branch, credential, self.now)
 
@@ -291,11 +309,11 @@ class Peer:
         return self._reader.record(self._reader.open(data))
 
     def publish(self, message: object, *, push: bool = True) -> Record:
-        """Sign ``message`` as a record, keep it, and push it to whom it concerns, unless others do."""
+        """Sign ``message`` as a record, keep it, and push it to whom it concerns; not ``push``: others do, and we only
+        pass it on to those who expect it from us."""
         record = self._reader.record(self.gossip.seal(message))
         self._keep(record)
-        if push:
-            self.gossip.push(record)
+        self.gossip.push(record, begins=push)
         return record
 
     def ask_for(self, topic: str, record_ids: Iterable[bytes], of: str) -> None:
@@ -305,6 +323,9 @@ class Peer:
     def compare_with(self, peer: NodeId) -> None:
         """See to it that ``peer`` and we hold the same."""
         self.gossip.compare_with(peer)
+
+    def _open(self, first: Opening) -> None:
+        self._take(self.publish(first))
 
     def quarantine(self, node: str, why: Reason, evidence: bytes) -> None:
         """Shut ``node`` out: the caller holds proof, or has seen it with its own sums. If it is this very node, its
@@ -322,13 +343,12 @@ class Peer:
         path = head.branch
         above = parent_of(path)
         self.gossip.followers.moved()
-        self.members.worked((each.source for each in head.used if not each.source.startswith("/")), head.time)
+        self.members.worked((each.source for each in head.used if not each.is_child), head.time)
         if above in self.branches:
             self.branches[above].child_moved(head)
         self._follow_children(path)
         if self._restoring:
             return
-        self.lineage.note(head)
         self._archive(path, head.height)
         self._fetch_adapter(path)
         if path == self._settings.branch:
@@ -339,12 +359,21 @@ class Peer:
     def _follow_children(self, path: str) -> None:
         """A seat at a branch makes us follow its children, for as long as we have it."""
         seated = self.branches[path].on_committee
-        for child in self._children_of(path):
+        for child in self.children_of(path):
             if seated and child not in self.branches:
                 self.branches[child] = Branch(child, self)
+                if not self._restoring:
+                    self._catch_up_on(child, path)
             elif not seated and child in self.branches and child not in self._own:
                 del self.branches[child]
                 self._left.append(child)
+
+    def _catch_up_on(self, child: Path, path: Path) -> None:
+        """Ask one who works at or below ``child``, and so has its history, for what we have use for."""
+        head = self.branches[path].chain.head
+        delegates = [seat.member for seat in head.roster if seat.speaks_for == child] if head else []
+        if delegates:
+            self.gossip.ask_for_releases(child, self.start_of(child) - 1, self._rng.choice(delegates))
 
     def _drop_left(self) -> None:
         """Forget the records of branches that we follow no more."""
@@ -368,15 +397,22 @@ class Peer:
         return quoted.height if quoted is not None else 0
 
     def _fetch_adapter(self, path: str, again: bool = False) -> None:
-        """Bring the head's adapter of a branch that our model is a sum of."""
+        """Bring what our model is a sum of from the head of a branch."""
+        for blob, size in self._wanted_of(path):
+            if self.has_blob(blob):
+                sources: list[NodeId] = []
+            else:
+                sources = sorted(self._sources(path, again), key=self.members.is_guest)
+            self.do(FetchBlob(blob, size, tuple(sources)))
+
+    def _wanted_of(self, path: str) -> tuple[tuple[Digest, int], ...]:
+        """What our model has of the head of a branch: its adapter, and of our own what was lifted into it, too."""
         head = self.branches[path].chain.head
-        if head is None or not head.adapter or path not in path_to(self._settings.branch):
-            return
-        if self.has_blob(head.adapter):
-            sources: list[NodeId] = []
-        else:
-            sources = sorted(self._sources(path, again), key=self.members.is_guest)
-        self.do(FetchBlob(head.adapter, head.adapter_size, tuple(sources)))
+        if head is None or path not in path_to(self._settings.branch):
+            return ()
+        if path == self._settings.branch:
+            return head.blobs
+        return ((head.adapter, head.adapter_size),) if head.adapter else ()
 
     def _sources(self, path: str, again: bool) -> list[NodeId]:
         """Whom to ask for an adapter of ``path``: the committee next to us on the way up, so that an adapter comes
@@ -389,6 +425,9 @@ class Peer:
         rings = rings[: min(mine, default=len(rings))][::-1] or rings[:1]
         siblings = (member.node for member in self.members.live(self.now, self._settings.branch))
         rings += [chain.committee, tuple(siblings)]
+        above = parent_of(path)
+        if chain.height == 0 and above in self.branches:  # it begins with what was lifted there
+            rings = [self.branches[above].chain.closers, self.branches[above].chain.committee, *rings]
         asked = rings if again or path == self._settings.branch else rings[:1]
         drawn = [node for ring in asked for node in self._shuffled(ring)]
         return [node for node in dict.fromkeys(drawn) if node != self.me]
@@ -425,8 +464,10 @@ class Peer:
 
     def is_member(self, node: NodeId) -> bool:
         """Whether somebody has vouched for ``node``, as far as this node knows."""
+        if node in self.members.shown or node in self.charter.roots:
+            return True
         heads = (branch.chain.head for branch in self.branches.values())
-        return node in self.members.shown or any(node in head.members for head in heads if head is not None)
+        return any(node in head.members for head in heads if head is not None)
 
     def unpack(self, bundle: Bundle, sender: NodeId) -> None:
         """Take in what another node has brought, and ask for more if there may be."""
@@ -446,6 +487,7 @@ class Peer:
             if gained > 1:
                 self.tell(CaughtUp(path, self.branches[path].chain.height, gained))
         if not_now or any(self.branches[path].chain.height > height for path, height in heights.items()):
+            self.gossip.found_gap()
             self.compare_with(sender)  # there may be more
 
     def _offer(self, envelope: Envelope, sender: NodeId) -> None:
@@ -459,9 +501,12 @@ class Peer:
         record = self._reader.record(envelope)
         if self._auditor.take(record):
             return
-        if not isinstance(record.body, Accusation | Revocation) and record.slot[1] not in self.branches:
-            if isinstance(record.body, Presence) and sender == envelope.author:
-                self._check(record)  # who is a member of another branch is no stranger
+        if isinstance(record.body, Presence):
+            if not self._meets(record.body.branch):
+                if sender == envelope.author:
+                    self._check(record)  # who is a member of another branch is no stranger
+                return
+        elif not isinstance(record.body, Accusation | Revocation) and record.slot[1] not in self.branches:
             return  # of a branch that is no concern of ours
         if isinstance(record.body, State) and record.body.branch not in self.mixer.branches:
             return
@@ -501,7 +546,7 @@ class Peer:
                 self._prove(body)
             case Revocation():
                 check_revocation(body, self.charter, verify=self._verify)
-            case Update() | Proposal() | Vote():
+            case Update() | Draft() | Trial() | Proposal() | Vote():
                 if isinstance(body, Update):
                     self.branches[body.branch].make_way(record)
                 standing = self.records.at(*record.slot)
@@ -516,7 +561,7 @@ class Peer:
             case Presence():
                 if self.members.seen(record):
                     if not self._signs.is_guests(record):  # or a crowd could put off the opening for good
-                        self._newcomer[body.branch] = self.now
+                        self.founding.met(body.branch)
                     self.tell(MemberJoined(body.branch, author))
             case State():
                 self.mixer.take(record, body)
@@ -525,7 +570,7 @@ class Peer:
             case Revocation():
                 self.members.revoked.add(body.subject)
                 self.quarantine(body.subject, Reason.REVOKED, record.id)
-            case Update() | Proposal() | Vote():
+            case Update() | Draft() | Trial() | Proposal() | Vote():
                 self.branches[body.branch].take(record)
             case Opening() | CertifiedRelease():
                 self.branches[body.release.branch].take(record)
@@ -583,7 +628,7 @@ class Peer:
 
     def _start(self) -> None:
         self.gossip.sealer.start(self.now)
-        self._newcomer = dict.fromkeys(self.branches, self.now)
+        self.founding.start()
         for path in sorted(self.branches):
             self.branches[path].resume()
             self._fetch_adapter(path)
@@ -626,71 +671,61 @@ class Peer:
         return Presence(self._settings.branch, self._settings.credential, self._settings.addresses[:8])
 
     def _sync_once(self) -> None:
-        """Compare with one random neighbour, say again what only we may say, tidy up."""
-        self.gossip.compare_with_some()
+        """Compare with a neighbour, say again what only we may say, ask again for what we lack; tidy up."""
+        self.gossip.compare_with_some(self._is_settled())
+        self._tidy()
         self._say_again()
-        for path, branch in [*self.branches.items()]:
-            self.records.drop_where(path, self._is_forgotten)
+        for branch in [*self.branches.values()]:
             branch.retry()
-        for path in self.mixer.branches:
-            self.records.drop_where(mixing_topic(path), self._is_forgotten)
         self.mixer.go_on()
-        for path in path_to(self._settings.branch):
-            head = self.branches[path].chain.head
-            if head is not None and head.adapter not in self._blobs:
-                self._fetch_adapter(path, again=True)
+        for path in self._missing_adapters():
+            self._fetch_adapter(path, again=True)
         self.pin.fetch()
-        self._blobs &= self.keep()
-        self._open_branches()
+        self.founding.go_on()
         interval = self.charter.gossip.sync_interval
         jitter = self._rng.randrange(1 + interval // 4)
         self.do(SetTimer("sync", self.now + interval - jitter))
+
+    def _tidy(self) -> None:
+        """Forget what is old, once in as long as a sign of life takes to become that."""
+        if self.now < self._tidied + self.charter.gossip.presence_interval:
+            return
+        self._tidied = self.now
+        self.members.tidy(self.now)
+        topics = [*map(presence_topic, self.branches), *map(mixing_topic, self.mixer.branches)]
+        for topic in topics:
+            self.records.drop_where(topic, self._is_forgotten)
+        self._blobs &= self.keep()
+
+    def _is_settled(self) -> bool:
+        """Whether this node waits for nothing that a comparison could bring."""
+        if self.mixer.is_active or any(branch.chain.head is None for branch in self.branches.values()):
+            return False
+        return not (self._missing_adapters() or self._is_overdue() or self._seat_waits())
+
+    def _missing_adapters(self) -> list[Path]:
+        """The branches on our way of whose head something that our model is a sum of is not here."""
+        ways = path_to(self._settings.branch)
+        return [path for path in ways if any(blob not in self._blobs for blob, _ in self._wanted_of(path))]
+
+    def _is_overdue(self) -> bool:
+        """Whether our update has waited for its release for a sync interval: either may have got lost on its way."""
+        own = self._learner.update
+        return own is not None and self.now - own.envelope.time >= self.charter.gossip.sync_interval
+
+    def _seat_waits(self) -> bool:
+        """Whether a round that we are to close has been open for longer than a sync interval."""
+        since = self.now - self.charter.gossip.sync_interval
+        rounds = (branch.round for branch in self.branches.values() if branch.on_committee)
+        return any(each is not None and (each.opened or self.now) < since for each in rounds)
 
     def _is_forgotten(self, record: Record) -> bool:
         return self._signs.is_forgotten(record, self.now)
 
     def _say_again(self) -> None:
-        """Our update has waited for its release for a sync interval: it may have got lost on its way."""
         own = self._learner.update
-        if own is None or self.branches[self._settings.branch].on_committee:
-            return
-        if self.now - own.envelope.time >= self.charter.gossip.sync_interval:
+        if own is not None and self._is_overdue() and not self.branches[self.branch].on_committee:
             self.gossip.push(own)
-
-    def _open_branches(self) -> None:
-        """The charter's first root opens a branch once enough members are there and nobody new came lately."""
-        closed = sorted(path for path, branch in self.branches.items() if branch.chain.head is None)
-        if self.me != self.charter.roots[0] or self.mixer.is_rule or not closed:
-            return
-        here: dict[str, list[Seat]] = {}
-        guests: Counter[str] = Counter()
-        for member in self.members.live(self.now):
-            if member.guest:
-                guests[member.branch] += 1
-            else:
-                here.setdefault(member.branch, []).append(Seat(member.node, 0, member.branch))
-        for path in closed:
-            if self.now - self._newcomer.get(path, 0) < self.charter.gossip.sync_interval:
-                continue
-            branch, members = self.branches[path], here.get(path, [])
-            children = [self.branches[c].chain.head for c in self._children_of(path) if c in self.branches]
-            ready = [head for head in children if head is not None and head.height > 0]
-            gathered = len(members) + min(guests[path], self.charter.round.f)
-            if gathered + len(ready) >= branch.need and (members or ready):
-                delegates = [
-                    Seat(member, 0, head.branch)
-                    for head in ready
-                    for member in committee_of(head, self.charter.committee)
-                ]
-                seats = {seat.member: seat for seat in (*delegates, *members)}  # one each, though it be both
-                first = sorted(seats.values(), key=lambda seat: seat.speaks_for == path)[:192]
-                self._take(self.publish(Opening(opening(path, first, self.now))))
-
-    def _gathered(self, path: str) -> int:
-        """How many of those who are live on a branch could take part in one round."""
-        here = self.members.live(self.now, path)
-        guests = sum(member.guest for member in here)
-        return len(here) - guests + min(guests, self.charter.round.f)
 
     # ============================================================================= jobs and wishes
 
@@ -702,7 +737,10 @@ class Peer:
             self._learner.failed()
             return
         self._auditor.failed(event)
-        if event.branch in self.branches:
+        if event.kind == "evaluate":
+            if event.branch in self.branches:
+                self.branches[event.branch].evaluation_failed(event.job)
+        elif event.branch in self.branches:
             self.branches[event.branch].aggregation_failed(event.job, event.reason)
 
     def _command(self, command: Command) -> None:
@@ -765,30 +803,35 @@ class Peer:
             return set(self.charter.branches)
         return {*path_to(check_path(self._settings.branch)), *self.mixer.branches}
 
-    def follows_for_good(self, path: Path) -> bool:
-        """Whether we follow a branch whatever seats we have."""
-        return path in self._own
-
-    def _children_of(self, path: str) -> tuple[str, ...]:
+    def children_of(self, path: str) -> tuple[str, ...]:
+        """The branches right below ``path``."""
         return self._children.get(path, ())
 
     def topics(self) -> list[str]:
         """What this node keeps in step with others."""
         running = [committee_topic(path) for path, branch in self.branches.items() if branch.on_committee]
-        return [NETWORK_TOPIC, *self.branches, *running, *map(mixing_topic, self.mixer.branches)]
+        met = map(presence_topic, filter(self._meets, self.branches))
+        return [NETWORK_TOPIC, *self.branches, *met, *running, *map(mixing_topic, self.mixer.branches)]
+
+    def _meets(self, path: str) -> bool:
+        """Whether this node keeps account of who is on a branch: those on its way, and those it is to open."""
+        if path in self._ways:
+            return True
+        return path in self._own and self.branches[path].chain.head is None
 
     def _archive(self, path: str, height: int) -> None:
-        """Forget the proposals and votes of closed rounds at once, their updates after a few rounds more."""
+        """Forget what closed rounds no longer need at once, their updates and trials after a few rounds more."""
         topic, oldest = committee_topic(path), height - ARCHIVED_ROUNDS
         for record in self.records.of(topic):
-            if isinstance(record.body, Update) and record.body.height <= height:
+            if isinstance(record.body, Update | Trial) and record.body.height <= height:
                 self.records.archive(record)
         gone = self.records.drop_where(
-            topic, lambda record: isinstance(record.body, Proposal | Vote) and record.body.height <= height
+            topic,
+            lambda record: isinstance(record.body, Draft | Proposal | Vote) and record.body.height <= height,
         )
         gone += self.records.drop_where(
             archive_topic(path),
-            lambda record: isinstance(record.body, Update) and record.body.height <= oldest,
+            lambda record: isinstance(record.body, Update | Trial) and record.body.height <= oldest,
         )
         if gone:
             self.do(DropRecords(tuple(record.id for record in gone)))
@@ -830,7 +873,7 @@ class Peer:
             return {"height": mixer.steps if mixing else -1, "waits_for": "", **mixing}
         if branch.chain.head is not None:
             return branch.status() | mixing
-        here = self._gathered(path)
+        here = self.founding.gathered(path)
         missing = f"members: {here} of the {branch.need} it needs are here"
         return {
             "height": -1,
@@ -843,7 +886,7 @@ class Peer:
         mixes, else the adapters of the heads along its path. Those of heads may still be on their way."""
         if self.mixer.is_active and not self.pin.parts:
             return self.mixer.model
-        return tuple(part.adapter for part in self.parts if part.adapter)
+        return blobs_of(self.parts)
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -878,11 +921,10 @@ class Peer:
     def keep(self) -> set[Digest]:
         """Blobs that must stay in the store: heads, the running round's and archived updates, what we carry."""
         kept = self._learner.keep() | self.mixer.keep() | self._auditor.keep() | self.pin.keep()
-        for branch in self.branches.values():
+        for path, branch in self.branches.items():
             kept |= branch.keep()
-        for record in self.records.all():
-            if isinstance(record.body, Update):
-                kept.add(record.body.blob)
+            for topic in (committee_topic(path), archive_topic(path)):
+                kept |= {r.body.blob for r in self.records.each(topic) if isinstance(r.body, Update)}
         return kept
 
     def known_addresses(self) -> dict[NodeId, tuple[str, ...]]:

@@ -10,19 +10,19 @@ A release is pinned once its blobs are here, and then survives a restart; until 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Final, Protocol
 
+from banyan.protocol.composition import Part, blobs_of
 from banyan.protocol.effects import Digest, Effect, FetchBlob, NodeId, PutState
 from banyan.protocol.events import Event, PinFailed, ReleasePinned, ReleaseUnpinned
-from banyan.protocol.release import Digest32, Height, Name, OptionalDigest, OptionalSize, Release
 from banyan.security import canonical
 from banyan.security.errors import Refused
 from banyan.security.schema import Length, from_plain, to_plain
 
-__all__ = ["Part", "Pin", "parts_of"]
+__all__ = ["Pin"]
 
 KEY: Final = "pin"
 """Under which the pin is kept on disk."""
@@ -31,28 +31,10 @@ MAX_BYTES: Final = 8_192
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """What one branch adds to a model: the adapter of one of its releases; an opening has none."""
-
-    branch: Name
-    height: Height
-    release: Digest32
-    adapter: OptionalDigest
-    size: OptionalSize
-
-
-@dataclass(frozen=True, slots=True)
 class _Pinned:
     """The parts of a pinned model, from the root down; the last is the pinned release. None: not pinned."""
 
     parts: Annotated[tuple[Part, ...], Length(0, 16)]
-
-
-def parts_of(releases: Iterable[Release]) -> tuple[Part, ...]:
-    """The parts of the model that ``releases``, one a branch from the root down, add up to."""
-    return tuple(
-        Part(each.branch, each.height, each.digest, each.adapter, each.adapter_size) for each in releases
-    )
 
 
 class Host(Protocol):
@@ -86,14 +68,14 @@ class Pin:
 
     def keep(self) -> set[Digest]:
         """The blobs that must not be collected."""
-        return {part.adapter for part in (*self.parts, *self._wanted)} - {b""}
+        return set(blobs_of((*self.parts, *self._wanted)))
 
     def status(self) -> dict[str, object] | None:
         """What this device is pinned to, JSON-ready; None where it is not."""
         if not self.parts:
             return None
         pinned = self.parts[-1]
-        missing = [part for part in self.parts if part.adapter and not self._host.has_blob(part.adapter)]
+        missing = [part for part in self.parts if not self._is_here(part)]
         return {
             "branch": pinned.branch,
             "height": pinned.height,
@@ -104,7 +86,7 @@ class Pin:
     def hold(self, parts: tuple[Part, ...]) -> None:
         """Pin the device to the model of ``parts`` as soon as its blobs are here."""
         self._wanted = parts
-        self._missing = {part.adapter for part in parts} - {b""}
+        self._missing = set(blobs_of(parts))
         for part in parts:
             self._fetch(part)  # even those that seem to be here: a collection may just have taken one
         self._settle()
@@ -120,8 +102,11 @@ class Pin:
     def fetch(self) -> None:
         """Ask again for what a pinned model lacks: at the start, and every sync interval."""
         for part in self.parts:
-            if not self._host.has_blob(part.adapter):
+            if not self._is_here(part):
                 self._fetch(part)
+
+    def _is_here(self, part: Part) -> bool:
+        return all(self._host.has_blob(blob) for blob in blobs_of([part]))
 
     def blob_fetched(self, digest: Digest, error: str | None) -> None:
         """A blob is here, or nobody has it: then the wish for what needs it has failed, and a pin waits for it."""
@@ -131,7 +116,7 @@ class Pin:
             self._missing.discard(digest)
             self._settle()
             return
-        wish, lacks = self._wanted[-1], next(part for part in self._wanted if part.adapter == digest)
+        wish, lacks = self._wanted[-1], next(part for part in self._wanted if digest in blobs_of([part]))
         self._wanted = ()
         why = f"The adapter of {lacks.branch}@{lacks.height} is not here and cannot be fetched: {error}"
         self._host.tell(PinFailed(wish.branch, wish.height, wish.release.hex(), why))
@@ -147,5 +132,5 @@ class Pin:
         self._host.do(PutState(KEY, canonical.encode(to_plain(_Pinned(self._pinned)))))
 
     def _fetch(self, part: Part) -> None:
-        if part.adapter:
-            self._host.do(FetchBlob(part.adapter, part.size, self._host.holders(part.branch)))
+        for blob, size in part.blobs:
+            self._host.do(FetchBlob(blob, size, self._host.holders(part.branch)))

@@ -4,8 +4,9 @@ Every record fills a *slot* (one update an author and round, one vote a member, 
 branch and height …) and belongs to one *topic*, the unit of gossip and sync:
 
 - ``net``: what every node of the network must know (evidence, revocations);
-- ``/en/medical``: a branch's members, and everyone below it: presences, the opening, certified releases;
-- ``/en/medical#``: the branch's current committee: updates, proposals, votes of the running round;
+- ``/en/medical``: a branch's members, and everyone below it: the opening, certified releases;
+- ``/en/medical!``: the same, without those who follow the branch for a seat above it: presences;
+- ``/en/medical#``: the branch's current committee: updates, drafts, trials, proposals, votes of the running round;
 - ``/en/medical~``: those who mix with the branch's members: where their own models stand.
 
 Two nodes with equal :meth:`Records.fingerprint` of a topic hold equal sets of its records.
@@ -22,10 +23,12 @@ from typing import Final, TypeAlias
 from banyan.protocol.messages import (
     Accusation,
     CertifiedRelease,
+    Draft,
     Opening,
     Presence,
     Proposal,
     State,
+    Trial,
     Update,
     Vote,
 )
@@ -42,6 +45,7 @@ __all__ = [
     "committee_topic",
     "mixing_topic",
     "occasion_of",
+    "presence_topic",
     "record_of",
     "slot_of",
 ]
@@ -49,6 +53,11 @@ __all__ = [
 NETWORK_TOPIC: Final = "net"
 MARK_BYTES: Final = 12
 Slot: TypeAlias = tuple[str | int, ...]
+
+
+def presence_topic(branch: str) -> str:
+    """The topic of who works on a branch."""
+    return branch + "!"
 
 
 def committee_topic(branch: str) -> str:
@@ -91,6 +100,10 @@ def slot_of(author: str, body: object) -> Slot:
             return ("update", body.branch, body.height, author)
         case State():
             return ("state", body.branch, author)
+        case Draft():
+            return ("draft", body.branch, body.height, body.view, body.attempt, author)
+        case Trial():
+            return ("trial", body.branch, body.height, body.adapter.hex(), author)
         case Proposal():
             return ("proposal", body.branch, body.height, body.view, author)
         case Vote():
@@ -110,7 +123,7 @@ def occasion_of(author: str, body: object) -> Slot | None:
     """What ``author`` may say one thing only about: two different bodies for it prove a cheat. None for bodies that
     may be said again in other words, or that are not one author's alone."""
     match body:
-        case Update() | Proposal() | Vote() | Opening():
+        case Update() | Draft() | Trial() | Proposal() | Vote() | Opening():
             return slot_of(author, body)
         case State():
             return (*slot_of(author, body), body.height, body.step)
@@ -124,8 +137,8 @@ def record_of(envelope: Envelope, body: object) -> Record:
     name = envelope.id
     match body:
         case Presence():
-            topic = body.branch
-        case Update() | Proposal() | Vote():
+            topic = presence_topic(body.branch)
+        case Update() | Draft() | Trial() | Proposal() | Vote():
             topic = committee_topic(body.branch)
         case State():
             topic = mixing_topic(body.branch)
@@ -219,6 +232,10 @@ class Records:
         held = self._topics.get(topic, {})
         return [held[mark] for mark in sorted(held)]
 
+    def each(self, topic: str) -> Iterable[Record]:
+        """Every record of ``topic``, in no order that nodes share."""
+        return self._topics.get(topic, {}).values()
+
     def marks(self, topic: str, first: int = 0, last: int = 255) -> list[bytes]:
         """The sorted marks of ``topic`` (releases apart: those are synced by height) with first byte in range."""
         held = self._topics.get(topic, {})
@@ -243,7 +260,7 @@ class Records:
 
     def drop_branch(self, branch: str) -> list[Record]:
         """Forget every record of ``branch``, in whatever topic; returns them."""
-        topics = (branch, committee_topic(branch), archive_topic(branch))
+        topics = (branch, presence_topic(branch), committee_topic(branch), archive_topic(branch))
         return [record for topic in topics for record in self.drop_where(topic, lambda record: True)]
 
     def all(self) -> Iterable[Record]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Annotated, Any, Final
 
@@ -20,11 +20,17 @@ from banyan.security.schema import Between, Length, to_plain
 
 __all__ = [
     "EXPELLING",
+    "UNCHANGED",
+    "Attempt",
+    "Change",
     "ChildHead",
     "Contribution",
     "LeftOut",
+    "Losses",
     "Release",
     "Seat",
+    "TrialVote",
+    "claims_of",
     "committee_of",
     "guest_rank",
     "next_children",
@@ -37,6 +43,12 @@ OptionalDigest = Annotated[bytes, Length(0, 32)]
 OptionalSize = Annotated[int, Between(0, 2**40)]
 Name = Annotated[str, Length(1, 200)]
 Height = Annotated[int, Between(0, 2**40)]
+Time = Annotated[int, Between(0, 2**53)]
+Change = Annotated[float, Between(-1e6, 1e6)]
+"""By how much a model raises a mean loss; a model that has lost itself is as bad as can be said."""
+
+UNCHANGED: Final = "unchanged"
+"""The rule of a release that takes nothing: all that was tried was refused."""
 
 EXPELLING: Final = frozenset(
     {Reason.EQUIVOCATION.value, Reason.FALSE_RELEASE.value, Reason.QUARANTINED.value, Reason.REVOKED.value}
@@ -49,18 +61,23 @@ class Contribution:
     """One vote that was counted.
 
     A member's: ``source`` is its node id, ``key`` its update record, ``blob`` the delta. A child branch's:
-    ``source`` is the path, ``key`` its certified release, and its delta is ``blob - minus``, the change of
-    the child's adapter since the parent last counted it. ``guest``: nobody vouches for the member
+    ``source`` is the path, ``key`` its certified release, ``blob`` and ``lifted`` the two parts of that release, either
+    of which may be empty. ``guest``: nobody vouches for the member
     (:func:`~banyan.security.credential.is_guest`), so its vote gives it no seat.
     """
 
     source: Name
     key: Digest32
-    blob: Digest32
+    blob: OptionalDigest
     size: OptionalSize
-    minus: OptionalDigest
-    minus_size: OptionalSize
+    lifted: OptionalDigest
+    lifted_size: OptionalSize
     guest: bool = False
+
+    @property
+    def is_child(self) -> bool:
+        """Whether it is a child branch's."""
+        return self.source.startswith("/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,16 +107,53 @@ class ChildHead:
     branch: Name
     height: Height
     release: Digest32
+
+
+@dataclass(frozen=True, slots=True)
+class TrialVote:
+    """What one voter said of a model, and the record in which it signed that."""
+
+    voter: Annotated[str, Length(1, 80)]
+    record: Digest32
+    change: Change
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """Sums of the same contributions by another rule, and the votes by which they were refused."""
+
+    rule: Annotated[str, Length(0, 80)]
+    change: Digest32
+    change_size: OptionalSize
     adapter: Digest32
-    size: OptionalSize
+    adapter_size: OptionalSize
+    votes: Annotated[tuple[TrialVote, ...], Length(0, 64)]
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """Medians of what the ``updates`` of a release that reported their losses reported."""
+
+    loss_before: float
+    loss_after: float
+    updates: Annotated[int, Between(1, 1_000)]
 
 
 @dataclass(frozen=True)
 class Release:
     """One version of a branch's adapter. Its digest is the SHA-256 of its canonical encoding.
 
-    ``change`` is the float32 delta blob of the aggregate, ``adapter`` the float32 blob of the adapter after it;
-    both are empty at height 0, the opening.
+    What a branch has learned is kept in two float32 blobs: ``adapter``, what its own members taught it, and ``lifted``,
+    what was lifted into it from its children, who hold that in adapters of their own. The branch's model is the sum of
+    the adapters from the root down to it and of its ``lifted`` (:mod:`banyan.protocol.composition`).
+
+    ``change`` is what this release adds to ``adapter``, the aggregate of the members' updates; ``lift`` what it adds to
+    ``lifted``, the consensus of the children. Each is empty where nothing of its kind was counted, and not both are but
+    at height 0, the opening: that has an ``adapter`` where the branch above had something lifted into it already, which
+    the new branch begins with.
+
+    ``refused`` are the changes that were tried before this one, ``votes`` those on this one. Where all were refused the
+    rule is :data:`UNCHANGED`: no change, the adapter of before. A lift is not voted on.
     """
 
     branch: Name
@@ -113,9 +167,18 @@ class Release:
     change_size: OptionalSize
     adapter: OptionalDigest
     adapter_size: OptionalSize
+    lift: OptionalDigest
+    lift_size: OptionalSize
+    lifted: OptionalDigest
+    lifted_size: OptionalSize
+    lifted_at: Time
+    """The time of the newest release with a lift, this one included; 0 before the first."""
     roster: Annotated[tuple[Seat, ...], Length(1, 192)]
     children: Annotated[tuple[ChildHead, ...], Length(0, 64)]
-    time: Annotated[int, Between(0, 2**53)]
+    time: Time
+    votes: Annotated[tuple[TrialVote, ...], Length(0, 64)] = ()
+    refused: Annotated[tuple[Attempt, ...], Length(0, 4)] = ()
+    reported: Losses | None = None
 
     @cached_property
     def encoded(self) -> bytes:
@@ -137,11 +200,65 @@ class Release:
         """Everyone who has a seat on the roster."""
         return frozenset(seat.member for seat in self.roster)
 
+    @property
+    def blobs(self) -> tuple[tuple[bytes, int], ...]:
+        """What the branch itself adds to its model, with sizes: none, one or both of ``adapter`` and ``lifted``."""
+        both = ((self.adapter, self.adapter_size), (self.lifted, self.lifted_size))
+        return tuple((blob, size) for blob, size in both if blob)
 
-def opening(branch: str, seats: Iterable[Seat], time: int) -> Release:
-    """Height 0 of ``branch``: a roster and nothing learned yet."""
-    roster = tuple(sorted(seats, key=lambda seat: seat.member))
-    return Release(branch, 0, b"", "", 0, (), (), b"", 0, b"", 0, roster, (), time)
+    @property
+    def steps(self) -> tuple[tuple[bytes, int], ...]:
+        """What this release adds to the one before it, with sizes: one or both of ``change`` and ``lift``."""
+        both = ((self.change, self.change_size), (self.lift, self.lift_size))
+        return tuple((blob, size) for blob, size in both if blob)
+
+
+def claims_of(release: Release) -> tuple[Release, ...]:
+    """``release`` as each rule made it whose sums it vouches for, in the order in which they were tried."""
+    known: tuple[Release, ...] | None = release.memo.get("claims")
+    if known is None:
+        attempts = tuple(
+            replace(
+                release,
+                rule=each.rule,
+                change=each.change,
+                change_size=each.change_size,
+                adapter=each.adapter,
+                adapter_size=each.adapter_size,
+                votes=each.votes,
+                refused=release.refused[:number],
+            )
+            for number, each in enumerate(release.refused)
+        )
+        own = () if release.rule == UNCHANGED else (release,)
+        known = release.memo["claims"] = (*attempts, *own)
+    return known
+
+
+def opening(branch: str, seats: Iterable[Seat], time: int, adapter: bytes = b"", size: int = 0) -> Release:
+    """Height 0 of ``branch``: a roster, and nothing learned yet but the ``adapter`` of ``size`` bytes that holds what
+    the branch above had been given by its children until then."""
+    return Release(
+        branch=branch,
+        height=0,
+        parent=b"",
+        rule="",
+        f=0,
+        used=(),
+        left_out=(),
+        change=b"",
+        change_size=0,
+        adapter=adapter,
+        adapter_size=size,
+        lift=b"",
+        lift_size=0,
+        lifted=b"",
+        lifted_size=0,
+        lifted_at=0,
+        roster=tuple(sorted(seats, key=lambda seat: seat.member)),
+        children=(),
+        time=time,
+    )
 
 
 def committee_of(release: Release, policy: CommitteePolicy) -> tuple[str, ...]:
@@ -191,7 +308,7 @@ def next_roster(
     for member, child in delegates.items():
         seats[member] = Seat(member, height, child)
     for item in used:
-        if not item.guest and not item.source.startswith("/"):
+        if not item.guest and not item.is_child:
             seats[item.source] = Seat(item.source, height, parent.branch)
     for gone in left_out:
         if gone.reason in EXPELLING:

@@ -6,17 +6,20 @@ left out with a reason, and a round without its quorum waits and can say for wha
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+import math
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from statistics import median
 from typing import Final
 
 from banyan.protocol.messages import Update
 from banyan.protocol.records import Record
-from banyan.protocol.release import ChildHead, Contribution, LeftOut, Release, guest_rank
+from banyan.protocol.release import ChildHead, Contribution, LeftOut, Losses, Release, guest_rank
+from banyan.protocol.transfer import Due, Measure, Measured, Transfer, Verdict
 from banyan.security.admission import Reason
 
-__all__ = ["Candidate", "Child", "Round", "Status"]
+__all__ = ["Candidate", "Child", "Round", "Status", "keys_of", "losses_of", "quote"]
 
 PATIENCE: Final = 3
 """Attempts, a sync interval apart, to bring an announced blob before a round no longer waits for it: a member that
@@ -70,8 +73,13 @@ class Candidate:
 class Child:
     """A child branch's newest certified release, and who may speak for the child at this branch."""
 
-    head: ChildHead
+    release: Release
     delegates: tuple[str, ...]
+
+    @property
+    def head(self) -> ChildHead:
+        """How this branch quotes it."""
+        return ChildHead(self.release.branch, self.release.height, self.release.digest)
 
 
 @dataclass(slots=True)
@@ -80,7 +88,8 @@ class Round:
 
     Args:
         base: the head that members train from.
-        need: the fewest contributions the round closes with.
+        need: the fewest updates of members that are counted.
+        transfer: when what the children share is lifted.
         deadline: milliseconds from the first admitted update to closing without the missing.
         guests: the most contributions of guests that count: the ``f`` that the rule survives, since all may be one
             person's. So at least ``need - guests`` members take part in every round.
@@ -88,11 +97,14 @@ class Round:
 
     base: Release
     need: int
+    transfer: Transfer
     deadline: int
     guests: int = 0
     opened: int | None = None
     candidates: dict[str, Candidate] = field(default_factory=dict)
     children: dict[str, Child] = field(default_factory=dict)
+    measured: dict[frozenset[bytes], Measured] = field(default_factory=dict)
+    """What is known of lifts, by the digests of the children's releases."""
     turns: int = 0
     _expected: frozenset[str] | None = None
 
@@ -144,40 +156,75 @@ class Round:
 
     # ------------------------------------------------------------------------------------ what would be used
 
-    def fresh_children(self) -> list[Child]:
-        """Children with a release that this branch has not counted yet, by path."""
-        counted = {child.branch: child.height for child in self.base.children}
-        fresh = (
-            child for child in self.children.values() if child.head.height > counted.get(child.head.branch, 0)
-        )
-        return sorted(fresh, key=lambda child: child.head.branch)
+    def fresh_children(self, now: int) -> list[Child]:
+        """Those of the :meth:`electorate` with a release that this branch has not counted yet."""
+        return [child for child in self.electorate(now) if self.is_new(child)]
+
+    def electorate(self, now: int) -> list[Child]:
+        """Every child whose newest release here is not too old, by path: a lift counts them all, those again that have
+        not moved since the last, or whoever is quick could be a majority of two."""
+        here = (each for each in self.children.values() if self.transfer.is_recent(each.release.time, now))
+        return sorted(here, key=lambda child: child.head.branch)
+
+    def is_new(self, child: Child) -> bool:
+        """Whether this branch has not counted the child's release yet."""
+        return child.head.height > self._counted.get(child.head.branch, 0)
+
+    @property
+    def _counted(self) -> dict[str, int]:
+        return {child.branch: child.height for child in self.base.children}
+
+    def verdict(self, children: Sequence[Child], time: int, *, judging: bool = False) -> Verdict:
+        """Whether a release of ``time`` may lift what ``children`` share; ``judging``: another's."""
+        since = time - self.base.lifted_at if self.base.lifted_at else None
+        moved = sum(map(self.is_new, children))
+        measured = self.measured.get(keys_of(children))
+        return self.transfer.verdict(len(children), moved, since, measured, judging=judging)
+
+    def lifts(self, now: int) -> list[Child]:
+        """The children that a leader would count now: all, or none while it is not time."""
+        children = self.electorate(now)
+        return children if isinstance(self.verdict(children, now), Due) else []
+
+    def to_measure(self, now: int, quarantined: Mapping[str, Reason]) -> list[Child]:
+        """The children whose lift has to be measured before the round can close."""
+        children = self.electorate(now)
+        if not self._all_reported(now, quarantined) or not isinstance(self.verdict(children, now), Measure):
+            return []
+        return children
 
     def contributions(
-        self, quarantined: Mapping[str, Reason], *, spare_guests: bool = False
+        self, quarantined: Mapping[str, Reason], now: int, *, spare_guests: bool = False
     ) -> tuple[Contribution, ...]:
-        """Everything admitted, of guests those whose turn it is, in the order of the keys: what a leader would use now.
+        """What a leader would use now, in the order of the keys: the updates of members, of guests those whose turn it
+        is, if they are a quorum; and the children if it is time for a lift.
 
         With ``spare_guests`` no more guests than the quorum lacks.
         """
         members, guests = self._admitted(quarantined)
-        most = self.guests
-        if spare_guests:
-            most = min(most, max(0, self.need - len(members) - len(self.fresh_children())))
+        most = min(self.guests, max(0, self.need - len(members))) if spare_guests else self.guests
+        counted = [*members, *guests[:most]]
         used = [
             Contribution(each.author, each.record.id, each.update.blob, each.update.size, b"", 0, each.guest)
-            for each in (*members, *guests[:most])
+            for each in (counted if len(counted) >= self.need else ())
         ]
-        counted = {child.branch: child for child in self.base.children}
-        for child in self.fresh_children():
-            head, before = child.head, counted.get(child.head.branch)
-            minus, minus_size = (before.adapter, before.size) if before else (b"", 0)
-            used.append(Contribution(head.branch, head.release, head.adapter, head.size, minus, minus_size))
-        return tuple(sorted(used, key=lambda each: each.key))
+        return tuple(sorted([*used, *map(quote, self.lifts(now))], key=lambda each: each.key))
+
+    def reported(self, used: Iterable[Contribution]) -> Losses | None:
+        """What the updates among ``used`` reported."""
+        found = (self.find(each.key) for each in used if not each.is_child)
+        return losses_of(candidate.update for candidate in found if candidate is not None)
 
     def count(self, quarantined: Mapping[str, Reason]) -> int:
-        """How many :meth:`contributions` there are."""
+        """How many updates of members are admitted, with as many guests as may count."""
         members, guests = self._admitted(quarantined)
-        return len(members) + min(len(guests), self.guests) + len(self.fresh_children())
+        return len(members) + min(len(guests), self.guests)
+
+    def standing(self, quarantined: Mapping[str, Reason], now: int) -> tuple[int, int]:
+        """How much of what the round needs is here, and what it needs: updates, or children where nobody works."""
+        if self.candidates or any(not source.startswith("/") for source in self.expected()):
+            return self.count(quarantined), self.need
+        return len(self.fresh_children(now)), self.transfer.need_moved
 
     def crowded_out(self, quarantined: Mapping[str, Reason]) -> list[Candidate]:
         """The guests whose admitted updates are more than count."""
@@ -204,41 +251,82 @@ class Round:
         return self._expected
 
     def left_out(
-        self, used: Iterable[Contribution], quarantined: Mapping[str, Reason]
+        self, used: Iterable[Contribution], quarantined: Mapping[str, Reason], now: int
     ) -> tuple[LeftOut, ...]:
         """Everyone expected, then everyone heard of, who is not used, with the reason."""
         sources, expected = {each.source for each in used}, self.expected()
         rest = sorted(expected - sources) + sorted(self.candidates.keys() - expected - sources)
-        return tuple(LeftOut(source, self._why(source, quarantined).value) for source in rest)
+        return tuple(LeftOut(source, self._why(source, quarantined, now).value) for source in rest)
 
-    def _why(self, source: str, quarantined: Mapping[str, Reason]) -> Reason:
+    def _why(self, source: str, quarantined: Mapping[str, Reason], now: int) -> Reason:
         if source in quarantined:
             return quarantined[source]
         candidate = self.candidates.get(source)
+        if source.startswith("/"):
+            fresh = {child.head.branch for child in self.fresh_children(now)}
+            return Reason.NOT_LIFTED if source in fresh else Reason.MISSING
         if candidate is None:
             return Reason.MISSING
         if candidate.guest and candidate.status is Status.ADMITTED:
             return Reason.GUEST_LIMIT
+        if candidate.status is Status.ADMITTED and self.count(quarantined) < self.need:
+            return Reason.TOO_FEW
         return candidate.reason or Reason.UNAVAILABLE
 
-    def missing(self, quarantined: Mapping[str, Reason]) -> tuple[str, ...]:
+    def missing(self, quarantined: Mapping[str, Reason], now: int) -> tuple[str, ...]:
         """The expected sources from which nothing has been decided yet."""
-        settled = {child.head.branch for child in self.fresh_children()} | quarantined.keys()
+        settled = {child.head.branch for child in self.fresh_children(now)} | quarantined.keys()
         settled |= {author for author, each in self.candidates.items() if not each.is_awaited}
         return tuple(sorted(self.expected() - settled))
 
     def ready(self, now: int, quarantined: Mapping[str, Reason]) -> bool:
-        """Whether to close: the quorum is there, and everybody has reported or the deadline has passed. No round
-        waits for a guest: a crowd could make every one last until its deadline."""
+        """Whether to close: everybody has reported or the deadline has passed, and there is a quorum of members or it
+        is time for a lift."""
+        if not self._all_reported(now, quarantined):
+            return False
+        return self.count(quarantined) >= self.need or bool(self.lifts(now))
+
+    def _all_reported(self, now: int, quarantined: Mapping[str, Reason]) -> bool:
+        """Whether nobody is waited for any more. No round waits for a guest: a crowd could make every one last until
+        its deadline."""
         if self.opened is None:
             return False
-        due = now >= self.opened + self.deadline
-        heard = len(self.candidates) + len(self.children) + len(quarantined)
-        if not due and heard < len(self.expected()):
-            return False  # somebody is missing, whoever it is: this is asked at every update of a round
-        if self.count(quarantined) < self.need:
-            return False
-        if due:
+        if now >= self.opened + self.deadline:
             return True
+        heard = len(self.candidates) + len(self.children) + len(quarantined)
+        if heard < len(self.expected()):
+            return False  # somebody is missing, whoever it is: this is asked at every update of a round
+        if self.count(quarantined) < self.need and len(self.children) < self.transfer.need:
+            return False
         awaited = any(each.is_awaited for each in self.candidates.values())
-        return not awaited and not self.missing(quarantined)
+        return not awaited and not self.missing(quarantined, now)
+
+
+def keys_of(children: Iterable[Child]) -> frozenset[bytes]:
+    """What names the lift of these children."""
+    return frozenset(child.release.digest for child in children)
+
+
+def quote(child: Child) -> Contribution:
+    """A child's release as a vote."""
+    release = child.release
+    return Contribution(
+        release.branch,
+        release.digest,
+        release.adapter,
+        release.adapter_size,
+        release.lifted,
+        release.lifted_size,
+    )
+
+
+def losses_of(updates: Iterable[Update]) -> Losses | None:
+    """The medians of the losses that updates reported; None where none did, or where no median can be told."""
+    known = [(update.loss_before, update.loss_after) for update in updates]
+    pairs = [(before, after) for before, after in known if before is not None and after is not None]
+    if not pairs:
+        return None
+    before, after = (median(losses) for losses in zip(*pairs, strict=True))
+    if not (math.isfinite(before) and math.isfinite(after)):
+        return None  # half the sum of two very large lies
+    return Losses(before, after, len(pairs))

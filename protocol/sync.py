@@ -14,7 +14,7 @@ from operator import itemgetter
 from typing import Final
 
 from banyan.protocol.messages import Bundle, Inventory, Summary, TopicSummary, Want
-from banyan.protocol.records import NETWORK_TOPIC, Record, Records
+from banyan.protocol.records import Record, Records
 from banyan.protocol.release import Release
 
 __all__ = ["NO_RELEASES", "Sync", "room_in"]
@@ -163,4 +163,4 @@ def _reach(summary: TopicSummary) -> int:
 
 
 def _is_branch(topic: str) -> bool:
-    return topic != NETWORK_TOPIC and not topic.endswith(("#", "~")) and "@" not in topic
+    return topic.startswith("/") and not topic.endswith(("#", "~", "!", "@"))

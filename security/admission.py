@@ -48,6 +48,8 @@ class Reason(StrEnum):
     UNAVAILABLE = "unavailable"
     MISSING = "missing"
     GUEST_LIMIT = "guest-limit"
+    TOO_FEW = "too-few"
+    NOT_LIFTED = "not-lifted"
 
     @property
     def sentence(self) -> str:
@@ -76,6 +78,8 @@ _SENTENCES: Final = {
     Reason.UNAVAILABLE: "It was announced, but nobody could deliver it in time.",
     Reason.MISSING: "None was seen before the round closed.",
     Reason.GUEST_LIMIT: "Its author is a guest, and as many guests as are allowed are here already.",
+    Reason.TOO_FEW: "Too few others reported for the rule to be safe.",
+    Reason.NOT_LIFTED: "The branch above lifts at another time: its policy asks for more.",
 }
 
 

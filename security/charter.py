@@ -25,6 +25,8 @@ from banyan.security.policy import (
     MixingPolicy,
     Preset,
     RoundPolicy,
+    TransferPolicy,
+    ValidationPolicy,
     preset,
 )
 from banyan.security.schema import Between, Length, Printable, SchemaError, from_plain, to_plain
@@ -43,6 +45,8 @@ __all__ = [
     "Preset",
     "RoundPolicy",
     "TensorSpec",
+    "TransferPolicy",
+    "ValidationPolicy",
     "found",
     "preset",
 ]
@@ -79,7 +83,9 @@ class Charter:
     base: BaseModel
     adapter: AdapterSpec
     round: RoundPolicy
+    transfer: TransferPolicy
     committee: CommitteePolicy
+    validation: ValidationPolicy
     mixing: MixingPolicy
     gossip: GossipPolicy
     limits: Limits
@@ -185,7 +191,9 @@ def found(
         base=base,
         adapter=adapter,
         round=policies.round,
+        transfer=policies.transfer,
         committee=policies.committee,
+        validation=policies.validation,
         mixing=policies.mixing,
         gossip=policies.gossip,
         limits=policies.limits,

@@ -79,6 +79,56 @@ class RoundPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class TransferPolicy:
+    """How what the children of a branch have in common moves up into it (a *lift*), and when.
+
+    A child branch is one vote, and most branches have few children, so the rule of a round of many members does not
+    fit: a lift has its own.
+    """
+
+    policy: Literal["every-round", "agreement", "gain"] = "agreement"
+    """When to lift. ``every-round``: whenever enough children have moved on. ``agreement``: when they agree, too, so
+    that what moves up is shared. ``gain``: when the branch's model gets better by it on the committee's own data."""
+
+    rule: RuleName = "median"
+    """The aggregation rule over the children. The median of two is their mean; from three on no minority of them
+    moves a number beyond those of the others. ``krum`` and its kin need 2f + 3 children."""
+
+    f: Annotated[int, Between(0, 64)] = 0
+    """How many captured children a lift must survive for sure. Each asks for two children more; with 0 a lift of two
+    believes both, up to the round's ``clip``."""
+
+    min_children: Annotated[int, Between(1, 64)] = 2
+    """The quorum: so many children a lift counts at least, all but f of them with a release that was not counted
+    before; the others count as they stand. At least 2f + 1. Higher is safer and slower; with 1 a branch believes an
+    only child."""
+
+    share: Annotated[float, Between(0.01, 1.0)] = 1.0
+    """The part of the consensus that one lift moves up. Less makes the branch a running mean of its children: steadier
+    and later."""
+
+    agreement: Annotated[float, Between(0.0, 1.0)] = 0.1
+    """Under ``agreement``: the least cosine between children at which to lift, as estimated from how well they agree
+    with their consensus. Unrelated children have 0, equal ones 1. Higher lifts less often and only what is common."""
+
+    epsilon: Annotated[float, Between(0.0, 100.0)] = 0.02
+    """How much worse, in the loss's own unit, a model may become: under ``gain`` the branch's on any one committee
+    member's data, and always a member's on its own by what comes down from above, before it takes that off again. Lower
+    protects the minority, higher lets the majority move on."""
+
+    cool_down: Annotated[int, Between(0, 90 * _DAY)] = 0
+    """ms between two lifts of one branch. Longer saves traffic, shorter brings news sooner."""
+
+    staleness: Annotated[int, Between(1_000, 365 * _DAY)] = 7 * _DAY
+    """ms after which a child's release no longer counts. Longer keeps silent branches in, shorter old knowledge out."""
+
+    def __post_init__(self) -> None:
+        if self.min_children < 2 * self.f + 1:
+            problem = f"must be at least 2 f + 1 = {2 * self.f + 1}, not {self.min_children}"
+            raise SchemaError("min_children", f"{problem}: f captured children need f + 1 honest ones more")
+
+
+@dataclass(frozen=True, slots=True)
 class CommitteePolicy:
     """The few members that close a round and co-sign its release."""
 
@@ -101,6 +151,35 @@ class CommitteePolicy:
             raise SchemaError("pinned", "must not name a member twice")
         if len(self.pinned) > self.size:
             raise SchemaError("pinned", f"must not exceed the {self.size} seats")
+
+
+@dataclass(frozen=True, slots=True)
+class ValidationPolicy:
+    """How a release is tried before a committee signs it: members drawn by lot measure it on their own held-out rows,
+    and the median of what they say decides. It holds for branches with a committee."""
+
+    voters: Annotated[int, Between(0, 64)] = 0
+    """Members of the roster that try each proposal; 0: none is tried. At least 3 f + 1 are drawn, of whom f may lie and
+    f be silent. More are harder to mislead and cost two evaluations and one model's traffic each."""
+
+    epsilon: Annotated[float, Between(0.0, 1e6)] = 0.0
+    """By how much a proposal may raise the median loss (nats). Higher spares honest rounds that wobble, and is what an
+    attacker may take in each of them."""
+
+    rows: Annotated[int, Between(1, 100_000)] = 64
+    """Held-out rows that a voter measures on, at most. More are a surer word and take longer."""
+
+    deadline: Annotated[int, Between(100, _DAY)] = 30 * _SECOND
+    """ms that votes are waited for (30 s / 1 min / 10 min). Longer hears slow devices, shorter wastes less on silent
+    ones."""
+
+    stricter: Annotated[tuple[RuleName, ...], Length(0, 3)] = ("arc+nnm+trimmed-mean",)
+    """Rules that are tried in turn when the median is against the round's own; after the last the round closes
+    unchanged. One that needs more updates than are here is passed over."""
+
+    silence: Literal["pass", "refuse"] = "pass"
+    """What happens to a proposal that fewer than 2 f + 1 members try in time. ``pass`` keeps a branch moving whose
+    members are away, ``refuse`` moves nothing that nobody has tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +280,8 @@ class Preset:
     mixing: MixingPolicy
     gossip: GossipPolicy
     limits: Limits
+    validation: ValidationPolicy = ValidationPolicy()
+    transfer: TransferPolicy = TransferPolicy()
 
 
 _PRESETS: Final = {
@@ -217,6 +298,7 @@ _PRESETS: Final = {
             bytes_per_second_per_peer=16 * _MIB,
             clock_skew=2 * _MINUTE,
         ),
+        ValidationPolicy(deadline=_MINUTE),
     ),
     "wan": Preset(
         RoundPolicy(deadline=6 * _HOUR),
@@ -228,6 +310,7 @@ _PRESETS: Final = {
             bytes_per_second_per_peer=2 * _MIB,
             clock_skew=10 * _MINUTE,
         ),
+        ValidationPolicy(deadline=10 * _MINUTE),
     ),
 }
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from banyan.aggregation.encoding import encode
 from banyan.node.learning.blobs import read_sum, write_float32
+from banyan.node.learning.compensation import compensated
 from banyan.node.learning.memory_blobs import MemoryBlobs
 from banyan.node.learning.mix_job import mix
 from banyan.protocol.delta import write_delta
@@ -19,6 +20,8 @@ from banyan.protocol.effects import (
     DropRecords,
     Effect,
     Emit,
+    Evaluate,
+    Evaluated,
     FetchBlob,
     InputEvent,
     Inspect,
@@ -44,6 +47,9 @@ if TYPE_CHECKING:
     from banyan.simulations.world import World
 
 __all__ = ["Device"]
+
+EVALUATION: Final = 20
+"""Virtual ms that a device takes to measure two models on its own held-out rows."""
 
 DURABLE: Final = (PutRecord, DropRecords, PutState)
 
@@ -184,6 +190,8 @@ class Device:
                 self.compute(5, lambda: self._aggregate(effect))
             case Mix():
                 self.compute(5, lambda: self._mix(effect))
+            case Evaluate():
+                self.compute(EVALUATION, lambda: self._evaluate(effect))
             case Train():
                 self._foresee(effect)
                 self.compute(self.train_time, lambda: self._train(effect))
@@ -246,6 +254,14 @@ class Device:
         except (ValueError, KeyError, Refused) as error:
             return JobFailed("mix", job.branch, job.height, str(error))
 
+    def _evaluate(self, job: Evaluate) -> InputEvent:
+        try:
+            models = [read_sum(self.blobs, model, self.world.spec) for model in job.models]
+            losses = tuple(self.world.task.loss(self.name, model) for model in models)
+        except (ValueError, KeyError, Refused) as error:
+            return JobFailed("evaluate", job.branch, job.height, str(error), job.job)
+        return Evaluated(job.branch, job.height, job.job, losses, job.rows)
+
     def _train(self, job: Train) -> InputEvent:
         try:
             return self._trained(job)
@@ -256,7 +272,11 @@ class Device:
         spec = self.world.spec
         task = self.world.task if self.attack is None else self.attack.study(self.world.task)
         above = read_sum(self.blobs, job.adapters, spec)
-        start = above + read_sum(self.blobs, job.carry, spec)
+        kept = read_sum(self.blobs, job.carry, spec)
+        before = read_sum(self.blobs, job.before, spec) + kept if job.before is not None else None
+        start, rise = compensated(
+            above + kept, before, job.epsilon, lambda model: task.loss(self.name, model)
+        )
         trained = task.train(self.name, start, job.height)
         change = trained - above
         coded = encode(change, self.world.charter.round.codec)
@@ -265,6 +285,7 @@ class Device:
         self.world.show(self.name, job, coded)
         carry, _ = write_float32(self.blobs, change - coded.decode(), spec)
         losses = {"loss_before": task.loss(self.name, start), "loss_after": task.loss(self.name, trained)}
+        losses |= {"compensated": rise} if rise else {}
         return Trained(job.branch, job.height, job.base, blob, len(data), carry, losses)
 
     # ------------------------------------------------------------------------------------ questions
@@ -280,9 +301,9 @@ class Device:
         return release.digest if release else b""
 
     def has_model(self, branch: str) -> bool:
-        """Whether the adapter of the branch's head has arrived."""
+        """Whether what the branch's head holds has arrived."""
         release = self.peer.branches[branch].chain.head if self.peer else None
-        return release is not None and (not release.adapter or release.adapter in self.blobs.data)
+        return release is not None and all(blob in self.blobs.data for blob, _ in release.blobs)
 
     def own_model(self) -> np.ndarray:
         """What the device itself serves: the model it has mixed, or the sum of the heads; float32 (dimension,)."""
@@ -293,7 +314,6 @@ class Device:
         return self.peer.mixer.steps if self.peer else 0
 
     def model(self, branch: str) -> np.ndarray:
-        """The adapter of the branch's head, float32 (dimension,)."""
+        """What the branch's head holds, learned and lifted, float32 (dimension,)."""
         release = self.peer.branches[branch].chain.head if self.peer else None
-        adapters = [release.adapter] if release and release.adapter else []
-        return read_sum(self.blobs, adapters, self.world.spec)
+        return read_sum(self.blobs, [blob for blob, _ in release.blobs] if release else [], self.world.spec)

@@ -11,16 +11,21 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Final, Protocol
 
+import numpy as np
+
 from banyan.node.learning.aggregate_job import aggregate
+from banyan.node.learning.blobs import read_sum
 from banyan.node.learning.inspect_job import inspect
 from banyan.protocol.audit import Audit
 from banyan.protocol.chain import Chain
+from banyan.protocol.composition import blobs_of, parts_of
 from banyan.protocol.effects import Inspect
 from banyan.protocol.events import (
     BranchOpened,
     Event,
     NodeQuarantined,
     ReleaseCertified,
+    ReleaseTried,
     RoundClosing,
     UpdateAdmitted,
     UpdateLeftOut,
@@ -28,7 +33,8 @@ from banyan.protocol.events import (
 from banyan.protocol.members import Members
 from banyan.protocol.messages import CertifiedRelease, Update, read_body
 from banyan.protocol.records import record_of
-from banyan.protocol.release import Contribution, Release
+from banyan.protocol.release import Contribution, Release, TrialVote, claims_of
+from banyan.protocol.validation import flaw, is_tried
 from banyan.security.admission import Reason
 from banyan.security.credential import is_guest
 from banyan.security.envelope import open_envelope
@@ -204,9 +210,7 @@ class OnlyAdmissibleInputs(_EachRelease):
             return
         audit = Audit(release, base, self.scene.world.charter, self._members.check_past)
         for used in release.used:
-            problem = (
-                self._child(used) if used.source.startswith("/") else self._update(device, used, audit, base)
-            )
+            problem = self._child(used) if used.is_child else self._update(device, used, audit, base)
             if problem:
                 self.violated(device, f"{release.branch} {release.height} uses {used.source}: {problem}")
 
@@ -214,7 +218,8 @@ class OnlyAdmissibleInputs(_EachRelease):
         child = self._certified.get(used.key)
         if child is None:
             return "no such release of the child is certified"
-        return "" if child.adapter == used.blob else "it is not the adapter of the child's release"
+        same = (child.adapter, child.lifted) == (used.blob, used.lifted)
+        return "" if same else "it is not what the child's release holds"
 
     def _update(self, device: Device, used: Contribution, audit: Audit, base: Release) -> str:
         world = self.scene.world
@@ -275,13 +280,96 @@ class ReleasesRecompute(_EachRelease):
         if not self.scene.does_over(release):
             return
         audit = Audit(release, base, world.charter, lambda *_: None)
-        try:
-            result = aggregate(audit.job(), blobs=Everywhere(world, device), spec=world.spec)
-        except (KeyError, ValueError, Refused) as error:
-            self.violated(device, f"{release.branch} {release.height} cannot be recomputed: {error}")
-            return
-        if problem := audit.problem(result):
+        problem = audit.flaw
+        for audit.computed in range(len(claims_of(release))):
+            try:
+                result = aggregate(audit.job(), blobs=Everywhere(world, device), spec=world.spec)
+            except (KeyError, ValueError, Refused) as error:
+                self.violated(device, f"{release.branch} {release.height} cannot be recomputed: {error}")
+                return
+            problem = problem or audit.problem(result)
+        if problem:
             self.violated(device, f"{release.branch} {release.height}: {problem}")
+
+
+class ALiftIsWhole(_EachRelease):
+    """A lift moves knowledge and loses none: the branch's model grows by it, and no model below changes by anything but
+    what the branch's own members taught."""
+
+    name = "a-lift-is-whole"
+
+    def check(self, device: Device, release: Release, base: Release) -> None:
+        if not release.lift or not self.scene.does_over(release) or device.peer is None:
+            return
+        blobs, where = Everywhere(self.scene.world, device), f"{release.branch} {release.height}"
+        try:
+            change = self._sum(blobs, [release.change] if release.change else [])
+            self._compare(device, where, blobs, [base], [release], change + self._sum(blobs, [release.lift]))
+            for path in device.peer._children_of(release.branch):
+                head = device.peer.branches[path].chain.head if path in device.peer.branches else None
+                if head is not None:
+                    below = f"{path} {head.height} under {where}"
+                    self._compare(device, below, blobs, [base, head], [release, head], change)
+        except (KeyError, Refused) as error:
+            self.violated(device, f"{where} cannot be done over: {error}")
+
+    def _compare(
+        self,
+        device: Device,
+        where: str,
+        blobs: Everywhere,
+        before: list[Release],
+        after: list[Release],
+        step: np.ndarray,
+    ) -> None:
+        """That the model of the path ``after`` is that of ``before`` plus ``step``."""
+        first, second = (self._sum(blobs, blobs_of(parts_of(path))) for path in (before, after))
+        error = float(np.abs(second - first - step).max(initial=0.0))
+        if not error <= TOLERANCE * max(1.0, float(np.abs(second).max(initial=0.0))):
+            self.violated(device, f"the model of {where} is off by {error:.2g}")
+
+    def _sum(self, blobs: Everywhere, digests: Iterable[bytes]) -> np.ndarray:
+        return read_sum(blobs, digests, self.scene.world.spec)
+
+
+class ReleasedByVote(_EachRelease):
+    """No release is certified against the vote: it quotes what honest voters said, and of half of its voters all but
+    the f that may lie are honest ones who found it no worse than the charter allows."""
+
+    name = "released-by-vote"
+
+    def __init__(self, scene: Scene) -> None:
+        super().__init__(scene)
+        self._said: dict[tuple[str, int, str, str], float] = {}
+
+    def happened(self, device: Device, event: Event) -> None:
+        if isinstance(event, ReleaseTried):
+            self._said[event.branch, event.height, event.adapter, device.name] = event.change
+        super().happened(device, event)
+
+    def check(self, device: Device, release: Release, base: Release) -> None:
+        where, charter = f"{release.branch} {release.height}", self.scene.world.charter
+        if unsound := flaw(release, base, charter):
+            self.violated(device, f"{where}: {unsound[1]}")
+        for claim in claims_of(release):
+            if false := [vote.voter for vote in claim.votes if not self._is_true(claim, vote)]:
+                self.violated(device, f"{where} misquotes the votes of {', '.join(false)}")
+        honest = [vote.change for vote in release.votes if not self._lies(vote)]
+        content = sum(change <= charter.validation.epsilon for change in honest)
+        if is_tried(release.votes, charter) and content < (len(release.votes) + 1) // 2 - charter.round.f:
+            self.violated(device, f"{where} was good for {content} of {len(honest)} honest voters")
+
+    def _lies(self, vote: TrialVote) -> bool:
+        voter = self.scene.world.devices.get(vote.voter)
+        return voter is None or voter.attack is not None
+
+    def _is_true(self, claim: Release, vote: TrialVote) -> bool:
+        key = (claim.branch, claim.height, claim.adapter.hex(), vote.voter)
+        return self._lies(vote) or self._said.get(key) == vote.change
+
+
+SAID_ONCE: Final = ("update", "draft", "trial", "proposal", "vote")
+"""The kinds of records that a device must not contradict after a crash."""
 
 
 @dataclass
@@ -314,7 +402,7 @@ class AcknowledgedSurvives(Invariant):
         own = frozenset(
             record.id
             for record in peer.records.all()
-            if record.envelope.author == device.name and record.slot[0] in ("update", "proposal", "vote")
+            if record.envelope.author == device.name and record.slot[0] in SAID_ONCE
         )
         self._before[device.name] = _Memory(heads, own)
 
@@ -510,6 +598,9 @@ class Everywhere:
         return digest
 
 
+TOLERANCE: Final = 1e-5
+"""What float32 sums in another order may differ by, relative to the largest number."""
+
 _REASONS: Final = frozenset(reason.value for reason in Reason)
 
 INVARIANTS: Final[tuple[type[Invariant], ...]] = (
@@ -517,6 +608,8 @@ INVARIANTS: Final[tuple[type[Invariant], ...]] = (
     OnlyAdmissibleInputs,
     GuestsDecideNothing,
     ReleasesRecompute,
+    ALiftIsWhole,
+    ReleasedByVote,
     AcknowledgedSurvives,
     HonestNeverGuilty,
     HealedHeadsAgree,

@@ -27,7 +27,7 @@ class SharedJobs:
     def __init__(self, spec: AdapterSpec) -> None:
         self._spec = spec
         self._inspected: OrderedDict[bytes, Inspected] = OrderedDict()
-        self._aggregated: OrderedDict[tuple[object, ...], tuple[Aggregated, bytes, bytes]] = OrderedDict()
+        self._aggregated: OrderedDict[Aggregate, tuple[Aggregated, dict[bytes, bytes]]] = OrderedDict()
 
     def inspect(self, job: Inspect, blobs: MemoryBlobs) -> Inspected:
         """What is in a blob of ``blobs``."""
@@ -38,23 +38,25 @@ class SharedJobs:
         return known
 
     def aggregate(self, job: Aggregate, blobs: MemoryBlobs) -> Aggregated:
-        """The aggregate of what is in ``blobs``, and its two results put there. Raises what the job raises."""
-        key = (job.branch, job.height, job.job, job.inputs, job.rule, job.f, job.clip, job.base, job.expected)
-        known = self._aggregated.get(key) if _holds_inputs(job, blobs) else None
+        """The aggregate of what is in ``blobs``, and its results put there. Raises what the job raises."""
+        known = self._aggregated.get(job) if _holds_inputs(job, blobs) else None
         if known is None:
             result = aggregate(job, blobs=blobs, spec=self._spec)
-            known = (result, blobs.read(result.change), blobs.read(result.adapter))
-            self._aggregated[key] = known
+            made = {result.change, result.adapter, result.lift, result.lifted} - {b""}
+            known = (result, {digest: blobs.read(digest) for digest in made if digest in blobs.data})
+            self._aggregated[job] = known
             _forget(self._aggregated)
-        result, change, adapter = known
-        blobs.data[result.change], blobs.data[result.adapter] = change, adapter
+        result, written = known
+        blobs.data.update(written)
         return result
 
 
 def _holds_inputs(job: Aggregate, blobs: MemoryBlobs) -> bool:
-    needed = [blob for each in job.inputs for blob in (each.blob, each.minus) if blob is not None]
-    needed += [blob for blob in (job.base, job.expected) if blob is not None]
-    return all(blob in blobs.data for blob in needed)
+    lift = job.lift
+    inputs = (*job.inputs, *(lift.inputs if lift else ()))
+    needed = [blob for each in inputs for blob in (each.blob, each.also)]
+    needed += [job.base, job.expected, *((lift.base, lift.expected) if lift else ())]
+    return all(blob in blobs.data for blob in needed if blob)
 
 
 def _forget(results: OrderedDict[Any, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Final
@@ -13,10 +13,12 @@ from typing import Final
 import numpy as np
 
 from banyan.node.learning.blobs import read_sum
+from banyan.protocol.composition import blobs_of, parts_of
 from banyan.protocol.effects import Effect, InputEvent
 from banyan.protocol.events import BranchOpened, Event, ReleaseCertified
-from banyan.protocol.paths import parent_of, path_to
+from banyan.protocol.paths import children_in, parent_of, path_to
 from banyan.protocol.release import Release
+from banyan.protocol.transfer import Transfer
 from banyan.security.errors import Refused
 from banyan.simulations.device import Device
 from banyan.simulations.graphs import dumbbell
@@ -269,9 +271,9 @@ class Run:
         """How the newest model of a branch serves the honest devices at and below it."""
         assert device.peer is not None
         heads = [device.peer.branches[each].chain.head for each in path_to(path)]
-        adapters = [head.adapter for head in heads if head is not None and head.adapter]
+        blobs = blobs_of(parts_of(head for head in heads if head is not None))
         try:
-            model = read_sum(Everywhere(self.world, device), adapters, self.world.spec)
+            model = read_sum(Everywhere(self.world, device), blobs, self.world.spec)
         except (KeyError, Refused):
             return  # nobody honest can bring it
         judges = self._judges(path)
@@ -350,11 +352,37 @@ class Run:
         if self.gossip:
             here = [device for device in self.honest if device.name not in self._dismissed]
             return all(device.steps() >= self.scenario.rounds for device in here)
-        return all(
+        return not self._lifting() and all(
             device.peer is not None and device.height(path) >= self.goal_of(path)
             for path in self.scenario.tree
             for device in self._followers(path)
         )
+
+    def _lifting(self) -> bool:
+        """Whether a branch without devices may still lift what its children have released, where every round is for
+        that: it lives on lifts alone, and is to have the last."""
+        if self.world.charter.transfer.policy != "every-round":
+            return False
+        below = children_in(self.world.charter.branches)
+        return any(
+            self._uncounted(path, below.get(path, ())) >= Transfer(self.world.charter.transfer).need_moved
+            for path, devices in self.scenario.tree.items()
+            if not devices
+        )
+
+    def _uncounted(self, path: str, children: Iterable[str]) -> int:
+        """How many of ``children`` have a release that their parent ``path`` has not counted."""
+        counted: dict[str, int] = {}
+        newest: dict[str, int] = {}
+        for device in self.expected():
+            branches = device.peer.branches if device.peer else {}
+            head = branches[path].chain.head if path in branches else None
+            for child in head.children if head else ():
+                counted[child.branch] = max(child.height, counted.get(child.branch, 0))
+            for child in children:
+                if child in branches:
+                    newest[child] = max(branches[child].chain.height, newest.get(child, 0))
+        return sum(height > counted.get(child, 0) for child, height in newest.items())
 
     def _followers(self, path: str) -> list[Device]:
         """Who is asked how high a branch stands: its own honest devices, or some other where it has none."""

@@ -13,7 +13,16 @@ from banyan.aggregation.encoding import EncodedVector
 from banyan.protocol.effects import Effect, InputEvent, PeerConnected, Train
 from banyan.protocol.events import Event
 from banyan.protocol.peer import PeerSettings
-from banyan.security.charter import Admission, BaseModel, Charter, FileEntry, Preset, found, preset
+from banyan.security.charter import (
+    Admission,
+    BaseModel,
+    Charter,
+    FileEntry,
+    Preset,
+    TransferPolicy,
+    found,
+    preset,
+)
 from banyan.security.credential import root_credential, self_credential
 from banyan.security.identity import Identity, Signer, Verifier, verify
 from banyan.simulations.attacks import Attack, Coalition, attack
@@ -37,11 +46,19 @@ REAL_SIGNATURES: Final = 1_000
 """Up to so many devices sign with Ed25519."""
 
 
-def fast_preset(**round_policy: object) -> Preset:
-    """The ``local`` preset with a short deadline, and any field of the round policy replaced."""
+def fast_preset(*, transfer: TransferPolicy | None = None, **round_policy: object) -> Preset:
+    """The ``local`` preset with a short deadline, and any field of the round policy, or all about lifts, replaced."""
     policies = preset("local")
     policy = replace(policies.round, deadline=20_000, **round_policy)  # type: ignore[arg-type]
-    return replace(policies, round=policy, committee=replace(policies.committee, leader_timeout=3_000))
+    committee = replace(policies.committee, leader_timeout=3_000)
+    validation = replace(policies.validation, deadline=5_000)
+    return replace(
+        policies,
+        round=policy,
+        committee=committee,
+        validation=validation,
+        transfer=transfer or policies.transfer,
+    )
 
 
 class World:

@@ -8,6 +8,7 @@ import typer
 
 from banyan.node.cli import (
     audit,
+    chat,
     checkout,
     clone,
     demo,
@@ -19,6 +20,7 @@ from banyan.node.cli import (
     join,
     log,
     revoke,
+    serve,
     settings,
     share,
     status,
@@ -70,6 +72,8 @@ for module in (
     log,
     diff,
     checkout,
+    serve,
+    chat,
     export,
     audit,
     revoke,

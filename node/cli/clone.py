@@ -198,7 +198,8 @@ def _write(home: Home, charter: Charter, into: Path, model: Mapping[str, Any]) -
     import shutil
 
     from banyan.node import base_folder
-    from banyan.node.cli.export import write_adapter
+    from banyan.node.cli.export import write_model
+    from banyan.node.serving.chosen_release import choose
     from banyan.node.store import BlobStore
 
     blobs = BlobStore(home.blobs)
@@ -216,5 +217,7 @@ def _write(home: Home, charter: Charter, into: Path, model: Mapping[str, Any]) -
                 base_folder.check_room(into, entry.size)
         shutil.copyfile(blob, target)
     if model["adapters"]:
-        write_adapter(home, into / "adapter", model, str(base.absolute()))
+        chosen = choose(home, model["branch"])
+        name = str(base.absolute())
+        write_model(home, into / "adapter", chosen, "peft", "float32", None, name, quiet=True)
     return str(into.absolute())

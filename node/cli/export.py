@@ -1,31 +1,46 @@
-"""``banyan export``: what a branch has learnt as a standard PEFT folder."""
+"""``banyan export``: a model of the tree in files that other tools load."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from banyan.node.cli.options import HomeOption, JsonOption
+from banyan.node.cli.options import BaseOption, HomeOption, JsonOption, ReleaseOption
 
-#: Seconds that fetching adapters may take.
-PATIENCE = 600.0
+if TYPE_CHECKING:
+    from banyan.node.home import Home
+    from banyan.node.serving.chosen_release import ChosenRelease
 
-#: The file that says what an export is made of; PEFT does not look at it.
+#: The file that says what an export is made of; nothing else looks at it.
 LINEAGE = "banyan.json"
+
+FORMATS = ("peft", "merged", "gguf")
+
+#: What each format's weights may be written in, the default first.
+NUMBERS = {
+    "peft": ("float32",),
+    "merged": ("float32", "bfloat16", "float16"),
+    "gguf": ("float16", "float32", "bfloat16", "q8_0"),
+}
+
+_OWN = "this node's own model, which it mixes"
 
 EXAMPLES = """
 Examples:
 
-    banyan export --to adapter      the model that this node uses
+    banyan export --to adapter                       the model that this node uses, as a LoRA adapter
 
-    banyan export --private --to mine
+    banyan export --private --to mine                with what this device has learnt for itself
 
-    banyan export --branch /health --to health
+    banyan export --branch /health --to health --format merged --dtype bfloat16
 
-    banyan export --release /health@12 --to old --base org/model
+    banyan export --format gguf --dtype q8_0 --to health && llama-cli -m health/model.gguf
+
+    banyan export --release /health@12 --to old --base-name org/model
 """
 
 
@@ -36,15 +51,30 @@ def register(app: typer.Typer) -> None:
 
 def export(
     to: Annotated[Path, typer.Option(help="The folder to write.")],
+    format_: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="peft: the adapter alone, for PEFT. merged: whole weights, for transformers and what builds on it. "
+            "gguf: one file, for llama.cpp and what builds on it.",
+        ),
+    ] = "peft",
     branch: Annotated[
         str | None, typer.Option(help="The newest model of this branch.", show_default="what this node uses")
     ] = None,
-    release: Annotated[
+    release: ReleaseOption = None,
+    dtype: Annotated[
         str | None,
-        typer.Option(help="The model at a release: PATH@HEIGHT, @~2, or an id.", show_default=False),
+        typer.Option(
+            help="What weights are written in. merged: float32, bfloat16, float16; "
+            "gguf: float16, float32, bfloat16, q8_0.",
+            show_default="the first named",
+        ),
     ] = None,
-    base: Annotated[
-        str | None, typer.Option(help="The base model's name to write down.", show_default="this node's copy")
+    base: BaseOption = None,
+    base_name: Annotated[
+        str | None,
+        typer.Option(help="The base model's name to write into a PEFT folder.", show_default="the folder"),
     ] = None,
     private: Annotated[
         bool,
@@ -54,14 +84,16 @@ def export(
     home: HomeOption = None,
     json_: JsonOption = False,
 ) -> None:
-    """Write a model of the tree as one LoRA adapter, the sum of its branch's and those above it, in a folder that
-    `PeftModel.from_pretrained(base, folder)` loads. No base weights are written."""
+    """Write a model of the tree for other tools: the sum of its branch's adapter and those above it.
+
+    Works with a running node, and without one from what the device has.
+    """
     import click
 
-    from banyan.node.cli.client import Client
-    from banyan.node.cli.wording import named, size
+    from banyan.node.cli.wording import choice, size
     from banyan.node.home import Home
     from banyan.node.learning.private import find
+    from banyan.node.serving.chosen_release import choose
     from banyan.security.errors import BanyanError
 
     if private and (branch is not None or release is not None):
@@ -70,73 +102,125 @@ def export(
         )
     if branch is not None and release is not None:
         raise click.UsageError("Give --branch or --release, not both.")
+    choice("--format", format_, FORMATS)
+    numbers = dtype or NUMBERS[format_][0]
+    choice("--dtype", numbers, NUMBERS[format_])
     if to.exists() and (not to.is_dir() or (any(to.iterdir()) and not force)):
         raise BanyanError(
             f"{to} is there already", "Choose another folder, or replace what is in it with --force"
         )
     place = Home.find(home)
-    model = Client(place).post("/compose", {"branch": branch, "release": release}, PATIENCE)
-    if private and find(place.private, model["branch"]) is None:
+    chosen = choose(place, branch, release)
+    if private and find(place.private, chosen.branch) is None:
         raise BanyanError(
-            f"Nothing has been learnt privately on {model['branch']}",
+            f"Nothing has been learnt privately on {chosen.branch}",
             "First: `banyan train --private --data PATH`",
         )
-    if not model["adapters"] and not private:
+    if not chosen.adapters and not private:
         raise BanyanError(
-            f"{model['branch']} has learnt nothing yet, so there is nothing to export",
+            f"{chosen.branch} has learnt nothing yet, so there is nothing to export",
             "Wait for its first release: `banyan train`",
         )
-    written = write_adapter(place, to, model, base, private=private)
+    written = write_model(place, to, chosen, format_, numbers, base, base_name, quiet=json_, private=private)
     if json_:
         import json
 
-        print(json.dumps({"to": str(to.absolute()), "bytes": written, **_lineage(model)}))
+        print(json.dumps({"to": str(to.absolute()), "bytes": written, "format": format_, **_lineage(chosen)}))
         return
-    parts = " + ".join(named(each) for each in model["parts"]) or "this node's own model, which it mixes"
+    parts = " + ".join(f"{path}@{height} ({digest[:8]})" for path, height, digest in chosen.parts)
     if private:
-        parts = " + ".join([*map(named, model["parts"]), "what this device has learnt for itself"])
-    print(f"Wrote {to} ({size(written)}): {parts}.")
+        parts = (
+            f"{parts} + what this device has learnt for itself"
+            if parts
+            else "what this device has learnt for itself"
+        )
+    print(f"Wrote {to} ({size(written)}): {parts or _OWN}.")
 
 
-def write_adapter(
-    home: Any, to: Path, model: Mapping[str, Any], base: str | None, *, private: bool = False
+def write_model(
+    home: Home,
+    to: Path,
+    chosen: ChosenRelease,
+    format_: str,
+    dtype: str,
+    base: Path | None,
+    base_name: str | None,
+    *,
+    quiet: bool,
+    private: bool = False,
 ) -> int:
-    """Write the folder of what ``POST /compose`` answered, each file in one step; returns the bytes of the weights."""
+    """Write the folder, each file in one step; returns the bytes of the weights."""
     import json
     import tempfile
 
     from banyan.node import base_folder
-    from banyan.node.learning.blobs import read_sum
-    from banyan.node.learning.export import write_peft_folder
-    from banyan.node.learning.private import read
-    from banyan.node.learning.shared_a import from_bytes
-    from banyan.node.membership import load_charter
-    from banyan.node.store import BlobStore
+    from banyan.node.serving.chosen_release import base_of, charter_of, shared_a_of, vector_of
 
-    charter, blobs = load_charter(home), BlobStore(home.blobs)
-    assert charter is not None  # the node has just spoken for its network
-    spec, copy = charter.adapter, base_folder.place(home, charter.base)
-    vector = read_sum(blobs, map(bytes.fromhex, model["adapters"]), spec)
+    charter = charter_of(home)
+    spec, shared_a, vector = charter.adapter, shared_a_of(home, charter), vector_of(home, charter, chosen)
     if private:
-        vector = vector + read(home.private, model["branch"], spec)
+        from banyan.node.learning.private import read
+
+        vector = vector + read(home.private, chosen.branch, spec)
+    before = list(to.iterdir()) if (to / LINEAGE).exists() else []
     to.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=to, prefix=".new-") as name:
         new = Path(name)
-        write_peft_folder(
-            new,
-            vector,
-            rank=spec.rank,
-            scale=spec.scale,
-            tensors=spec.tensors,
-            shared_a=from_bytes(blobs.read(spec.a_digest), spec.rank, spec.tensors),
-            base_model=base or (str(copy) if copy.is_dir() else charter.base.name),
-        )
-        lineage = {"network": charter.network_id.hex(), "base": charter.base.name, **_lineage(model)}
+        if format_ == "peft":
+            from banyan.node.learning.export import write_peft_folder
+
+            copy = base or base_folder.place(home, charter.base)
+            write_peft_folder(
+                new,
+                vector,
+                rank=spec.rank,
+                scale=spec.scale,
+                tensors=spec.tensors,
+                shared_a=shared_a,
+                base_model=base_name or (str(copy) if copy.is_dir() else charter.base.name),
+            )
+        else:
+            folder = base_of(home, charter, base)
+            with _bar(quiet) as progress:
+                given = {"spec": spec, "shared_a": shared_a, "dtype": dtype, "progress": progress}
+                if format_ == "merged":
+                    from banyan.node.serving.merged import write_merged_folder
+
+                    write_merged_folder(new, folder, vector, **given)
+                else:
+                    from banyan.node.serving.gguf_file import write_gguf
+
+                    name = f"{charter.name} {chosen.name}"
+                    write_gguf(new / "model.gguf", folder, vector, name=name, **given)
+        lineage = {"network": charter.network_id.hex(), "base": charter.base.name, **_lineage(chosen)}
         (new / LINEAGE).write_text(json.dumps(lineage, indent=2) + "\n", "utf-8")
+        names = {file.name for file in new.iterdir()}
+        for old in before:
+            if old.name not in names and old.is_file():
+                old.unlink()  # of another format: a loader might take both for one model
         for file in sorted(new.iterdir(), reverse=True):
             file.replace(to / file.name)
-    return (to / "adapter_model.safetensors").stat().st_size
+    return sum(file.stat().st_size for file in to.iterdir() if file.suffix in (".safetensors", ".gguf"))
 
 
-def _lineage(model: Mapping[str, Any]) -> dict[str, Any]:
-    return {"branch": model["branch"], "releases": model["parts"]}
+@contextmanager
+def _bar(quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on the terminal's error output, with the time left."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
+
+    bar = Progress(
+        "writing",
+        BarColumn(),
+        DownloadColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        disable=quiet,
+    )
+    with bar:
+        task = bar.add_task("writing", total=None)
+        yield lambda done, whole: bar.update(task, completed=done, total=whole)
+
+
+def _lineage(chosen: ChosenRelease) -> dict[str, Any]:
+    return {name: value for name, value in chosen.plain().items() if name != "pinned"}

@@ -17,6 +17,8 @@ Examples:
 
     banyan found clinics --branch /health/first_aid --branch /health/nutrition --preset wan
 
+    banyan found clinic --voters 7                         members try each release before it is signed
+
     banyan found village --coordination gossip             no committees: neighbours mix their models
 
     banyan found lab --base ~/models/smollm --rank 32 --rule nnm+trimmed-mean --f 2 --admission open
@@ -81,6 +83,29 @@ def found(
             help="`committee`: certified releases. `gossip`: no releases, every node mixes its neighbours' models."
         ),
     ] = "committee",
+    lift: Annotated[
+        str | None,
+        typer.Option(
+            help="When what child branches share moves up: `every-round`, on `agreement`, or where it is a `gain`.",
+            show_default="agreement",
+        ),
+    ] = None,
+    min_children: Annotated[
+        int | None, typer.Option(help="Child branches that a lift counts at least.", show_default="2")
+    ] = None,
+    voters: Annotated[
+        int | None,
+        typer.Option(
+            help="Members that try each release on their own held-out rows before it is signed; 0: none.",
+            show_default="0",
+        ),
+    ] = None,
+    epsilon: Annotated[
+        float | None,
+        typer.Option(
+            help="By how much a release may raise the median loss of those who try it.", show_default="0"
+        ),
+    ] = None,
     mixing_rule: Annotated[
         str | None, typer.Option(help="How a node mixes its neighbours' models.", show_default="nna")
     ] = None,
@@ -104,6 +129,7 @@ def found(
     from banyan.node.founding import Founding, found_network
     from banyan.node.home import Home
     from banyan.node.settings import save
+    from banyan.protocol.transfer import POLICIES
 
     place = Home.find(home)
     wish = Founding(
@@ -122,6 +148,10 @@ def found(
         memory=memory,
         leader_timeout=None if leader_timeout is None else round(leader_timeout * 1000),
         coordination=choice("--coordination", coordination, ("committee", "gossip")),
+        lift=None if lift is None else choice("--lift", lift, tuple(POLICIES)),
+        min_children=min_children,
+        voters=voters,
+        epsilon=epsilon,
         mixing_rule=mixing_rule,
         min_neighbours=min_neighbours,
         fallback=None if fallback is None else round(fallback * 1000),
@@ -148,6 +178,8 @@ def found(
     print(f"  branches {', '.join(charter.branches)}; base model {charter.base.name}")
     rounds, mixing = charter.round, charter.mixing
     how = f"rule {rounds.rule}, f = {rounds.f}, at least {rounds.min_updates} updates a round"
+    if charter.validation.voters:
+        how += f"; at least {max(charter.validation.voters, 3 * rounds.f + 1)} voters try each release"
     if rounds.coordination == "gossip":
         how = f"mixing rule {mixing.rule}, f = {mixing.f}, at least {mixing.min_neighbours} neighbours"
     print(f"  {charter.adapter.dimension:,} trained parameters; {how}")

@@ -47,8 +47,8 @@ def log(
     json_: JsonOption = False,
 ) -> None:
     """Show a branch's certified releases as a graph, newest first: who led and co-signed, whose updates were used,
-    which were left out and why, the losses they reported (of rounds that this node helped to close), and which
-    releases of other branches a release counts or is counted in."""
+    which were left out and why, the losses they reported, how votes on it went, and which releases of other branches a
+    release counts or is counted in."""
     from banyan.node.cli.client import Client
     from banyan.node.home import Home
 
@@ -58,12 +58,13 @@ def log(
         "/log", branch=branch, number=None if everything else limit, others="all" if everything else "joined"
     )
     pages = _chosen(answer, limit, everything)
-    norms = _norms(place, pages)
+    norms = _norms(place, {page["release"]: page["change"] for page in pages})
+    lifts = _norms(place, {page["release"]: page["lifted"]["lift"] for page in pages if page["lifted"]})
     if json_:
         import json
 
         own = [
-            page | {"change_norm": norms.get(page["release"])}
+            page | {"change_norm": norms.get(page["release"]), "lift_norm": lifts.get(page["release"])}
             for page in pages
             if page["branch"] == answer["branch"]
         ]
@@ -76,7 +77,7 @@ def log(
         else:
             print(f"{answer['branch']} has no release yet.")
         return
-    _show(answer, pages, norms, everything)
+    _show(answer, pages, norms, lifts, everything)
 
 
 def _chosen(answer: Mapping[str, Any], limit: int | None, everything: bool) -> list[Page]:
@@ -87,25 +88,31 @@ def _chosen(answer: Mapping[str, Any], limit: int | None, everything: bool) -> l
     return newest_first(pages)[:limit][::-1] if everything else pages
 
 
-def _norms(home: Home, pages: list[Page]) -> dict[str, float]:
-    """The norm of each release's change, by its id, where the blob is still on this node."""
+def _norms(home: Home, steps: Mapping[str, str]) -> dict[str, float]:
+    """The norm of each release's step, by its id, where the blob is still on this node."""
     from banyan.node.learning.blobs import read_blob
     from banyan.node.membership import load_charter
     from banyan.node.store import BlobMissing, BlobStore
     from banyan.security.admission import norm
 
     charter, blobs, norms = load_charter(home), BlobStore(home.blobs), {}
-    for page in pages:
-        digest = bytes.fromhex(page["change"])
+    for release, name in steps.items():
+        digest = bytes.fromhex(name)
         if charter is not None and digest and digest in blobs:
             try:
-                norms[page["release"]] = norm(read_blob(blobs, digest, charter.adapter).vector)
+                norms[release] = norm(read_blob(blobs, digest, charter.adapter).vector)
             except BlobMissing:
                 continue  # collected this moment
     return norms
 
 
-def _show(answer: Mapping[str, Any], pages: list[Page], norms: Mapping[str, float], everything: bool) -> None:
+def _show(
+    answer: Mapping[str, Any],
+    pages: list[Page],
+    norms: Mapping[str, float],
+    lifts: Mapping[str, float],
+    everything: bool,
+) -> None:
     import textwrap
 
     from rich.console import Console
@@ -131,7 +138,7 @@ def _show(answer: Mapping[str, Any], pages: list[Page], norms: Mapping[str, floa
             line.append(f"  ({mark})", "green")
         console.print(line, soft_wrap=True)
         if everything or page["branch"] == answer["branch"]:
-            for style, text in _details(page, norms.get(page["release"])):
+            for style, text in _details(page, norms.get(page["release"]), lifts.get(page["release"])):
                 for part in textwrap.wrap(
                     text, max(40, console.width - len(row.rest) - 5), break_long_words=False
                 ):
@@ -141,7 +148,7 @@ def _show(answer: Mapping[str, Any], pages: list[Page], norms: Mapping[str, floa
         print(f"{older} older: see more with -n {total}.")
 
 
-def _details(page: Page, change: float | None) -> Iterator[tuple[str, str]]:
+def _details(page: Page, change: float | None, lift: float | None) -> Iterator[tuple[str, str]]:
     """The lines below a release's first, each with its style."""
     from banyan.node.cli.wording import named, short
 
@@ -154,6 +161,7 @@ def _details(page: Page, change: float | None) -> Iterator[tuple[str, str]]:
         yield "", f"used {len(members)}: {', '.join(map(short, members))}"
     for item in page["left_out"]:
         yield "red", f"left out {short(item['author'])}: {item['reason']}"
+    yield from _votes(page)
     figures = []
     if reported := page["reported"]:
         count = reported["updates"]
@@ -165,7 +173,26 @@ def _details(page: Page, change: float | None) -> Iterator[tuple[str, str]]:
         figures.append(f"change {change:.4g}")
     if figures:
         yield "", " · ".join(figures)
-    for each in page["counted"]:
-        yield "", f"counts {named(each)}"
+    if lifted := page["lifted"]:
+        children = ", ".join(f"{each['branch']}@{each['height']}" for each in lifted["children"])
+        size = "" if lift is None else f" · lift {lift:.4g}"
+        yield "magenta", f"lifted what {children} share ({lifted['rule']}, share {lifted['share']:g}){size}"
     if page["counted_in"]:
-        yield "", f"counted in {named(page['counted_in'])}"
+        yield "magenta", f"lifted into {named(page['counted_in'])}"
+
+
+def _votes(page: Page) -> Iterator[tuple[str, str]]:
+    """What the voters refused before, and what they said of the release."""
+    for each in page["refused"]:
+        yield "red", f"refused by vote: {each['rule']}{_outcome(each)}"
+    if page["rule"] == "unchanged":
+        yield "red", "closed unchanged: every rule was refused by vote"
+    elif page["trial"]:
+        yield "", f"passed by vote{_outcome(page['trial'])}"
+
+
+def _outcome(trial: Mapping[str, Any]) -> str:
+    votes = len(trial["votes"])
+    if trial["change"] is None:
+        return f" (not tried: {votes} votes came in time)"
+    return f": loss {trial['change']:+.4g} (median of {votes} votes)"

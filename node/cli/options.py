@@ -17,6 +17,26 @@ HomeOption: TypeAlias = Annotated[
     ),
 ]
 
+ReleaseOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--release", help="The model at a release: PATH@HEIGHT, @~2, or an id.", show_default=False),
+]
+
+BaseOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--base",
+        exists=True,
+        file_okay=False,
+        help="A folder that holds the network's base model.",
+        show_default="this node's copy",
+    ),
+]
+
+DeviceOption: TypeAlias = Annotated[
+    str, typer.Option("--device", help="auto: an accelerator where there is one; else cpu, cuda or mps.")
+]
+
 JsonOption: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 PassphraseOption: TypeAlias = Annotated[

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 from banyan.node.daemon.control import BadRequest, ComposeRequest
-from banyan.node.daemon.fetcher import Fetcher
 from banyan.protocol.branch import KEPT_RELEASES
+from banyan.protocol.composition import Part, blobs_of, parts_of
 from banyan.protocol.peer import Peer
-from banyan.protocol.pin import Part, parts_of
 from banyan.security.scope import is_path
 
 __all__ = ["compose"]
 
 
-async def compose(request: ComposeRequest, peer: Peer, fetcher: Fetcher) -> dict[str, object]:
+class Fetches(Protocol):
+    """Whoever brings blobs into the store: a node's ``Fetcher``."""
+
+    async def fetch(self, digest: bytes, size: int, sources: Sequence[str]) -> str | None:
+        """None once the blob is there, else why it cannot be."""
+
+
+async def compose(request: ComposeRequest, peer: Peer, fetcher: Fetches) -> dict[str, object]:
     """The model that ``request`` asks for, its adapters here in the store.
 
     ``adapters`` are the blobs whose sum it is, ``parts`` the releases that they are of (none where this node mixes),
@@ -35,7 +42,7 @@ async def compose(request: ComposeRequest, peer: Peer, fetcher: Fetcher) -> dict
     pages = peer.lineage.pages(last.branch, only={last.release}) if last is not None else []
     return {
         "branch": last.branch if last is not None else peer.branch,
-        "adapters": [part.adapter.hex() for part in parts if part.adapter],
+        "adapters": [blob.hex() for blob in blobs_of(parts)],
         "parts": [
             {"branch": part.branch, "height": part.height, "release": part.release.hex()} for part in parts
         ],
@@ -54,10 +61,10 @@ def _newest(path: str, peer: Peer) -> tuple[Part, ...]:
     return parts_of(peer.lineage.heads(head.branch))
 
 
-async def _bring(parts: Iterable[Part], peer: Peer, fetcher: Fetcher) -> None:
+async def _bring(parts: Iterable[Part], peer: Peer, fetcher: Fetches) -> None:
     for part in parts:
-        if part.adapter:
-            failure = await fetcher.fetch(part.adapter, part.size, peer.holders(part.branch))
+        for blob, size in part.blobs:
+            failure = await fetcher.fetch(blob, size, peer.holders(part.branch))
             if failure is not None:
                 raise BadRequest(
                     f"The adapter of {part.branch}@{part.height} is not here and cannot be fetched: {failure}",

@@ -282,19 +282,28 @@ def json_line(event: StoredEvent) -> bytes:
     return json.dumps(plain_event(event), separators=(",", ":")).encode() + b"\n"
 
 
+REFUSAL: Mapping[str, object] = {
+    "error": "The token is missing or wrong",
+    "cure": "Send the one in HOME/token",
+}
+
+
 class TokenGuard:
     """Lets a request through only with ``Authorization: Bearer <token>``; for everything beyond the socket."""
 
-    def __init__(self, app: ASGIApp, token: str) -> None:
+    def __init__(self, app: ASGIApp, token: str, refusal: Mapping[str, object] = REFUSAL) -> None:
+        """``refusal`` is the JSON that anyone else gets."""
         self._app = app
         self._expected = f"Bearer {token}".encode()
+        self._refusal = refusal
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
             if not hmac.compare_digest(given, self._expected):
-                refusal = {"error": "The token is missing or wrong", "cure": "Send the one in HOME/token"}
-                await JSONResponse(refusal, 401, {"WWW-Authenticate": "Bearer"})(scope, receive, send)
+                await JSONResponse(dict(self._refusal), 401, {"WWW-Authenticate": "Bearer"})(
+                    scope, receive, send
+                )
                 return
         elif scope["type"] != "lifespan":
             return
@@ -308,12 +317,18 @@ def _query(request: Request, model: type[Model]) -> Model:
     return _parse(model, dict(request.query_params))
 
 
-async def _body(request: Request, model: type[Model]) -> Model:
+async def body_of(request: Request, most: int) -> bytes:
+    """The body of ``request``. Raises :class:`BadRequest` as soon as it has more than ``most`` bytes."""
     data = bytearray()
     async for chunk in request.stream():
         data += chunk
-        if len(data) > MAX_BODY:
-            raise BadRequest(f"The request is longer than {MAX_BODY} bytes")
+        if len(data) > most:
+            raise BadRequest(f"The request is longer than {most:,} bytes")
+    return bytes(data)
+
+
+async def _body(request: Request, model: type[Model]) -> Model:
+    data = await body_of(request, MAX_BODY)
     try:
         plain: Any = json.loads(data or b"{}")
     except (ValueError, RecursionError) as error:

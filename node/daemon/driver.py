@@ -25,6 +25,7 @@ from banyan.protocol.effects import (
     DropRecords,
     Effect,
     Emit,
+    Evaluate,
     FetchBlob,
     InputEvent,
     Inspect,
@@ -71,7 +72,7 @@ class Hands(Protocol):
 
     def fetch(self, effect: FetchBlob) -> None: ...
 
-    def work(self, effect: Inspect | Train | Aggregate | Mix) -> None: ...
+    def work(self, effect: Inspect | Train | Aggregate | Mix | Evaluate) -> None: ...
 
 
 class Driver:
@@ -193,7 +194,7 @@ class Driver:
                     self._hands.send(effect)
                 case FetchBlob():
                     self._hands.fetch(effect)
-                case Inspect() | Train() | Aggregate() | Mix():
+                case Inspect() | Train() | Aggregate() | Mix() | Evaluate():
                     self._hands.work(effect)
                 case SetTimer(key, at):
                     self.timers.set(key, at)

@@ -9,7 +9,17 @@ import trio
 from banyan.node.daemon.fetcher import Fetcher
 from banyan.node.daemon.jobs import Jobs
 from banyan.node.daemon.outbox import Outbox
-from banyan.protocol.effects import Aggregate, BlobFetched, FetchBlob, InputEvent, Inspect, Mix, Send, Train
+from banyan.protocol.effects import (
+    Aggregate,
+    BlobFetched,
+    Evaluate,
+    FetchBlob,
+    InputEvent,
+    Inspect,
+    Mix,
+    Send,
+    Train,
+)
 
 
 class NodeHands:
@@ -33,7 +43,7 @@ class NodeHands:
         """Put the message into the outbox."""
         self._outbox.put(effect.to, effect.data)
 
-    def work(self, effect: Inspect | Train | Aggregate | Mix) -> None:
+    def work(self, effect: Inspect | Train | Aggregate | Mix | Evaluate) -> None:
         """Queue the job."""
         self._jobs.start(effect)
 

@@ -22,6 +22,8 @@ from banyan.node.learning.settings import TrainingSettings
 from banyan.protocol.effects import (
     Aggregate,
     Aggregated,
+    Evaluate,
+    Evaluated,
     InputEvent,
     Inspect,
     Inspected,
@@ -68,6 +70,8 @@ class Workers(Protocol):
 
     async def rehearse(self, job: Rehearse, lessons: Lessons) -> Rehearsal: ...
 
+    async def evaluate(self, job: Evaluate, lessons: Lessons) -> Evaluated: ...
+
     async def run(self) -> None:
         """Keep the processes; ends them, whatever they do, when cancelled."""
 
@@ -76,7 +80,8 @@ class Workers(Protocol):
 
 
 class Jobs:
-    """Two queues: training, where a newer job for the branch replaces an older one, and the light work."""
+    """Three queues: training, where a newer job for the branch replaces an older one, what is to be measured, and the
+    light work. What is measured waits for a training under way, since both need the model."""
 
     def __init__(
         self,
@@ -94,6 +99,7 @@ class Jobs:
         self._deliver = deliver
         self._report = report
         self._light, self._light_jobs = trio.open_memory_channel[Inspect | Aggregate | Mix](math.inf)
+        self._measured, self._to_measure = trio.open_memory_channel[Evaluate](math.inf)
         self._next: Train | None = None
         self._arrived = trio.Event()
         self._training = trio.CancelScope()
@@ -101,20 +107,23 @@ class Jobs:
         self.progress: Progress | None = None
         self.rejected = deque(rejected, maxlen=LISTED)
 
-    def start(self, job: Inspect | Train | Aggregate | Mix) -> None:
+    def start(self, job: Inspect | Train | Aggregate | Mix | Evaluate) -> None:
         """Queue a job; its answer goes to ``deliver``. Never blocks."""
         if isinstance(job, Train):
             self._next = job
             self._training.cancel()  # the head has moved: what is being trained on is of no use any more
             self._arrived.set()
-            return
-        self._light.send_nowait(job)
+        elif isinstance(job, Evaluate):
+            self._measured.send_nowait(job)
+        else:
+            self._light.send_nowait(job)
 
     async def run(self) -> None:
-        """Work on both queues, for ever."""
+        """Work on all queues, for ever."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._work_lightly)
             nursery.start_soon(self._train)
+            nursery.start_soon(self._measure)
 
     # ------------------------------------------------------------------------------------------ light work
 
@@ -137,6 +146,25 @@ class Jobs:
         if isinstance(job, Mix):
             return JobFailed("mix", job.branch, job.height, reason)
         return JobFailed("aggregate", job.branch, job.height, reason, job.job)
+
+    # ----------------------------------------------------------------------------------------- measuring
+
+    async def _measure(self) -> None:
+        async for job in self._to_measure:
+            try:
+                answer: InputEvent = await self._measure_once(job)
+            except Exception as error:  # noqa: BLE001 - see above
+                reason = describe(first_cause(error))
+                answer = JobFailed("evaluate", job.branch, job.height, reason, job.job)
+            await self._deliver(answer)
+
+    async def _measure_once(self, job: Evaluate) -> InputEvent:
+        lessons = self._lessons()
+        if lessons is None:
+            reason = "no data is set for this node"
+            return JobFailed("evaluate", job.branch, job.height, reason, job.job)
+        await self._provisions.base_folder()
+        return await self._workers.evaluate(job, lessons)
 
     # -------------------------------------------------------------------------------------------- training
 
@@ -192,7 +220,9 @@ class Jobs:
     def keep(self) -> frozenset[bytes]:
         """Blobs that the training under way or next reads."""
         jobs = (job for job in (self.current, self._next) if job is not None)
-        return frozenset(digest for job in jobs for digest in (*job.adapters, *job.carry))
+        return frozenset(
+            digest for job in jobs for digest in (*job.adapters, *job.carry, *(job.before or ()))
+        )
 
     def set_aside(self) -> list[dict[str, object]]:
         """The newest versions that the gate rejected, JSON-ready, oldest first."""

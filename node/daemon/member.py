@@ -300,8 +300,7 @@ class Member:
         scope = self._credential.scope
         if chosen is not None:
             return self._check_branch(chosen)
-        leaves = [path for path in self.charter.branches if not _has_children(path, self.charter.branches)]
-        return next((path for path in leaves if covers(scope, path)), scope)
+        return membership.first_branch(self.charter.branches, scope)
 
     def _check_branch(self, branch: str) -> str:
         if not is_path(branch) or branch not in self.charter.branches:
@@ -614,10 +613,6 @@ def _credential(daemon: Daemon) -> Credential:
         raise HomeError(
             f"The credential in {daemon.home.root} cannot be read: {error}", "Join again"
         ) from error
-
-
-def _has_children(path: str, branches: tuple[str, ...]) -> bool:
-    return any(other != path and covers(path, other) for other in branches)
 
 
 def _version() -> str:

@@ -18,7 +18,18 @@ from banyan.node.learning.progress import Progress
 from banyan.node.learning.rehearsal import Rehearsal, Rehearse
 from banyan.node.worker.client import OWN_APP, Worker, WorkerSettings, hello_for
 from banyan.node.worker.messages import Kind
-from banyan.protocol.effects import Aggregate, Aggregated, Inspect, Inspected, Mix, Mixed, Train, Trained
+from banyan.protocol.effects import (
+    Aggregate,
+    Aggregated,
+    Evaluate,
+    Evaluated,
+    Inspect,
+    Inspected,
+    Mix,
+    Mixed,
+    Train,
+    Trained,
+)
 
 if TYPE_CHECKING:
     from banyan.node.daemon.service import Daemon
@@ -79,15 +90,15 @@ class ProcessWorkers:
     async def train(
         self, job: Train, base: Path, lessons: Lessons, progress: Callable[[Progress], None]
     ) -> Trained | Rejected:
-        """See :class:`~banyan.node.daemon.jobs.Workers`. Another ClientApp means another process."""
-        worker = await self._worker_for(lessons)
+        """See :class:`~banyan.node.daemon.jobs.Workers`."""
+        worker = await self._full_worker(lessons)
         return await worker.train(job, data=lessons.data, settings=lessons.settings, on_progress=progress)
 
     async def train_privately(
         self, job: PrivateTrain, base: Path, lessons: Lessons, progress: Callable[[Progress], None]
     ) -> PrivatelyTrained:
         """See :class:`~banyan.node.daemon.jobs.Workers`."""
-        worker = await self._worker_for(lessons)
+        worker = await self._full_worker(lessons)
         return await worker.train_privately(
             job, data=lessons.data, settings=lessons.settings, on_progress=progress
         )
@@ -100,11 +111,17 @@ class ProcessWorkers:
         """See :class:`~banyan.node.daemon.jobs.Workers`."""
         return await self._full.rehearse(job, data=lessons.data, settings=lessons.settings)
 
-    async def _worker_for(self, lessons: Lessons) -> Worker:
+    async def evaluate(self, job: Evaluate, lessons: Lessons) -> Evaluated:
+        """See :class:`~banyan.node.daemon.jobs.Workers`."""
+        full = await self._full_worker(lessons)
+        return await full.evaluate(job, data=lessons.data, settings=lessons.settings)
+
+    async def _full_worker(self, lessons: Lessons) -> Worker:
+        """The worker that has the model. Another ClientApp means another process."""
         if lessons.app != self._app:
-            await self._full.close()
-            self._full = self._worker("full", lessons.app)
+            before, self._full = self._full, self._worker("full", lessons.app)
             self._app = lessons.app
+            await before.close()
         return self._full
 
     async def run(self) -> None:

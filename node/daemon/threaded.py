@@ -1,7 +1,7 @@
 """Workers without processes: the same jobs in threads of this one. For tests, and where no torch is at hand.
 
 Inspecting, aggregating and mixing are the real thing. Training is any function from the starting adapter to the
-trained one, so that a network's behaviour can be watched without a model.
+trained one, so that a network's behaviour can be watched without a model; what it reports as its loss is what is voted.
 """
 
 from __future__ import annotations
@@ -27,7 +27,18 @@ from banyan.node.learning.settings import TrainingSettings
 from banyan.node.learning.workplace import Workplace
 from banyan.node.store import BlobStore
 from banyan.protocol.delta import write_delta
-from banyan.protocol.effects import Aggregate, Aggregated, Inspect, Inspected, Mix, Mixed, Train, Trained
+from banyan.protocol.effects import (
+    Aggregate,
+    Aggregated,
+    Evaluate,
+    Evaluated,
+    Inspect,
+    Inspected,
+    Mix,
+    Mixed,
+    Train,
+    Trained,
+)
 from banyan.security.charter import Charter
 
 #: From the starting adapter (float32, ``(dimension,)``) and the round's height to the trained one and its losses.
@@ -119,6 +130,17 @@ class ThreadWorkers:
         return Workplace(
             charter.adapter, charter.round.codec, charter.network_id, "a node", base, self._blobs
         )
+
+    async def evaluate(self, job: Evaluate, lessons: Lessons) -> Evaluated:
+        """See :class:`~banyan.node.daemon.jobs.Workers`. A model's loss is what its training begins with."""
+        spec = self._charter.adapter
+
+        def losses() -> tuple[float, ...]:
+            models = (read_sum(self._blobs, adapters, spec) for adapters in job.models)
+            return tuple(self._trainer(model, job.height)[1]["loss_before"] for model in models)
+
+        measured = await trio.to_thread.run_sync(losses)
+        return Evaluated(job.branch, job.height, job.job, measured, job.rows)
 
     def _train(self, job: Train) -> Trained:
         spec = self._charter.adapter

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -22,12 +22,12 @@ from banyan.node.learning.blobs import Blobs, read_blob
 from banyan.node.learning.memory_blobs import MemoryBlobs
 from banyan.node.store import BlobMissing, BlobStore
 from banyan.protocol.chain import Chain
-from banyan.protocol.effects import Aggregate, Aggregated, Input
-from banyan.protocol.judgement import inputs_of, job_of
+from banyan.protocol.effects import Aggregated
+from banyan.protocol.judgement import sums_of
 from banyan.protocol.messages import KINDS, CertifiedRelease, Opening, Update, read_body
 from banyan.protocol.reader import Reader
 from banyan.protocol.records import Record
-from banyan.protocol.release import Release
+from banyan.protocol.release import Contribution, Release
 from banyan.security.charter import Charter
 from banyan.security.envelope import Envelope
 from banyan.security.errors import BanyanError, Refused
@@ -102,7 +102,7 @@ class Auditor:
         assert base is not None  # a chain has no gaps
         signed = self._check_signatures(release, envelopes)
         blobs = Library([BlobStore(home.blobs) for home in self._homes])
-        result = self._recompute(release, base, inputs_of(release.used), release.f, blobs)
+        result = self._recompute(release, base, release.used, release.f, blobs)
         if not result.agrees:
             raise AuditFailed(
                 f"Release {height} of {self._branch} differs from what its signed updates give by {result.error:.1g}",
@@ -169,19 +169,9 @@ class Auditor:
         return signed
 
     def _recompute(
-        self, release: Release, base: Release, inputs: tuple[Input, ...], f: int, blobs: Blobs
+        self, release: Release, base: Release, used: tuple[Contribution, ...], f: int, blobs: Blobs
     ) -> Aggregated:
-        job = Aggregate(
-            branch=release.branch,
-            height=release.height,
-            job=job_of(release, base),
-            inputs=inputs,
-            rule=release.rule,
-            f=f,
-            clip=self._charter.round.clip,
-            base=base.adapter or None,
-            expected=release.change,
-        )
+        job = sums_of(replace(release, used=used, f=f), base, self._charter, expected=True)
         try:
             return aggregate(job, blobs=blobs, spec=self._charter.adapter)
         except BlobMissing as error:
@@ -194,7 +184,7 @@ class Auditor:
         if not fewer:
             return 0.0
         try:
-            without = self._recompute(release, base, inputs_of(honest), max(0, release.f - fewer), blobs)
+            without = self._recompute(release, base, honest, max(0, release.f - fewer), blobs)
         except AggregationError:
             return None
         spec = self._charter.adapter

@@ -69,15 +69,19 @@ def fingerprint(folder: Path, name: str | None = None) -> BaseModel:
     """
     paths = sorted({path for pattern in MODEL_FILES for path in folder.glob(pattern) if path.is_file()})
     config = _config(folder)
-    parameters = sum(math.prod(shape) for _, shape in _shapes(folder))
     files = tuple(FileEntry(path.name, path.stat().st_size, _sha256(path)) for path in paths)
     return BaseModel.of(
         name or folder.resolve().name,
         files,
-        parameters=parameters,
+        parameters=parameters_of(folder),
         architecture=str(next(iter(config.get("architectures") or []), "unknown")),
         license=_license(folder),
     )
+
+
+def parameters_of(folder: Path) -> int:
+    """How many numbers the weights in ``folder`` are, from the files' headers. Raises :class:`ModelError`."""
+    return sum(math.prod(shape) for _, shape in _shapes(folder))
 
 
 def check_fingerprint(folder: Path, expected: BaseModel) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -44,18 +44,30 @@ def examples(rows: Iterable[Row], tokenizer: PreTrainedTokenizerBase, max_length
 
 def prompt_ids(prompt: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """The ids after which the model should answer ``prompt``, in the form it was trained on."""
-    turns = (("user", prompt), ("assistant", ""))
+    return conversation_ids((("user", prompt),), tokenizer)
+
+
+def conversation_ids(turns: Sequence[Turn], tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The ids after which the model should say the next turn of a conversation, in the form it was trained on.
+
+    Raises ``jinja2.TemplateError`` where the tokenizer's chat template does not take such turns.
+    """
+    whole = (*turns, ("assistant", ""))
     pieces = (
-        _template_pieces(turns, tokenizer) if tokenizer.chat_template else _plain_pieces(turns, tokenizer)
+        _template_pieces(whole, tokenizer) if tokenizer.chat_template else _plain_pieces(whole, tokenizer)
     )
-    return pieces[0][0]
+    return [token for piece, _ in pieces[:-1] for token in piece]
+
+
+def text_ids(text: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The ids after which the model should go on with ``text``, as with the plain texts that it was trained on."""
+    start = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+    return start + _plain_ids(tokenizer, text)
 
 
 def _windows(text: str, tokenizer: PreTrainedTokenizerBase, max_length: int) -> list[Example]:
-    ids = _plain_ids(tokenizer, text)
-    start = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
     end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
-    whole = tuple(start + ids + end)
+    whole = tuple(text_ids(text, tokenizer) + end)
     pieces = [whole[at : at + max_length] for at in range(0, len(whole), max_length)]
     return [Example(piece, piece) for piece in pieces]
 

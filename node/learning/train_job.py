@@ -12,6 +12,7 @@ import numpy as np
 
 from banyan.aggregation.encoding import encode
 from banyan.node.learning.blobs import read_sum, write_float32
+from banyan.node.learning.compensation import compensated
 from banyan.node.learning.continual import rejected
 from banyan.node.learning.continual.rejected import Rejected
 from banyan.node.learning.errors import AppError, LearningError
@@ -55,7 +56,13 @@ def train(
     if aside is not None and (before := rejected.find(aside)) is not None:
         return replace(before, again=True)
     head = read_sum(blobs, job.adapters, spec)
-    start = np.add(head, read_sum(blobs, job.carry, spec), dtype=np.float32)
+    carry = read_sum(blobs, job.carry, spec)
+    start, rise = np.add(head, carry, dtype=np.float32), 0.0
+    if job.before is not None:
+        before = np.add(read_sum(blobs, job.before, spec), carry, dtype=np.float32)
+        start, rise = compensated(
+            start, before, job.epsilon, lambda model: _loss(client, model, job, data, settings)
+        )
     trained, metrics = client.ask(
         "train",
         start,
@@ -70,6 +77,8 @@ def train(
     )
     if trained is None:
         raise AppError(f"The ClientApp {place.app} answered without the adapter it trained")
+    if rise:
+        metrics = metrics | {"compensated": rise}
     delta = trained - head
     if not delta.any():
         raise LearningError("Training changed nothing", "Check the learning rate and the data")
@@ -84,6 +93,23 @@ def train(
     left_over = delta - encoded.decode()
     carry = write_float32(blobs, left_over, spec)[0] if left_over.any() else None
     return Trained(job.branch, job.height, job.base, blobs.put(blob), len(blob), carry, metrics)
+
+
+def _loss(
+    client: Client, model: Vector, job: Train, data: Sequence[Path], settings: TrainingSettings
+) -> float | None:
+    """The loss of ``model`` on this node's held-out rows; None where there are none, or the app cannot tell."""
+    config: dict[str, str | int | float] = {
+        "branch": job.branch,
+        "height": job.height,
+        "seed": 0,
+        "first_row": 0,
+    }
+    try:
+        _, metrics = client.ask("evaluate", model, data=data, settings=settings, config=config)
+    except LearningError:
+        return None
+    return metrics.get("loss", metrics.get("eval_loss"))
 
 
 def seed_of(network: bytes, node: str, branch: str) -> int:

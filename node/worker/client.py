@@ -13,7 +13,6 @@ import trio
 
 from banyan.aggregation.encoding import Codec
 from banyan.node.learning.continual.rejected import Rejected
-from banyan.node.learning.evaluate_job import Evaluate, Evaluated
 from banyan.node.learning.generate_job import Generate
 from banyan.node.learning.private import PrivatelyTrained, PrivateTrain
 from banyan.node.learning.progress import Progress
@@ -40,6 +39,8 @@ from banyan.node.worker.messages import (
 from banyan.protocol.effects import (
     Aggregate,
     Aggregated,
+    Evaluate,
+    Evaluated,
     Inspect,
     Inspected,
     JobFailed,
@@ -181,7 +182,7 @@ class Worker:
         settings: TrainingSettings,
         on_progress: OnProgress | None = None,
     ) -> Evaluated:
-        """The loss on the held-out rows of ``data``."""
+        """The losses of some models on the held-out rows of ``data``."""
         order = EvaluateOrder(job, tuple(map(str, data)), settings)
         return _as(Evaluated, await self._do(order, on_progress))
 
@@ -328,10 +329,10 @@ class _Lost(Exception):
     """The child died or hung; the text ends a sentence that begins with "The worker"."""
 
 
-def job_failed(job: Train | Aggregate | Mix, error: BanyanError) -> JobFailed:
+def job_failed(job: Train | Aggregate | Mix | Evaluate, error: BanyanError) -> JobFailed:
     """What the core is told of a job that ended without a result."""
-    kind = NAMES[type(job)] if not isinstance(job, Train) else "train"
-    number = job.job if isinstance(job, Aggregate) else b""
+    kind = type(job).__name__.lower()
+    number = job.job if isinstance(job, Aggregate | Evaluate) else b""
     return JobFailed(kind, job.branch, job.height, str(error), number)
 
 

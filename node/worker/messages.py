@@ -12,14 +12,24 @@ from typing import Annotated, Any, Literal, TypeAlias, cast
 
 from banyan.aggregation.encoding import Codec
 from banyan.node.learning.continual.rejected import Rejected
-from banyan.node.learning.evaluate_job import Evaluate, Evaluated
 from banyan.node.learning.generate_job import Generate
 from banyan.node.learning.private import PrivatelyTrained, PrivateTrain
 from banyan.node.learning.progress import Progress
 from banyan.node.learning.rehearsal import Rehearsal, Rehearse
 from banyan.node.learning.settings import TrainingSettings
 from banyan.node.worker.frames import FrameError
-from banyan.protocol.effects import Aggregate, Aggregated, Inspect, Inspected, Mix, Mixed, Train, Trained
+from banyan.protocol.effects import (
+    Aggregate,
+    Aggregated,
+    Evaluate,
+    Evaluated,
+    Inspect,
+    Inspected,
+    Mix,
+    Mixed,
+    Train,
+    Trained,
+)
 from banyan.security.model import AdapterSpec
 from banyan.security.schema import Between, Digest, Length, from_plain
 
@@ -164,6 +174,7 @@ def _result(order: Order, values: dict[str, Any]) -> Result:
             samples = tuple((str(prompt), str(answer)) for prompt, answer in values["samples"])
             return Rehearsal(**values | {"samples": samples})
         case EvaluateOrder():
+            values["losses"] = tuple(values["losses"])
             return Evaluated(**values)
         case Inspect():
             return Inspected(**values)

@@ -2,8 +2,8 @@
 
 On updates: sign flip, noise, explosion, ALIE, IPM, mimic, min-max, min-sum (an asterisk marks those that search their
 strength against the very rule), flipped labels, backdoors, what is no number or no update, old updates. On the
-protocol: equivocation, withholding, lying and silent leaders, forged authors, revoked members, Sybils, floods and
-eclipses.
+protocol: equivocation, withholding, lying and silent leaders, false, missing and hidden votes, forged authors, revoked
+members, Sybils, floods and eclipses.
 
 To bring an attack of one's own, subclass :class:`Attack` (or :class:`Colluding`, with a formula) and hand the class to
 ``World.corrupt``.
@@ -25,7 +25,15 @@ from banyan.simulations.attacks.collusion import (
     SearchedAlie,
     SearchedIpm,
 )
-from banyan.simulations.attacks.committee import Equivocate, LyingLeader, SilentLeader
+from banyan.simulations.attacks.committee import (
+    Equivocate,
+    LyingLeader,
+    PickVotes,
+    SilentLeader,
+    VoteAgainst,
+    VoteNever,
+    VoteTwice,
+)
 from banyan.simulations.attacks.eclipse import Eclipse
 from banyan.simulations.attacks.flooding import Flood
 from banyan.simulations.attacks.impersonation import ForgedAuthor, Revoked, Sybil
@@ -60,6 +68,10 @@ ATTACKS: Final[dict[str, type[Attack]]] = {
     "withhold-from-half": WithholdFromHalf,
     "lying-leader": LyingLeader,
     "silent-leader": SilentLeader,
+    "vote-against": VoteAgainst,
+    "vote-never": VoteNever,
+    "vote-twice": VoteTwice,
+    "pick-votes": PickVotes,
     "forged-author": ForgedAuthor,
     "revoked": Revoked,
     "sybil": Sybil,

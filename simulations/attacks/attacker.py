@@ -8,14 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from banyan.aggregation.encoding import encode
 from banyan.protocol.delta import read_delta, write_delta
-from banyan.protocol.effects import Effect, InputEvent, MessageReceived, Mix, Send, Train, Trained
+from banyan.protocol.effects import (
+    Effect,
+    Evaluated,
+    InputEvent,
+    JobFailed,
+    MessageReceived,
+    Mix,
+    Send,
+    Train,
+    Trained,
+)
 from banyan.protocol.messages import Bundle, body_of, read_body
 from banyan.protocol.peer import Peer
 from banyan.security.charter import Charter
@@ -27,7 +37,12 @@ from banyan.simulations.attacks.coalition import Coalition
 if TYPE_CHECKING:
     from banyan.simulations.tasks import Task
 
-__all__ = ["Attack", "Blobs", "Told"]
+__all__ = ["Attack", "Ballot", "Blobs", "Told"]
+
+Ballot = Literal["honest", "for", "against", "none"]
+
+STUFFED: Final = 10.0
+"""By how much (nats) a false vote differs from the head: beyond what honest voters ever measure."""
 
 Told = list[tuple[tuple[str, ...], bytes]]
 """Receivers and what they are sent."""
@@ -51,6 +66,10 @@ class Attack:
         seed: of its randomness.
         verifier: checks signatures; the simulator may pass a fast fake.
     """
+
+    ballot: Ballot = "honest"
+    """What the attacker says of a release that it is to try: the truth; that it is much better, or much worse, than it
+    is; or nothing."""
 
     surrounds = False
     """Whether the virtual network is to leave the coalition's victim no neighbours but attackers."""
@@ -109,7 +128,18 @@ class Attack:
     def hear(self, event: InputEvent, now: int) -> list[InputEvent]:
         """The driver's way in: see :meth:`twist`."""
         self.now = now
+        if isinstance(event, Evaluated):
+            return self._vote(event)
         return self.twist(event)
+
+    def _vote(self, event: Evaluated) -> list[InputEvent]:
+        if self.ballot == "honest":
+            return [event]
+        if self.ballot == "none":
+            return [JobFailed("evaluate", event.branch, event.height, "an attacker keeps silent", event.job)]
+        head = event.losses[0]
+        told = head + (STUFFED if self.ballot == "against" else -STUFFED)
+        return [replace(event, losses=(head, told))]
 
     def lie(self, effects: list[Effect]) -> list[Effect]:
         """What is performed instead of ``effects``."""

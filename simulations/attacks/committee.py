@@ -1,4 +1,4 @@
-"""Lies of a committee member: two words for one slot, false sums, silence."""
+"""Lies of a committee member: two words for one slot, false sums, silence, false votes and picked ones."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from dataclasses import replace
 
 from banyan.aggregation.encoding import encode
 from banyan.protocol.delta import write_delta
-from banyan.protocol.messages import Proposal, State, Update, read_body
+from banyan.protocol.messages import Proposal, State, Trial, Update, read_body
 from banyan.security.envelope import Envelope
-from banyan.simulations.attacks.attacker import Attack, Told
+from banyan.simulations.attacks.attacker import Attack, Ballot, Told
 
-__all__ = ["Equivocate", "LyingLeader", "SilentLeader"]
+__all__ = ["Equivocate", "LyingLeader", "PickVotes", "SilentLeader", "VoteAgainst", "VoteNever", "VoteTwice"]
 
 
 class Equivocate(Attack):
@@ -45,3 +45,40 @@ class SilentLeader(Attack):
 
     def say(self, envelope: Envelope) -> Told | None:
         return [] if envelope.kind == "proposal" else None
+
+
+class VoteAgainst(Attack):
+    """Say of every release that it is much worse than the head."""
+
+    ballot: Ballot = "against"
+
+
+class VoteNever(Attack):
+    """Never say what a release is worth."""
+
+    ballot: Ballot = "none"
+
+
+class VoteTwice(Attack):
+    """Tell one half of the committee the opposite of what the other half hears of a release."""
+
+    def say(self, envelope: Envelope) -> Told | None:
+        if envelope.kind != "trial":
+            return None
+        trial = read_body(envelope, Trial)
+        twin = replace(trial, change=1.0 - trial.change)
+        half = len(self.audience) // 2
+        return [(self.audience[:half], envelope.data), (self.audience[half:], self.seal(envelope, twin))]
+
+
+class PickVotes(Attack):
+    """When leading, have drafts tried by nobody and propose them as if all had kept silent."""
+
+    def say(self, envelope: Envelope) -> Told | None:
+        if envelope.kind == "draft":
+            return []
+        if envelope.kind != "proposal":
+            return None
+        proposal = read_body(envelope, Proposal)
+        release = replace(proposal.release, votes=())
+        return [(self.audience, self.seal(envelope, replace(proposal, release=release)))]

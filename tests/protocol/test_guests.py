@@ -249,15 +249,16 @@ def test_the_quorum_counts_no_more_than_f_guests_and_no_round_waits_for_one() ->
     running.hear(running.update(guest(8)))
     running.admit_members()
     assert running.round.ready(running.world.clock.now, {}), "the last guest's blob has not come"
-    assert guest(8).node_id not in running.round.missing({})
+    assert guest(8).node_id not in running.round.missing({}, running.world.clock.now)
 
 
 def test_after_a_view_that_came_to_nothing_guests_are_counted_only_where_the_quorum_lacks_them(
     crowded: Running,
 ) -> None:
-    assert not [each for each in crowded.round.contributions({}, spare_guests=True) if each.guest]
+    now = crowded.world.clock.now
+    assert not [each for each in crowded.round.contributions({}, now, spare_guests=True) if each.guest]
     crowded.round.need = 8
-    spared = crowded.round.contributions({}, spare_guests=True)
+    spared = crowded.round.contributions({}, now, spare_guests=True)
     crowded.round.need = crowded.branch.need
     assert sum(each.guest for each in spared) == 1
 
@@ -328,6 +329,7 @@ def test_what_a_proposal_counts_stays_for_judges_and_auditors_whoever_comes_afte
         range(40), key=lambda number: guest_rank(running.round.base, guest(number).node_id), reverse=True
     )
     running.admit(last_first[:4])
+    running.admit_members()
     draft = running.closing.draft()
     running.closing._proposed[draft.digest] = draft
     for number in last_first[4:]:

@@ -67,6 +67,7 @@ CHANGES: dict[str, Callable[[Release], Release]] = {
     "wrong-roster": lambda r: replace(r, roster=(*r.roster, Seat("stranger", r.height, "/"))),
     "misquoted": lambda r: replace(r, used=(replace(r.used[0], blob=bytes(32)), *r.used[1:])),
     "contradiction": lambda r: replace(r, left_out=(LeftOut(r.used[0].source, "missing"),)),
+    "wrong-losses": lambda r: replace(r, reported=None),
     "unknown-reason": lambda r: replace(drop_first(r), left_out=(LeftOut(r.used[0].source, "dislike"),)),
 }
 
@@ -132,7 +133,8 @@ def test_one_late_update_may_be_left_out_and_two_are_censorship(before_closing: 
             roster = tuple(
                 replace(seat, seen=0) if seat.member in sources else seat for seat in release.roster
             )
-            return replace(release, used=used, left_out=left_out, roster=roster)
+            reported = branch.round.reported(used)
+            return replace(release, used=used, left_out=left_out, roster=roster, reported=reported)
 
         return change
 

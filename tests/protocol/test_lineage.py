@@ -8,14 +8,17 @@ import numpy as np
 import pytest
 
 from banyan.protocol.events import UpdatePublished
+from banyan.security.charter import TransferPolicy
 from banyan.simulations.device import Device
 from banyan.simulations.tasks import Quadratic
 from banyan.simulations.world import World, fast_preset
 
+ONLY_CHILD = TransferPolicy(policy="every-round", min_children=1)
+
 
 @pytest.fixture(scope="module")
 def world() -> World:
-    world = World(4, {"/": 5, "/en": 5}, fast_preset(f=1))
+    world = World(4, {"/": 5, "/en": 5}, fast_preset(f=1, transfer=ONLY_CHILD))
     world.start()
     assert world.run(until=lambda: world.agreed("/", 6) and world.agreed("/en", 6))
     return world

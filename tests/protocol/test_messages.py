@@ -2,21 +2,43 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from banyan.protocol.messages import CertifiedRelease, Opening, Proposal, Vote, body_of, pack, read_body
-from banyan.protocol.release import Seat, opening
+from banyan.protocol.messages import (
+    CertifiedRelease,
+    Draft,
+    Opening,
+    Proposal,
+    Trial,
+    Vote,
+    body_of,
+    pack,
+    read_body,
+)
+from banyan.protocol.release import Attempt, Losses, Seat, TrialVote, opening
 from banyan.security import canonical
 from banyan.security.envelope import seal
 from banyan.security.identity import Identity
 from banyan.security.schema import SchemaError
 
 RELEASE = opening("/en", [Seat("ada", 0, "/en")], 7)
+VOTES = (TrialVote("ada", bytes(32), 0.5),)
+TRIED = replace(
+    RELEASE,
+    votes=VOTES,
+    refused=(Attempt("mean", bytes(32), 9, bytes(32), 9, VOTES),),
+    reported=Losses(2.5, 2.25, 3),
+)
 MESSAGES = [
     Opening(RELEASE),
     Proposal("/en", 1, 0, -1, (), RELEASE),
     CertifiedRelease(RELEASE, "ada", 3, (b"a vote", b"another")),
     Vote("/en", 1, 0, "prevote", RELEASE.digest, ""),
+    Draft("/en", 1, 0, 1, bytes(32), 9),
+    Trial("/en", 1, bytes(32), -0.25, 64),
+    Proposal("/en", 1, 0, -1, (), TRIED),
 ]
 
 

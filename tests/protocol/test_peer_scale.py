@@ -11,11 +11,12 @@ from banyan.protocol.effects import DropRecords, FetchBlob, MessageReceived, Sen
 from banyan.protocol.messages import CertifiedRelease, Presence, body_of
 from banyan.protocol.paths import path_to
 from banyan.protocol.peer import Peer
-from banyan.protocol.records import Record
-from banyan.security.charter import Preset, preset
+from banyan.protocol.records import Record, presence_topic
+from banyan.security.charter import Preset, TransferPolicy, preset
 from banyan.security.credential import root_credential
 from banyan.security.envelope import seal
 from banyan.security.identity import Identity, Signer
+from banyan.security.scope import covers
 from banyan.simulations.device import Device
 from banyan.simulations.world import World
 
@@ -23,10 +24,11 @@ LEAVES = [f"/{domain}/{leaf}" for domain in "abc" for leaf in "xyz"]
 
 
 def policies() -> Preset:
-    """Three votes close a round; a committee has four seats, so that some have none."""
+    """Three votes close a round, of members or children; a committee has four seats, so that some have none."""
     lan = preset("lan")
     policy = replace(lan.round, rule="trimmed-mean", f=1, min_updates=3)
-    return replace(lan, round=policy, committee=replace(lan.committee, size=4))
+    transfer = TransferPolicy(policy="every-round", min_children=3)
+    return replace(lan, round=policy, transfer=transfer, committee=replace(lan.committee, size=4))
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +43,16 @@ def tree() -> World:
         if max(device.height("/") for device in world.live()) >= 3:
             return world
     raise AssertionError("the root branch has not moved")
+
+
+@pytest.fixture(scope="module")
+def taught() -> World:
+    """Two levels, with members at both: what those of the upper one teach it comes down."""
+    world = World(2, {"/": 4, "/a": 8, "/b": 5}, policies())
+    world.start()
+    assert world.run(until=lambda: world.agreed("/", 4) and world.agreed("/a", 4))
+    world.run(limit=5_000)
+    return world
 
 
 def peer_of(device: Device) -> Peer:
@@ -73,7 +85,7 @@ def test_a_node_follows_its_own_branches_and_the_children_of_those_where_it_has_
         own = set(path_to(device.settings.branch))
         seats = {path for path in own if peer.branches[path].on_committee}
         children = {
-            path for path in tree.charter.branches for seat in seats if path in peer._children_of(seat)
+            path for path in tree.charter.branches for seat in seats if path in peer.children_of(seat)
         }
         assert own <= peer.branches.keys() <= own | children
         held = {record.slot[1] for record in peer.records.all() if record.slot[0] == "release"}
@@ -120,7 +132,7 @@ def test_everybody_at_work_counts_as_alive_though_nobody_shows_a_presence(tree: 
     tree.run(limit=tree.charter.gossip.presence_lifetime)
     live = {m.node for m in peer_of(device).members.live(tree.clock.now, device.settings.branch)}
     assert live == siblings
-    shown = [r for r in peer_of(device).records.of(device.settings.branch) if isinstance(r.body, Presence)]
+    shown = peer_of(device).records.of(presence_topic(device.settings.branch))
     assert min(r.envelope.time for r in shown) < tree.clock.now - tree.charter.gossip.presence_lifetime
 
 
@@ -179,8 +191,9 @@ def test_a_quoted_release_with_signatures_on_something_else_is_refused(tree: Wor
     assert peer.branches["/b"].chain.head is None
 
 
-def test_an_adapter_from_above_is_asked_of_the_nearest_committee_first(tree: World) -> None:
-    chosen = (d for d in ordinary(tree) if not any(b.on_committee for b in peer_of(d).branches.values()))
+def test_an_adapter_from_above_is_asked_of_the_nearest_committee_first(taught: World) -> None:
+    below = (d for d in ordinary(taught) if d.settings.branch != "/")
+    chosen = (d for d in below if not any(b.on_committee for b in peer_of(d).branches.values()))
     peer = peer_of(next(d for d in chosen if d.name not in peer_of(d).branches["/"].chain.closers))
     leaf = peer.branches[peer._settings.branch].chain
     peer._blobs.clear()
@@ -194,8 +207,8 @@ def test_an_adapter_from_above_is_asked_of_the_nearest_committee_first(tree: Wor
     peer._out.clear()
 
 
-def test_training_does_not_wait_for_the_newest_adapter_from_above(tree: World) -> None:
-    device = next(d for d in ordinary(tree) if peer_of(d).branches["/"].chain.height >= 3)
+def test_training_does_not_wait_for_the_newest_adapter_from_above(taught: World) -> None:
+    device = max(ordinary(taught), key=lambda d: (d.settings.branch == "/a", len(peer_of(d)._blobs)))
     peer = peer_of(device)
     newest = [release.adapter for release in peer.branches["/"].newest()]
     held = [adapter for adapter in newest if peer.has_blob(adapter)]
@@ -218,39 +231,86 @@ def test_a_member_of_another_branch_is_no_stranger_once_it_has_shown_itself(tree
     assert peer.records.at("presence", "/c/z", guest.node_id) is None
 
 
+def pushed(peer: Peer, record: Record, **options: bool) -> set[str]:
+    """To whom ``peer`` pushes ``record`` right now."""
+    peer.gossip.push(record, but=(record.envelope.author,), **options)
+    to = {node for effect in peer._out if isinstance(effect, Send) for node in effect.to}
+    peer._out.clear()
+    return to
+
+
+def reached(world: World, record: Record) -> set[str]:
+    """Who has ``record`` after it went from hand to hand and nobody compared anything."""
+    heard, waiting = {record.envelope.author}, [record.envelope.author]
+    while waiting:
+        fresh = pushed(peer_of(world.devices[waiting.pop()]), record) - heard
+        heard |= fresh
+        waiting += sorted(fresh)
+    return heard
+
+
+def newest(world: World, path: str) -> Record:
+    """The newest release of ``path``, under the signature of one who pushes it."""
+    held = (peer_of(d).branches[path].chain for d in world.live() if path in peer_of(d).branches)
+    chain = max(held, key=lambda chain: chain.height)
+    records = (peer_of(d).records.at("release", path, chain.height) for d in world.live())
+    return next(r for r in records if r is not None and r.envelope.author in world.devices)
+
+
 def test_the_first_root_does_not_pass_on_what_happens_in_branches_that_are_not_its_own(tree: World) -> None:
     root = tree.devices[tree.charter.roots[0]]
-    peer, record = peer_of(root), certified(tree, "/b")
-    assert not root.settings.branch.startswith("/b")
-    peer.gossip.push(record)
-    assert not peer._out
-    peer.gossip.push(certified(tree, "/a"))
-    assert [effect for effect in peer._out if isinstance(effect, Send)]
-    peer._out.clear()
+    peer, record = peer_of(root), newest(tree, "/b/x")
+    assert root.settings.branch == "/a/x"
+    assert not pushed(peer, record)
 
 
-def test_a_release_from_above_goes_to_half_as_many_as_one_of_the_own_branch(tree: World) -> None:
-    fanout = tree.charter.gossip.fanout
-    device = next(d for d in ordinary(tree) if not any(b.on_committee for b in peer_of(d).branches.values()))
-    peer, sent = peer_of(device), []
-    for path in ("/", device.settings.branch):
-        record = peer.records.at("release", path, peer.branches[path].chain.height)
-        assert record is not None and len(peer.gossip.followers.of(path)) >= fanout
-        peer.gossip.push(record)
-        sent.append(sum(len(effect.to) for effect in peer._out if isinstance(effect, Send)))
-        peer._out.clear()
-    assert sent == [fanout // 2, fanout]
+@pytest.mark.parametrize("path", ["/a/x", "/b", "/"])
+def test_a_release_goes_from_hand_to_hand_to_everybody_at_and_below_its_branch(
+    tree: World, path: str
+) -> None:
+    record = newest(tree, path)
+    below = {d.name for d in tree.live() if covers(path, d.settings.branch)}
+    assert reached(tree, record) >= below
 
 
-def test_a_presence_of_another_is_passed_on_to_one(tree: World) -> None:
+def test_a_release_costs_about_two_messages_a_member_however_it_spreads(tree: World) -> None:
+    record, sent = newest(tree, "/a/x"), 0
+    members = [d for d in tree.live() if d.settings.branch == "/a/x" and d.name != record.envelope.author]
+    for device in members:
+        sent += len(pushed(peer_of(device), record) & {each.name for each in members})
+    assert sent <= 2 * len(members)
+
+
+def test_a_presence_goes_to_the_roster_of_its_branch_and_to_nobody_else(tree: World) -> None:
     device = ordinary(tree)[0]
     peer, path = peer_of(device), device.settings.branch
-    record = next(
-        r for r in peer.records.of(path) if isinstance(r.body, Presence) and r.envelope.author != peer.me
-    )
-    peer.gossip.push(record, but=(record.envelope.author,))
-    assert [len(effect.to) for effect in peer._out if isinstance(effect, Send)] == [1]
-    peer._out.clear()
+    shown = peer.records.at("presence", path, peer.me)
+    assert shown is not None
+    siblings = {d.name for d in tree.live() if d.settings.branch == path}
+    assert reached(tree, shown) == siblings
+
+
+def test_who_follows_a_branch_for_a_seat_keeps_no_account_of_its_members(tree: World) -> None:
+    device = next(d for d in ordinary(tree) if peer_of(d).branches["/"].on_committee)
+    peer = peer_of(device)
+    assert peer.branches.keys() > set(path_to(device.settings.branch))
+    kept = {record.slot[1] for record in peer.records.all() if isinstance(record.body, Presence)}
+    assert kept == {device.settings.branch}
+    assert {topic for topic in peer.topics() if topic.endswith("!")} == {
+        path + "!" for path in path_to(device.settings.branch)
+    }
+
+
+def test_who_misses_nothing_compares_at_every_fourth_sync_interval_only(tree: World) -> None:
+    gossip = peer_of(ordinary(tree)[1]).gossip
+    gossip.found_gap()
+    compared = [gossip.compare_with_some(settled=True) for _ in range(12)]
+    assert compared == [True, True, False, *3 * [True, False, False, False]][:12]
+    assert all(gossip.compare_with_some(settled=False) for _ in range(4))
+    gossip.compare_with_some(settled=True)
+    gossip.found_gap()
+    assert gossip.compare_with_some(settled=True)
+    peer_of(ordinary(tree)[1])._out.clear()
 
 
 def test_an_update_is_pushed_again_once_its_round_has_lasted_a_sync_interval(tree: World) -> None:

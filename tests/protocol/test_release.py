@@ -79,7 +79,7 @@ def test_a_contributing_childs_committee_sits_for_it() -> None:
 
 
 def test_the_children_last_counted_are_remembered_by_path() -> None:
-    old = ChildHead("/en/a", 1, b"1" * 32, b"2" * 32, 3)
+    old = ChildHead("/en/a", 1, b"1" * 32)
     new = replace(old, height=2)
-    other = ChildHead("/en/b", 1, b"1" * 32, b"2" * 32, 3)
+    other = ChildHead("/en/b", 1, b"1" * 32)
     assert next_children(replace(opened(), children=(old, other)), [new]) == (new, other)

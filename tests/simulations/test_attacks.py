@@ -51,10 +51,9 @@ class Siege(World):
         )
 
     def reasons(self) -> set[str]:
-        """Why the attacker's updates were left out."""
-        return {
-            why for event in self.releases.values() for who, why in event.left_out if who == self.bad.name
-        }
+        """Why the attacker's updates were left out, in the words of others than itself."""
+        told = (event for event in self.releases.values() if event.leader != self.bad.name)
+        return {why for event in told for who, why in event.left_out if who == self.bad.name}
 
     def distance(self) -> float:
         """Relative distance of the head to the honest devices' best common model."""
@@ -109,7 +108,7 @@ def test_what_hides_among_the_honest_is_used_and_moves_little(name: str) -> None
     ],
 )
 def test_an_update_that_cannot_be_counted_is_left_out_with_its_reason(name: str, reason: Reason) -> None:
-    world = besieged(name)
+    world = besieged(name, height=3)
     assert world.reasons() == {reason.value}
 
 

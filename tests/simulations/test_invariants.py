@@ -13,7 +13,7 @@ from banyan.protocol.records import Record
 from banyan.protocol.release import Contribution, Release, Seat, committee_of
 from banyan.security.envelope import seal
 from banyan.simulations.device import Device
-from banyan.simulations.invariants import INVARIANTS
+from banyan.simulations.invariants import INVARIANTS, ALiftIsWhole
 from banyan.simulations.run import Run, run_scenario
 from banyan.simulations.scenario import Scenario
 
@@ -56,9 +56,9 @@ def certified(run: Run, release: Release) -> bytes:
     return signed(committee[0], CertifiedRelease(release, committee[0].name, 0, proof), run)
 
 
-def with_a_false_release(alter: Callable[[Release], Release]) -> Run:
+def with_a_false_release(alter: Callable[[Release], Release], scenario: Scenario = SMALL) -> Run:
     """A run in which one device, cut off meanwhile, is shown an altered release that a majority has certified."""
-    run = Run(SMALL, 1)
+    run = Run(scenario, 1)
     run.world.start()
     world, alone = run.world, list(run.world.devices.values())[-1]
     assert world.run(until=lambda: world.agreed("/", 1), limit=60_000)
@@ -102,6 +102,59 @@ def test_more_guests_than_the_rule_survives_and_a_seat_for_one_are_found() -> No
 def test_sums_that_the_updates_do_not_give_are_found() -> None:
     run = with_a_false_release(lambda release: replace(release, adapter=release.change))
     assert broken(run) == {"one-release-a-height", "releases-recompute"}
+
+
+def test_a_lift_that_its_children_hold_a_second_time_is_found() -> None:
+    family = {"/": 0, "/a": 3, "/b": 3}
+    scenario = SMALL.changed({"tree": family, "policies.transfer": {"policy": "every-round"}})
+    run = Run(scenario, 1)
+    run.world.start()
+    devices = list(run.world.devices.values())
+    assert run.world.run(until=lambda: any(device.height("/") >= 1 for device in devices), limit=60_000)
+    assert not run.violations
+    device = next(device for device in devices if device.height("/") >= 1)
+    chain = device.peer.branches["/"].chain  # type: ignore[union-attr]
+    true, base = chain.at(1), chain.at(0)
+    assert true is not None and base is not None and true.lift
+    half = replace(
+        true, adapter=true.lift, adapter_size=true.lift_size
+    )  # raised above, and not taken off below
+    (watch,) = [each for each in run.invariants if isinstance(each, ALiftIsWhole)]
+    watch.check(device, true, base)
+    assert not run.violations
+    watch.check(device, half, base)
+    assert broken(run) == {"a-lift-is-whole"}
+    assert any("under / 1" in violation.what for violation in run.violations)
+
+
+VOTED = SMALL.changed({"policies.validation.voters": 4, "policies.validation.epsilon": 0.05})
+
+
+def test_votes_that_were_not_cast_like_that_are_found() -> None:
+    def flattered(release: Release) -> Release:
+        return replace(release, votes=tuple(replace(each, change=each.change - 1) for each in release.votes))
+
+    assert broken(with_a_false_release(flattered, VOTED)) == {"one-release-a-height", "released-by-vote"}
+
+
+def test_a_release_against_its_own_votes_is_found() -> None:
+    def unloved(release: Release) -> Release:
+        return replace(release, votes=tuple(replace(each, change=1.0) for each in release.votes))
+
+    run = with_a_false_release(unloved, VOTED)
+    assert "are against it" in next(v.what for v in run.violations if v.invariant == "released-by-vote")
+
+
+def test_a_release_that_more_than_f_liars_have_voted_through_is_found() -> None:
+    settings = {
+        "tree": {"/": 7},
+        "attackers": [{"attack": "ipm", "count": 5, "ballot": "for"}],
+        "policies": {"round": {"rule": "mean", "f": 1, "min_updates": 5}, "validation": {"voters": 7}},
+        "rounds": 1,
+    }
+    record = run_scenario(SMALL.changed(settings), 1)
+    found = [each.what for each in record.violations if each.invariant == "released-by-vote"]
+    assert found and "was good for 0 of" in found[0]
 
 
 def test_a_seat_that_is_passed_over_is_found() -> None:

@@ -45,6 +45,7 @@ def run(*arguments):
         run("log"),
         "import banyan.node.learning.comparison, banyan.node.learning.export, banyan.node.learning.shared_a",
         "import banyan.node.learning.blobs, banyan.node.membership, banyan.node.store, banyan.node.base_folder",
+        "import banyan.node.serving.chosen_release, banyan.node.serving.conversation",
     ],
 )
 def test_nothing_heavy_is_imported(statement, tmp_path):

@@ -43,6 +43,8 @@ class Garden:
             f=0,
             min_updates=2,
             deadline=4_000,
+            lift="every-round",
+            min_children=1,
             **wishes,
         )
         self.charter = found_network(self.home(0), wish, START - 1000)
@@ -101,6 +103,12 @@ def garden(tmp_path):
 def grove(tmp_path):
     """A garden with a branch below its root."""
     return Garden(tmp_path, branches=("/", "/en"))
+
+
+@pytest.fixture
+def council(tmp_path):
+    """A garden whose releases are voted on."""
+    return Garden(tmp_path, voters=3)
 
 
 @pytest.fixture

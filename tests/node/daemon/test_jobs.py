@@ -11,9 +11,20 @@ from banyan.node.daemon.jobs import Jobs, Lessons
 from banyan.node.learning.continual.rejected import Rejected
 from banyan.node.learning.progress import Progress
 from banyan.node.learning.settings import TrainingSettings
-from banyan.protocol.effects import Inspect, Inspected, JobFailed, Mix, Mixed, Train, Trained
+from banyan.protocol.effects import (
+    Evaluate,
+    Evaluated,
+    Inspect,
+    Inspected,
+    JobFailed,
+    Mix,
+    Mixed,
+    Train,
+    Trained,
+)
 from banyan.security.errors import BanyanError
 
+EVALUATE = Evaluate("/", 4, b"j" * 32, ((), (b"a" * 32,)), 64)
 MIX = Mix("/", 0, 3, (b"o" * 32,), (), "nna", 1, 0.0)
 
 
@@ -32,6 +43,11 @@ class Workers:
         if self.fail:
             raise self.fail
         return Mixed(job.branch, job.height, job.step, b"m" * 32, 10, None)
+
+    async def evaluate(self, job, lessons):
+        if self.fail:
+            raise self.fail
+        return Evaluated(job.branch, job.height, job.job, (1.0,) * len(job.models), job.rows)
 
     async def train(self, job, base, lessons, progress):
         self.begun.append(job.height)
@@ -80,8 +96,9 @@ async def test_a_job_is_answered_and_reported(world, autojump_clock):
     world.jobs.start(train(1))
     world.jobs.start(Inspect(b"x" * 32))
     world.jobs.start(MIX)
+    world.jobs.start(EVALUATE)
     await world.run()
-    assert {type(answer) for answer in world.answers} == {Trained, Inspected, Mixed}
+    assert {type(answer) for answer in world.answers} == {Trained, Inspected, Mixed, Evaluated}
     assert [type(report).__name__ for report in world.reports] == ["TrainingStarted", "TrainingFinished"]
 
 
@@ -103,19 +120,25 @@ async def test_a_failed_job_is_told_to_the_core_in_words(world, autojump_clock):
     world.jobs.start(train(1))
     world.jobs.start(Inspect(b"x" * 32))
     world.jobs.start(MIX)
+    world.jobs.start(EVALUATE)
     await world.run()
-    inspected, mixed, failed = world.answers
+    answers = {getattr(answer, "kind", "inspect"): answer for answer in world.answers}
+    inspected, mixed, failed = (answers[kind] for kind in ("inspect", "mix", "train"))
+    assert answers["evaluate"] == JobFailed(
+        "evaluate", "/", 4, "The worker died. Choose a smaller batch.", EVALUATE.job
+    )
     assert inspected.refusal == "unavailable"
     assert mixed == JobFailed("mix", "/", 0, "The worker died. Choose a smaller batch.")
     assert failed == JobFailed("train", "/", 1, "The worker died. Choose a smaller batch.")
 
 
-async def test_without_data_training_is_refused(world, autojump_clock):
+async def test_without_data_nothing_is_trained_or_measured(world, autojump_clock):
     world.lessons = None
     world.jobs.start(train(1))
+    world.jobs.start(EVALUATE)
     await world.run()
-    assert isinstance(world.answers[0], JobFailed)
-    assert "no data" in world.answers[0].reason
+    assert {answer.kind for answer in world.answers} == {"train", "evaluate"}
+    assert all("no data" in answer.reason for answer in world.answers)
 
 
 async def test_a_rejected_version_is_reported_once_and_answered_as_a_failure(world, autojump_clock):

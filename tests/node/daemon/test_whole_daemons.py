@@ -37,6 +37,21 @@ async def test_invited_nodes_fetch_charter_and_a_and_learn_together(garden, wait
         assert uses == {1, 2}  # the lobby gave each its own
 
 
+async def test_members_try_each_release_on_their_own_rows_before_it_is_signed(
+    council, wait_until, fast_clock
+):
+    council.join(1)
+    council.join(2)
+    async with council.running(0, 1, 2, training__data=str(council.data)) as daemons:
+        await wait_until(lambda: all(height(daemon) >= 2 for daemon in daemons))
+        first, second = (await daemons[0].history(LogRequest(branch="/")))["releases"][1:3]
+    assert first["trial"]["change"] < 0, "it serves its voters better than no training"
+    members = {daemon.identity.node_id for daemon in daemons}
+    assert {vote["voter"] for vote in first["trial"]["votes"]} <= members
+    assert not first["refused"] and not second["refused"]
+    assert daemons[1].events.after(0, 10, "release-tried")
+
+
 async def test_a_restarted_node_keeps_its_history_and_catches_up(garden, wait_until, fast_clock):
     for number in (1, 2):
         garden.join(number)

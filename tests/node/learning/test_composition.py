@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 from peft import PeftModel
 
+from banyan.node.learning.aggregate_job import aggregate
 from banyan.node.learning.base_model import load
 from banyan.node.learning.blobs import read_sum, write_float32
 from banyan.node.learning.comparison import compare
@@ -18,6 +20,10 @@ from banyan.node.learning.layout import Layout
 from banyan.node.learning.learner import Learner, shared_learner
 from banyan.node.learning.progress import Progress, listening
 from banyan.node.learning.workplace import Workplace
+from banyan.protocol.closing import with_sums
+from banyan.protocol.composition import blobs_of, parts_of
+from banyan.protocol.effects import Aggregate, Input, Lift
+from banyan.protocol.release import Release, Seat, opening
 
 IDS = torch.arange(5, 25).reshape(2, 10)
 PATHS = {"/": (1,), "/en": (1, 2), "/en/medical": (1, 2, 3), "/de": (1, 4)}
@@ -127,3 +133,27 @@ def test_an_adapter_is_equal_to_itself_and_has_no_angle_with_nothing(place: Work
     assert (nothing.first, nothing.cosine, nothing.difference) == (0.0, None, nothing.second)
     with pytest.raises(AdapterError, match="numbers"):
         compare(one, one[:-1], layout)
+
+
+def test_no_childs_logits_change_when_what_it_shares_with_its_siblings_is_lifted(place: Workplace) -> None:
+    """The sums of a lift, done by the job that closes rounds, on a real model: within 1e-5 in float32."""
+    children = {path: adapter(place, seed) for seed, path in enumerate(("/en", "/de", "/fr"), 1)}
+    opened = opening("/", [Seat("a", 0, "/")], 0)
+    inputs = tuple(Input(path.encode().ljust(32), blob) for path, blob in children.items())
+    lift = Lift(inputs, "median", 0, 1.0, None)
+    done = aggregate(
+        Aggregate("/", 1, b"j" * 32, (), "mean", 0, 3.0, None, lift=lift), blobs=place.blobs, spec=place.spec
+    )
+    assert done.lift and not done.change
+    raised = with_sums(replace(opened, height=1), opened, done)
+    model = learner_of(place).model
+
+    def answers(*path: Release) -> np.ndarray:
+        model.set_vector(read_sum(place.blobs, blobs_of(parts_of(path)), place.spec))
+        return logits(model.peft)
+
+    for name, blob in children.items():
+        child = replace(opening(name, [Seat("a", 0, name)], 0), height=1, adapter=blob, adapter_size=1)
+        before, after = answers(opened, child), answers(raised, child)
+        assert np.abs(after - before).max() <= 1e-5
+    assert np.abs(answers(raised) - answers(opened)).max() > 1e-2, "nothing was lifted"

@@ -14,10 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from banyan.aggregation import TooFewInputs, encode
-from banyan.node.learning.aggregate_job import aggregate
+from banyan.node.learning.aggregate_job import aggregate, cosine_between
 from banyan.node.learning.blobs import read_blob, read_sum, write_float32
+from banyan.node.learning.compensation import compensated
 from banyan.node.learning.errors import AdapterError, AppError, LearningError
-from banyan.node.learning.evaluate_job import Evaluate, evaluate
+from banyan.node.learning.evaluate_job import evaluate
 from banyan.node.learning.inspect_job import inspect
 from banyan.node.learning.memory_blobs import MemoryBlobs
 from banyan.node.learning.mix_job import mix
@@ -25,7 +26,7 @@ from banyan.node.learning.settings import TrainingSettings
 from banyan.node.learning.train_job import train
 from banyan.node.learning.workplace import Workplace
 from banyan.protocol.delta import write_delta
-from banyan.protocol.effects import Aggregate, Input, Inspect, Mix, Train
+from banyan.protocol.effects import Aggregate, Evaluate, Input, Inspect, Lift, Mix, Train, Trained
 from banyan.security.admission import norm
 from banyan.security.model import AdapterSpec, TensorSpec
 
@@ -43,6 +44,7 @@ class StepClient:
         self.step = step
         self.metrics = metrics or {}
         self.asked: list[tuple[str, np.ndarray, dict[str, str | int | float]]] = []
+        self.rows: list[int] = []
 
     def ask(
         self,
@@ -54,6 +56,7 @@ class StepClient:
         config: dict[str, str | int | float],
     ) -> tuple[np.ndarray | None, dict[str, float]]:
         self.asked.append((kind, vector, config))
+        self.rows.append(settings.eval_rows)
         return (None if self.step is None else vector + self.step), self.metrics
 
 
@@ -142,17 +145,66 @@ def test_an_app_that_returns_no_adapter_is_named(here: Workplace) -> None:
         run(here, StepClient(None), order())
 
 
+# -------------------------------------------------------------------------------------------- compensate
+
+
+def test_training_starts_from_what_it_was_where_what_came_down_harms() -> None:
+    now, before = random(1), random(2)
+    losses = {now.tobytes(): 2.0, before.tobytes(): 1.5}
+
+    def loss(model: np.ndarray) -> float:
+        return losses[model.tobytes()]
+
+    start, rise = compensated(now, before, 0.4, loss)
+    assert start is before and rise == 0.5
+    start, rise = compensated(now, before, 0.6, loss)
+    assert start is now and rise == 0.0
+    assert compensated(now, None, 0.0, loss)[1] == 0.0
+    assert compensated(now, before, 0.0, lambda model: None)[1] == 0.0
+
+
+def test_an_update_takes_off_what_came_down_and_harmed(here: Workplace) -> None:
+    above, old, own = (write_float32(here.blobs, random(seed), SPEC)[0] for seed in (1, 2, 3))
+    harmful = (random(1) + random(3)).tobytes()
+
+    class Judge(StepClient):
+        def ask(self, kind, vector, **rest):
+            answer = super().ask(kind, vector, **rest)
+            loss = 9.0 if vector.tobytes() == harmful else 1.0
+            return (None, {"loss": loss}) if kind == "evaluate" else answer
+
+    client = Judge(np.full(SPEC.dimension, 0.5, np.float32))
+    asked = replace(order((above, own)), before=(old, own), epsilon=0.1)
+    done = train(asked, here, client, data=[], settings=SETTINGS)
+    assert isinstance(done, Trained)
+    assert done.metrics["compensated"] == pytest.approx(8.0)
+    delta = read_blob(here.blobs, done.blob, SPEC).vector.decode()
+    step = np.full(SPEC.dimension, 0.5)
+    np.testing.assert_allclose(delta, random(2) - random(1) + step, atol=0.05)
+
+
 # -------------------------------------------------------------------------------------------- evaluate
 
 
 def test_the_model_that_is_measured_is_the_sum_of_its_path(here: Workplace) -> None:
     path = tuple(write_float32(here.blobs, random(seed), SPEC)[0] for seed in (1, 2))
     client = StepClient(None, {"loss": 2.5, "rows": 7.0})
-    done = evaluate(Evaluate("/en", path), here, client, data=[], settings=SETTINGS)
-    assert (done.loss, done.rows) == (2.5, 7)
+    job = Evaluate("/en", 3, b"j" * 32, (path, path[:1]), rows=64)
+    done = evaluate(job, here, client, data=[], settings=SETTINGS)
+    assert (done.job, done.losses, done.rows) == (job.job, (2.5, 2.5), 7)
     np.testing.assert_array_equal(client.asked[0][1], random(1) + random(2))
+    np.testing.assert_array_equal(client.asked[1][1], random(1))
     with pytest.raises(AppError, match="metric named loss"):
-        evaluate(Evaluate("/en", ()), here, StepClient(None), data=[], settings=SETTINGS)
+        evaluate(job, here, StepClient(None), data=[], settings=SETTINGS)
+
+
+@pytest.mark.parametrize(("allowed", "measured"), [(5, 5), (10_000, SETTINGS.eval_rows)])
+def test_no_more_rows_are_measured_than_the_job_allows_and_the_owner_wants(
+    here: Workplace, allowed: int, measured: int
+) -> None:
+    client = StepClient(None, {"loss": 2.5, "rows": 5.0})
+    evaluate(Evaluate("/en", 3, b"j" * 32, ((),), allowed), here, client, data=[], settings=SETTINGS)
+    assert client.rows == [measured]
 
 
 # ------------------------------------------------------------------------------------------- aggregate
@@ -219,11 +271,76 @@ def test_an_outlier_has_no_share_under_a_robust_rule() -> None:
     assert done.weights[attack.key] == 0.0
 
 
-def test_two_adapters_count_as_the_change_between_them() -> None:
+def lift_of(blobs: MemoryBlobs, children: Sequence[np.ndarray], **changes: object) -> Lift:
+    inputs = [
+        Input(bytes([i]) * 32, write_float32(blobs, child, SPEC)[0]) for i, child in enumerate(children)
+    ]
+    return replace(Lift(tuple(inputs), "mean", 0, 1.0, None), **changes)
+
+
+def test_a_lift_raises_the_share_of_what_children_hold_beyond_what_was_lifted_before() -> None:
     blobs = MemoryBlobs()
-    old, new = (write_float32(blobs, random(seed), SPEC)[0] for seed in (1, 2))
-    done = close(blobs, [Input(b"k" * 32, new, minus=old)])
-    np.testing.assert_array_equal(adapter_of(blobs, done.change), random(2) - random(1))
+    before, _ = write_float32(blobs, random(9), SPEC)
+    lift = lift_of(blobs, [random(1), random(2)], share=0.5, base=before)
+    done = close(blobs, [], lift=lift)
+    mean = (random(1) + random(2)) / 2 - random(9)
+    np.testing.assert_allclose(adapter_of(blobs, done.lift), 0.5 * mean, atol=1e-6)
+    np.testing.assert_array_equal(adapter_of(blobs, done.lifted), random(9) + adapter_of(blobs, done.lift))
+    assert (done.change, done.adapter) == (b"", b"")
+
+
+def test_a_child_with_children_of_its_own_counts_with_what_was_lifted_into_it() -> None:
+    blobs = MemoryBlobs()
+    (child,) = lift_of(blobs, [random(1)]).inputs
+    also, _ = write_float32(blobs, random(2), SPEC)
+    done = close(blobs, [], lift=lift_of(blobs, [], inputs=(replace(child, also=also),)))
+    np.testing.assert_array_equal(adapter_of(blobs, done.lift), random(1) + random(2))
+
+
+def test_a_round_of_members_and_children_keeps_the_two_apart() -> None:
+    blobs = MemoryBlobs()
+    inputs, lift = updates(blobs, 3, "float32"), lift_of(blobs, [random(5), random(6)])
+    both, members, children = (
+        close(blobs, inputs, lift=lift),
+        close(blobs, inputs),
+        close(blobs, [], lift=lift),
+    )
+    assert (both.change, both.adapter) == (members.change, members.adapter)
+    assert (both.lift, both.lifted) == (children.lift, children.lifted)
+
+
+def test_another_nodes_lift_is_compared_as_its_change_is() -> None:
+    blobs = MemoryBlobs()
+    inputs, lift = updates(blobs, 3), lift_of(blobs, [random(5), random(6)])
+    own = close(blobs, inputs, lift=lift)
+    close_by, _ = write_float32(blobs, np.nextafter(adapter_of(blobs, own.lift), np.float32(1)), SPEC)
+    same = close(blobs, inputs, expected=own.change, lift=replace(lift, expected=close_by))
+    assert (same.agrees, same.lift) == (True, close_by)
+    false, _ = write_float32(blobs, -adapter_of(blobs, own.lift), SPEC)
+    other = close(blobs, inputs, expected=own.change, lift=replace(lift, expected=false))
+    assert (other.agrees, other.lift, other.change) == (False, own.lift, own.change)
+
+
+@pytest.mark.parametrize(("share", "count"), [(0.0, 6), (0.5, 6), (0.9, 3), (1.0, 2)])
+def test_the_cosine_between_children_is_estimated_from_their_mean(share: float, count: int) -> None:
+    def drawn(seed: int) -> np.ndarray:
+        return np.random.default_rng(seed).standard_normal(20_000)
+
+    common = drawn(100)
+    held = [
+        (np.sqrt(share) * common + np.sqrt(1 - share) * drawn(seed)).astype(np.float32)
+        for seed in range(count)
+    ]
+    estimate = cosine_between([encode(each, "float32") for each in held], np.mean(held, axis=0))
+    assert estimate == pytest.approx(share, abs=0.05)
+
+
+def test_a_minority_of_children_cannot_make_the_others_seem_at_odds() -> None:
+    common = np.random.default_rng(0).standard_normal(1_000).astype(np.float32)
+    held = [encode(each, "float32") for each in (common, common, -50 * common)]
+    assert cosine_between(held, common) == pytest.approx(1.0)
+    assert cosine_between(held[:1], common) == 1.0
+    assert cosine_between([encode(0 * common, "float32")] * 2, 0 * common) == 0.0
 
 
 def test_too_few_inputs_are_refused_not_degraded() -> None:

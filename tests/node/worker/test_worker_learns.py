@@ -6,13 +6,12 @@ import json
 from pathlib import Path
 
 from banyan.node.learning.adapter_spec import design_adapter
-from banyan.node.learning.evaluate_job import Evaluate
 from banyan.node.learning.generate_job import Generate
 from banyan.node.learning.settings import TrainingSettings
 from banyan.node.learning.tiny_model import write_tiny_model
 from banyan.node.store.blobs import BlobStore
 from banyan.node.worker.client import Worker, WorkerSettings, hello_for
-from banyan.protocol.effects import Aggregate, Input, Inspect, Train
+from banyan.protocol.effects import Aggregate, Evaluate, Input, Inspect, Train
 
 SETTINGS = TrainingSettings(steps=6, batch=4, max_length=32, learning_rate=0.05, device="cpu")
 
@@ -50,7 +49,10 @@ async def test_a_round_of_one_node_lowers_its_loss(tmp_path: Path) -> None:
         closed = await light.aggregate(
             Aggregate("/en", 0, b"j" * 32, (Input(b"k" * 32, done.blob),), "mean", 0, 3.0, None)
         )
-        after = await full.evaluate(Evaluate("/en", (closed.adapter,)), data=[rows], settings=SETTINGS)
+        after = await full.evaluate(
+            Evaluate("/en", 1, b"j" * 32, ((), (closed.adapter,)), 64), data=[rows], settings=SETTINGS
+        )
         # The release is the update as it travelled, rounded to 8 bits: as good as what was trained.
-        assert abs(after.loss - done.metrics["loss_after"]) < 0.01
+        assert abs(after.losses[1] - done.metrics["loss_after"]) < 0.01
+        assert abs(after.losses[0] - done.metrics["loss_before"]) < 0.01 and after.seconds > 0
         assert isinstance(await full.generate(Generate((closed.adapter,), "1+1?", 4)), str)

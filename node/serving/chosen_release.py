@@ -1,0 +1,176 @@
+"""Which model is served: what the running node uses, or what its store says where no node runs."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from banyan.node import base_folder, membership
+from banyan.node.cli.client import Client, NotRunning
+from banyan.node.daemon.composing import compose
+from banyan.node.daemon.control import ComposeRequest
+from banyan.node.home import Home, HomeError
+from banyan.node.learning.blobs import read_sum
+from banyan.node.learning.layout import Vector
+from banyan.node.learning.shared_a import from_bytes
+from banyan.node.serving.errors import ServingError
+from banyan.node.settings import load as load_settings
+from banyan.node.store import BlobStore, Database, HomeLock
+from banyan.protocol.peer import Peer, PeerSettings
+from banyan.security.charter import Charter
+
+#: Seconds that fetching adapters may take.
+PATIENCE = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenRelease:
+    """A model of the tree: the branch it is of, the blobs whose sum it is, the releases that they are of (from the root
+    down; none where this node mixes its own model)."""
+
+    branch: str
+    adapters: tuple[bytes, ...]
+    parts: tuple[tuple[str, int, str], ...]
+    pinned: bool
+
+    @property
+    def name(self) -> str:
+        """For people: ``/en@12 (9ab3f1c2)``."""
+        if not self.adapters:
+            return f"{self.branch}, which has learnt nothing yet: the base model"
+        if not self.parts:
+            return f"{self.branch}, this node's own model ({self.fingerprint})"
+        branch, height, digest = self.parts[-1]
+        return f"{branch}@{height} ({digest[:8]})"
+
+    @property
+    def fingerprint(self) -> str:
+        """Eight hexadecimal digits that tell one model from another, the base's or a parent's change included."""
+        return hashlib.sha256(b"".join(self.adapters)).hexdigest()[:8]
+
+    def plain(self) -> dict[str, object]:
+        """JSON-ready."""
+        parts = [{"branch": b, "height": h, "release": r} for b, h, r in self.parts]
+        return {"branch": self.branch, "releases": parts, "pinned": self.pinned}
+
+
+def choose(home: Home, branch: str | None = None, release: str | None = None) -> ChosenRelease:
+    """The model that this node uses, or the newest of ``branch``, or that at ``release``, its adapters in the store.
+
+    Asks the running node, which may fetch them; where none runs, the store. Raises :class:`BanyanError`: no such branch
+    or release, or an adapter that is not here.
+    """
+    charter = charter_of(home)
+    if branch is not None and branch not in charter.branches:
+        near = difflib.get_close_matches(branch, charter.branches, n=3, cutoff=0.4)
+        raise ServingError(
+            f"The network {charter.name} has no branch {branch}",
+            f"Did you mean {' or '.join(near)}?" if near else f"There are {', '.join(charter.branches)}",
+        )
+    try:
+        found = Client(home).post("/compose", {"branch": branch, "release": release}, PATIENCE)
+    except NotRunning:
+        found = _from_store(home, charter, ComposeRequest(branch=branch, release=release))
+    return ChosenRelease(
+        found["branch"],
+        tuple(map(bytes.fromhex, found["adapters"])),
+        tuple((each["branch"], each["height"], each["release"]) for each in found["parts"]),
+        found["pinned"],
+    )
+
+
+def charter_of(home: Home) -> Charter:
+    """The network's charter. Raises :class:`HomeError` where this node has none yet."""
+    home.require_network()
+    charter = membership.load_charter(home)
+    if charter is None:
+        raise HomeError(f"{home.root} has not reached its network yet", "Start it once with `banyan up`")
+    return charter
+
+
+def vector_of(home: Home, charter: Charter, chosen: ChosenRelease) -> Vector:
+    """The sum of the model's adapters: B, float32, Layout order."""
+    return read_sum(BlobStore(home.blobs), chosen.adapters, charter.adapter)
+
+
+def shared_a_of(home: Home, charter: Charter) -> dict[str, Vector]:
+    """The network's A. Raises :class:`ServingError` where it is not here yet."""
+    blobs, spec = BlobStore(home.blobs), charter.adapter
+    if spec.a_digest not in blobs:
+        raise ServingError("The network's shared A is not on this device yet", "Fetch it with `banyan up`")
+    return from_bytes(blobs.read(spec.a_digest), spec.rank, spec.tensors)
+
+
+def base_of(home: Home, charter: Charter, given: Path | None = None) -> Path:
+    """The folder of the base model: ``given``, which is checked, or this node's copy.
+
+    Raises :class:`~banyan.node.learning.errors.ModelError` and :class:`ServingError`.
+    """
+    if given is not None:
+        from banyan.node.learning.base_model import check_fingerprint
+
+        check_fingerprint(given, charter.base)
+        return given
+    blobs = BlobStore(home.blobs)
+    if missing := base_folder.missing(blobs, charter.base):
+        size = sum(size for _, size in missing) / 1e6
+        raise ServingError(
+            f"The base model {charter.base.name} is not on this device: {size:,.1f} MB of it are missing",
+            "Give a folder that holds it with --base, or let the node fetch it: `banyan train --data PATH`",
+        )
+    return base_folder.link(home, blobs, charter.base)
+
+
+# ------------------------------------------------------------------------------------------ where no node runs
+
+
+class _Nobody:
+    """Fetches nothing: what is in the store is here, and nothing else."""
+
+    def __init__(self, blobs: BlobStore) -> None:
+        self._blobs = blobs
+
+    async def fetch(self, digest: bytes, size: int, sources: Sequence[str]) -> str | None:
+        return None if digest in self._blobs else "no node is running that could fetch it (`banyan up`)"
+
+
+class _Mute:
+    """A node that only reads its own past, and needs no key for it."""
+
+    def __init__(self, node_id: str) -> None:
+        self.node_id = node_id
+
+    def sign(self, message: bytes, /) -> bytes:
+        raise AssertionError("reading the store signs nothing")
+
+
+def _from_store(home: Home, charter: Charter, request: ComposeRequest) -> dict[str, Any]:
+    with HomeLock(home.root):  # for a moment: no node is to start while its database is being read
+        core = _core(home, charter)
+    return trio.run(compose, request, core, _Nobody(BlobStore(home.blobs)))
+
+
+def _core(home: Home, charter: Charter) -> Peer:
+    """The node's core as its next start would find it."""
+    data = membership.load_credential(home)
+    if data is None:
+        raise HomeError(
+            f"{home.root} has a charter but no credential", "Join again with `banyan join INVITE`"
+        )
+    credential = membership.decode_credential(data)
+    chosen = load_settings(home.settings).training.branch
+    branch = chosen or membership.first_branch(charter.branches, credential.scope)
+    core = Peer(charter, _Mute(credential.member), PeerSettings(branch, credential), random.Random(0))
+    database = Database(home.database)
+    try:
+        core.restore(database.records(), database.state())
+    finally:
+        database.close()
+    return core
