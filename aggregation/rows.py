@@ -11,6 +11,7 @@ depends on the order in which inputs arrived, not even in its last bit.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from mmap import mmap
 from typing import Any, Final, TypeAlias, TypeGuard, cast
@@ -26,7 +27,7 @@ from .errors import AggregationError, NotFinite
 from .memory_maps import give_back, map_behind
 
 Float32s: TypeAlias = npt.NDArray[np.float32]
-Row: TypeAlias = "Float32s | EncodedVector | DeviceRow"
+Row: TypeAlias = "Float32s | EncodedVector | DeviceRow | Strip"
 
 CACHE: Final = 1 << 20
 """Bytes of one block of all rows. Smaller: more calls; larger: the block leaves the second-level cache."""
@@ -36,6 +37,42 @@ _HEAD: Final = 16
 
 _RELEASE: Final = 1 << 24
 """Bytes read from all memory maps before their pages are given back."""
+
+
+@dataclass(frozen=True, eq=False)
+class Strip:
+    """Columns [start, stop) of a matrix of ``width`` columns that lies row by row in ``vector``, as one row of numbers.
+
+    Nothing is copied: what is asked for is decoded when it is.
+    """
+
+    vector: EncodedVector
+    width: int
+    start: int
+    stop: int
+
+    @property
+    def size(self) -> int:
+        return self.vector.size // self.width * (self.stop - self.start)
+
+    def __len__(self) -> int:
+        return self.size
+
+    def decode(self, start: int = 0, stop: int | None = None, out: Float32s | None = None) -> Float32s:
+        """The float32 values [start, stop) of the strip, written to ``out`` where given."""
+        stop = self.size if stop is None else stop
+        wide = self.stop - self.start
+        first, last = start // wide, -(-stop // wide)
+        lines = self.vector.decode(first * self.width, last * self.width).reshape(-1, self.width)
+        piece = lines[:, self.start : self.stop].ravel()[start - first * wide : stop - first * wide]
+        if out is None:
+            return piece
+        out[:] = piece
+        return out
+
+    def scaled(self, factor: float) -> Strip:
+        """This strip times ``factor`` >= 0."""
+        return Strip(self.vector.scaled(factor), self.width, self.start, self.stop)
 
 
 class Rows:
@@ -218,7 +255,7 @@ def _checked(updates: Any) -> list[Row]:
 
 
 def _row(row: Any, index: int) -> Row:
-    if isinstance(row, DeviceRow):
+    if isinstance(row, DeviceRow | Strip):
         return row
     if isinstance(row, EncodedVector):
         return row.codes if row.codec == "float32" else row

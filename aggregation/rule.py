@@ -95,8 +95,11 @@ class Rule(ABC):
         """
         rows = Rows(updates)
         self.check(rows.n)
-        points = Points(rows, None if around is None else reference(around, rows, "the centre"))
-        return _in_input_order(self.aggregate(points), rows)
+        return self.judge(Points(rows, None if around is None else reference(around, rows, "the centre")))
+
+    def judge(self, points: Points) -> Aggregate:
+        """The rule on checked inputs: what calling it gives, for distances that were measured elsewhere."""
+        return _in_input_order(self.aggregate(points), points.rows)
 
     def check(self, n: int) -> None:
         """Raise :class:`TooFewInputs` where n is below :attr:`minimum_n`."""

@@ -17,6 +17,10 @@ BENCHMARKS = {
         "benchmarks.learning_continual",
         "three domains one after another: what each method forgets, and what it still learns",
     ),
+    "distillation": (
+        "benchmarks.distillation",
+        "a small model learns from a big one on public text, and the other way, beside direct training",
+    ),
     "serving": (
         "benchmarks.serving",
         "the model server beside a bare generate: one request, and eight at once",
@@ -35,6 +39,9 @@ BENCHMARKS = {
         "benchmarks.simulation_flower",
         "virtual-node-rounds a second beside Flower's simulation",
     ),
+    "recommender": ("benchmarks.recommender", "first offers on written requests, and the time of an answer"),
+    "catalog-memory": ("benchmarks.recommender.memory", "the memory formula against real processes"),
+    "catalog-sync": ("benchmarks.recommender.sync", "a thousand cards from one daemon to another"),
     "simulation-scale": ("benchmarks.simulation_scale", "the core at 100, 1,000 and 10,000 nodes"),
 }
 

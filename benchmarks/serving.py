@@ -146,7 +146,7 @@ def measure(base: Path, turns: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         home = Home(Path(folder))
         charter = found_network(home, Founding("bench", base, preset="local"), int(time.time() * 1000))
-        shared = BaseInMemory(base, charter.adapter, shared_a_of(home, charter), "cpu")
+        shared = BaseInMemory(base, charter.adapter, shared_a_of(home, charter.adapter), "cpu")
         adapted = Bare(shared.model_with(_nothing(charter.adapter.dimension)).peft, shared.tokenizer)
         plain = Bare(load(base, "cpu").model, shared.tokenizer)
         server = Server(home)

@@ -11,7 +11,8 @@ from typing import Literal
 
 from banyan.node import membership
 from banyan.node.home import Home, check_private
-from banyan.security.charter import Charter
+from banyan.security.charter import BaseModel, Charter
+from banyan.security.doorplate import Doorplate
 from banyan.security.errors import BanyanError
 
 #: Free bytes below which a node is in danger.
@@ -93,6 +94,10 @@ def _network(home: Home, charter: Charter | None) -> Finding:
     if invite is None:
         cure = "Found a network with `banyan found NAME`, or join one with `banyan join INVITE`"
         return Finding("network", "bad", "this node belongs to none", cure)
+    if isinstance(invite, Doorplate):
+        return Finding(
+            "network", "note", "a guest that has not come in yet", "Start the node with `banyan up`"
+        )
     expires = invite.chain[-1].expires
     if expires < time.time() * 1000:
         return Finding("network", "bad", "the invite has expired before it was used", "Ask for a new one")
@@ -169,25 +174,35 @@ def _clock(home: Home, charter: Charter | None) -> Finding:
 
 def _disk(home: Home, charter: Charter | None) -> Finding:
     free = shutil.disk_usage(home.root).free
-    need = LITTLE_ROOM + (0 if charter is None or _has_model(home, charter) else 2 * charter.base.size)
+    need = LITTLE_ROOM + (
+        0 if charter is None or _has_model(home, charter) else 2 * _base(home, charter).size
+    )
     if free < need:
         what = f"{free / 1e9:.1f} GB are free where {need / 1e9:.1f} GB should be"
         return Finding("disk", "bad", what, "Free some space, or move the state directory")
     return Finding("disk", "ok", f"{free / 1e9:.1f} GB free")
 
 
+def _base(home: Home, charter: Charter) -> BaseModel:
+    """The base model of the branch that this node works on."""
+    from banyan.node.settings import load
+
+    return charter.base_at(load(home.settings).training.branch or "/")
+
+
 def _has_model(home: Home, charter: Charter) -> bool:
     from banyan.node.base_folder import missing
     from banyan.node.store import BlobStore
 
-    return not missing(BlobStore(home.blobs), charter.base)
+    return not missing(BlobStore(home.blobs), _base(home, charter))
 
 
 def _model(home: Home, charter: Charter | None, deep: bool) -> Finding:
     if charter is None:
         return Finding("base model", "note", "known once this node has reached its network")
+    base = _base(home, charter)
     if not _has_model(home, charter):
-        what = f"{charter.base.name} ({charter.base.size / 1e6:,.0f} MB) is not here yet"
+        what = f"{base.name} ({base.size / 1e6:,.0f} MB) is not here yet"
         return Finding("base model", "note", what, "It is fetched from peers before the first training")
     if deep:
         import hashlib
@@ -195,13 +210,13 @@ def _model(home: Home, charter: Charter | None, deep: bool) -> Finding:
         from banyan.node.store import BlobStore
 
         blobs = BlobStore(home.blobs)
-        for entry in charter.base.files:
+        for entry in base.files:
             with open(blobs.path(entry.digest), "rb") as file:
                 if hashlib.file_digest(file, "sha256").digest() != entry.digest:
                     path = blobs.path(entry.digest)
                     cure = f"Remove {path} and {home.base}, and start the node: it is fetched again"
                     return Finding("base model", "bad", f"{entry.name} is damaged on this disk", cure)
-    return Finding("base model", "ok", f"{charter.base.name}, {charter.base.parameters:,} parameters")
+    return Finding("base model", "ok", f"{base.name}, {base.parameters:,} parameters")
 
 
 def _data(home: Home, deep: bool) -> Finding:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from banyan.node.home import Home, HomeError, write_durably
 from banyan.node.membership import create_identity, save_credential
 from banyan.node.store import BlobStore
-from banyan.security.charter import AdapterSpec, Charter, found, preset
+from banyan.security.charter import AdapterSpec, BaseModel, Charter, Foundation, found, preset
 from banyan.security.credential import root_credential
 
 #: ΔW = scale · B · A. With orthonormal rows of A, 2 lets B learn at rates that are usual for LoRA.
@@ -47,6 +47,11 @@ class Founding:
     mixing_rule: str | None = None
     min_neighbours: int | None = None
     fallback: int | None = None
+    growth: Literal["founders", "members", "votes"] | None = None
+    votes: int | None = None
+    dormancy: int | None = None
+    #: Branches with another base model than above them, each with its folder.
+    bases: tuple[tuple[str, Path], ...] = ()
 
 
 def found_network(
@@ -62,9 +67,6 @@ def found_network(
     :class:`HomeError` if the directory belongs to a network already, and the errors of the model, the rule
     and the charter's bounds in their own words.
     """
-    from banyan.node.learning import base_model, shared_a
-    from banyan.node.learning.base_manifest import check_content, check_manifest
-
     if home.charter.exists() or home.invite.exists():
         raise HomeError(
             f"{home.root} belongs to a network already",
@@ -74,23 +76,10 @@ def found_network(
     identity = create_identity(home, passphrase)
     blobs = BlobStore(home.blobs)
 
-    progress("reading the base model")
-    base = base_model.fingerprint(wish.base)
-    check_manifest(base)
-    check_content(wish.base, base)
-    tensors = base_model.target_tensors(wish.base, wish.targets)
-    for entry in base.files:
-        blobs.put_file(wish.base / entry.name, entry.digest)
-
-    progress("drawing the shared A")
-    matrices = shared_a.to_bytes(shared_a.draw(wish.seed, wish.rank, tensors))
-    adapter = AdapterSpec(
-        rank=wish.rank,
-        scale=wish.scale,
-        seed=wish.seed,
-        a_digest=blobs.put(matrices),
-        a_size=len(matrices),
-        tensors=tensors,
+    base, adapter = _lay(wish, wish.base, wish.seed, blobs, progress)
+    others = tuple(
+        Foundation(path, *_lay(wish, folder, wish.seed + number, blobs, progress))
+        for number, (path, folder) in enumerate(sorted(wish.bases), 1)
     )
 
     progress("signing the charter")
@@ -124,6 +113,9 @@ def found_network(
         near["min_neighbours"] = wish.min_neighbours or max(1, 2 * wish.f)
     near = {name: value for name, value in near.items() if value is not None}
     policies = replace(policies, mixing=replace(policies.mixing, **near))
+    grows: dict[str, Any] = {"branches": wish.growth, "votes": wish.votes, "dormancy": wish.dormancy}
+    grows = {name: value for name, value in grows.items() if value is not None}
+    policies = replace(policies, growth=replace(policies.growth, **grows))
     charter = found(
         identity,
         name=wish.name,
@@ -132,12 +124,35 @@ def found_network(
         base=base,
         adapter=adapter,
         branches=wish.branches,
+        bases=others,
         policies=policies,
     )
     blobs.put(charter.encode())
     save_credential(home, root_credential(identity, charter, now))
     write_durably(home.charter, charter.encode())
     return charter
+
+
+def _lay(
+    wish: Founding, folder: Path, seed: int, blobs: BlobStore, progress: Callable[[str], None]
+) -> tuple[BaseModel, AdapterSpec]:
+    """Read a base model into the store and draw its A: its fingerprint, and the adapter on it."""
+    from banyan.node.learning import base_model
+    from banyan.node.learning.adapter_spec import design_adapter
+    from banyan.node.learning.base_manifest import check_content, check_manifest
+
+    progress(f"reading the base model {folder.name}")
+    base = base_model.fingerprint(folder)
+    check_manifest(base)
+    check_content(folder, base)
+    for entry in base.files:
+        blobs.put_file(folder / entry.name, entry.digest)
+    progress("drawing its shared A")
+    adapter, matrices = design_adapter(
+        folder, seed=seed, rank=wish.rank, scale=wish.scale, targets=wish.targets
+    )
+    blobs.put(matrices)
+    return base, adapter
 
 
 def _least(rule: str, f: int) -> int:

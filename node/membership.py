@@ -9,6 +9,7 @@ from banyan.node.home import Home, HomeError, write_durably
 from banyan.security import canonical
 from banyan.security.charter import Charter
 from banyan.security.credential import Credential
+from banyan.security.doorplate import Doorplate
 from banyan.security.identity import Identity
 from banyan.security.invite import Invite
 from banyan.security.schema import from_plain, to_plain
@@ -69,12 +70,18 @@ def load_charter(home: Home) -> Charter | None:
     return Charter.decode(data)
 
 
-def load_invite(home: Home) -> Invite | None:
-    """The invite that this node joins with, if it joined with one."""
+def load_invite(home: Home) -> Invite | Doorplate | None:
+    """The invite that this node joins with, or the open network's address that it comes to as a guest; None if it
+    founded its network."""
     try:
-        return Invite.parse(home.invite.read_text("ascii"))
+        return read_invite(home.invite.read_text("ascii"))
     except FileNotFoundError:
         return None
+
+
+def read_invite(text: str) -> Invite | Doorplate:
+    """What somebody was given to join with. Raises ``CredentialRefused``."""
+    return Doorplate.parse(text) if Doorplate.is_one(text) else Invite.parse(text)
 
 
 def save_credential(home: Home, credential: Credential) -> None:
@@ -99,6 +106,13 @@ def first_branch(branches: Sequence[str], scope: str) -> str:
     return next((path for path in leaves if covers(scope, path)), scope)
 
 
+def covered_branch(home: Home, charter: Charter) -> str:
+    """The branch that this node works on where its owner has chosen none: the first that its credential covers."""
+    credential = load_credential(home)
+    scope = decode_credential(credential).scope if credential is not None else "/"
+    return first_branch(charter.branches, scope)
+
+
 def encode_credential(credential: Credential) -> bytes:
     """The wire form."""
     return canonical.encode(to_plain(credential))
@@ -109,13 +123,14 @@ def decode_credential(data: bytes) -> Credential:
     return from_plain(Credential, canonical.decode(data, max_bytes=MAX_CREDENTIAL))
 
 
-def accept_invite(home: Home, text: str, passphrase: str | None = None) -> Invite:
-    """Make ``home`` a node that joins with the invite ``text`` when it is started. Returns the invite.
+def accept_invite(home: Home, text: str, passphrase: str | None = None) -> Invite | Doorplate:
+    """Make ``home`` a node that joins with the invite ``text``, or comes as a guest to the open network whose address
+    it is, when it is started. Returns what was read.
 
     Joining the same network again with a fresh invite is allowed (the old one may have expired). Raises
     :class:`HomeError` if the directory belongs to another network already.
     """
-    invite = Invite.parse(text)
+    invite = read_invite(text)
     home.create()
     charter = load_charter(home)
     if charter is not None and charter.network_id != invite.network:

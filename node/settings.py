@@ -10,20 +10,28 @@ from __future__ import annotations
 
 import difflib
 import os
+import shlex
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from banyan.node.catalog.weights import Weights
 from banyan.node.learning.settings import TrainingSettings
 from banyan.security.errors import BanyanError
 
 Preset = Literal["local", "lan", "wan"]
 
 #: Environment variables with our prefix that are no settings.
-RESERVED = frozenset({"BANYAN_HOME", "BANYAN_PASSPHRASE", "BANYAN_DEBUG"})
+HOOK_VARIABLES = frozenset(
+    f"BANYAN_{name}"
+    for name in ["EVENT", "BRANCH", "HEIGHT", "RELEASE", "LEADER", "USED", "LEFT_OUT", "NODE", "HOME"]
+)
+"""What a hook finds in its environment."""
+
+RESERVED = frozenset({"BANYAN_PASSPHRASE", "BANYAN_DEBUG"}) | HOOK_VARIABLES
 
 PREFIX = "BANYAN_"
 
@@ -133,6 +141,13 @@ class Training(Section):
         None,
         description="A folder that already holds the network's base model; its fingerprint must be the "
         "charter's. None (default): fetched from peers.",
+    )
+    rank: int = Field(
+        _LEARNING.columns,
+        ge=0,
+        le=1_024,
+        description="Columns of B that this device trains, the first of the adapter's rank; 0: all of them. Fewer: a "
+        "smaller update to send, in proportion, and less learnt a round.",
     )
     steps: int = Field(
         _LEARNING.steps,
@@ -303,6 +318,42 @@ class Store(Section):
     )
 
 
+class Catalog(Weights, Section):
+    """``[catalog]``: model cards, and how models are weighed when one is recommended."""
+
+    renew: float = Field(
+        3600.0,
+        ge=1,
+        description="Seconds after which the card of this node's branch is signed anew where the branch has moved on "
+        "and this node leads it. Shorter keeps cards true, and costs every node of the network one message.",
+    )
+    embedding: Path | None = Field(
+        None,
+        description="The folder of a sentence model (safetensors, mean pooling) that compares requests with cards. "
+        "None (default): by words alone, which needs no torch. With one: better on odd wordings, and seconds slower.",
+    )
+
+
+class Hooks(Section):
+    """``[hooks]``: programs of yours that are told what happens."""
+
+    release: tuple[Annotated[str, Field(min_length=1, max_length=4_096)], ...] = Field(
+        (),
+        max_length=64,
+        description="A program to run at each release of this node's branch and of those above it, as a list: "
+        '["notify", '
+        '"--quiet"]. No shell reads it; BANYAN_BRANCH, BANYAN_HEIGHT, BANYAN_RELEASE, BANYAN_LEADER, BANYAN_USED and '
+        "BANYAN_LEFT_OUT in its environment say what was released. Empty (default): none.",
+    )
+    timeout: float = Field(
+        60.0,
+        gt=0,
+        le=3_600,
+        description="Seconds after which a hook is ended with all that it has started. Longer lets it do more; two run "
+        "at once, and releases wait for them.",
+    )
+
+
 class Settings(Section):
     """Every setting of a node."""
 
@@ -316,6 +367,8 @@ class Settings(Section):
     worker: Worker = Field(default_factory=Worker)
     api: Api = Field(default_factory=Api)
     store: Store = Field(default_factory=Store)
+    catalog: Catalog = Field(default_factory=Catalog)
+    hooks: Hooks = Field(default_factory=Hooks)
 
 
 #: What each preset changes from the defaults above.
@@ -421,8 +474,15 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
         name = variable.removeprefix(PREFIX).lower()
         if name not in KNOWN:
             name = name.replace("_", ".", 1)
-        values[name] = [part for part in text.split(",") if part] if name == "network.announce" else text
+        values[name] = _listed(name, text)
     return values
+
+
+def _listed(name: str, text: str) -> object:
+    """The value of a setting from the environment, where a list is written in one line."""
+    if name == "network.announce":
+        return [part for part in text.split(",") if part]
+    return shlex.split(text) if name == "hooks.release" else text
 
 
 def _unknown(name: str, source: str) -> SettingsError:

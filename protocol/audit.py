@@ -137,7 +137,10 @@ class Audit:
                 return f"It was no time for a lift: {verdict.why}"
         if not result.agrees:
             return f"Its sums differ from the recomputed ones by {result.error:.2g}"
-        if with_sums(self.claim, self.base, result) != self.claim or not has_its_steps(self.release):
+        claim = with_sums(self.claim, self.base, result)
+        if claim.narrowed_to != self.claim.narrowed_to:
+            return "It is wrong about the columns that too few updates trained"
+        if claim != self.claim or not has_its_steps(self.release):
             return "Its adapter is not the one before it plus its change"
         return ""
 

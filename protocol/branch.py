@@ -9,7 +9,6 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Final, Protocol
 
-from banyan.aggregation import build
 from banyan.protocol.agreement import Agreement
 from banyan.protocol.chain import Chain
 from banyan.protocol.closing import Closing, timer
@@ -20,6 +19,7 @@ from banyan.protocol.events import (
     AttemptRefused,
     BranchOpened,
     ReleaseCertified,
+    ReleaseNarrowed,
     RoundClosing,
     RoundWaiting,
     UpdateAdmitted,
@@ -28,7 +28,7 @@ from banyan.protocol.events import (
 from banyan.protocol.messages import CertifiedRelease, Draft, Opening, Proposal, Trial, Update, Vote
 from banyan.protocol.records import Record, committee_topic
 from banyan.protocol.release import ChildHead, Release, TrialVote, claims_of, committee_of
-from banyan.protocol.round import Candidate, Child, Round, Status
+from banyan.protocol.round import Candidate, Child, Round, Status, need_of
 from banyan.protocol.transfer import Transfer, Wait
 from banyan.protocol.trials import Host as TrialsHost
 from banyan.protocol.trials import Trials
@@ -54,6 +54,7 @@ class Host(ClosingHost, TrialsHost, Protocol):
     def check_member(self, node: str, branch: str, credential: Credential) -> None: ...
     def head_moved(self, head: Release) -> None: ...
     def quoted(self, path: str) -> ChildHead | None: ...
+    def is_asleep(self, path: str) -> bool: ...
 
 
 class Branch:
@@ -120,6 +121,7 @@ class Branch:
             "cosigners": self._cosigners(proof) if proof else [],
             "used": [each.source for each in release.used],
             "left_out": [{"author": item.source, "reason": item.reason} for item in release.left_out],
+            "narrowed_to": release.narrowed_to,
             "change": release.change.hex(),
             "adapter": release.adapter.hex(),
             "lifted": self._lift_of(release),
@@ -186,9 +188,8 @@ class Branch:
 
     @cached_property
     def need(self) -> int:
-        """The fewest updates that a release counts: the charter's quorum and the rule's own minimum."""
-        policy = self._charter.round
-        return max(policy.min_updates, build(policy.rule, f=policy.f).minimum_n)
+        """See :func:`~banyan.protocol.round.need_of`."""
+        return need_of(self._charter)
 
     @cached_property
     def transfer(self) -> Transfer:
@@ -346,7 +347,7 @@ class Branch:
                 size=update.size,
                 digest=update.blob,
                 base=update.base,
-                limit=blob_bytes(self._charter.adapter, policy.codec),
+                limit=blob_bytes(self._charter.adapter_at(self.path), policy.codec),
                 lineage=self.chain.lineage(policy.staleness + 32),
                 staleness=policy.staleness,
                 members={author},  # its credential was checked when the record came in
@@ -372,7 +373,7 @@ class Branch:
         for candidate in self.round.waiting_for_blob(blob):
             if error is None:
                 candidate.status = Status.INSPECTING
-                self._host.do(Inspect(blob))
+                self._host.do(Inspect(blob, self.path))
             else:  # whoever served something else is at fault, not the author: its hash is what it signed
                 candidate.reason = Reason.UNAVAILABLE
                 candidate.failures += 1
@@ -457,6 +458,8 @@ class Branch:
             child = self._child(digest)
             if child is not None:
                 round_.children[child.head.branch] = child
+        quoted = (child.branch for child in round_.base.children)
+        round_.asleep = frozenset(path for path in quoted if self._host.is_asleep(path))
         now, quarantined = self._host.now, self._host.quarantined
         if round_.opened is None and (round_.count(quarantined) or round_.fresh_children(now)):
             round_.opened = now
@@ -551,6 +554,9 @@ class Branch:
                 tuple((item.source, item.reason) for item in release.left_out),
             )
         )
+        if release.narrowed_to:
+            rank = self._charter.adapter_at(self.path).rank
+            self._host.tell(ReleaseNarrowed(self.path, release.height, release.narrowed_to, rank))
         self._moved(release)
         for item in release.left_out:
             if item.reason == Reason.FALSE_RELEASE:  # seen by the quorum that certified this

@@ -365,7 +365,7 @@ class Closing:
     def _after(self, draft: Release, votes: tuple[TrialVote, ...]) -> Release:
         """What to try next of the same updates, now that ``votes`` have refused ``draft``."""
         change, adapter = (draft.change, draft.change_size), (draft.adapter, draft.adapter_size)
-        refused = (*draft.refused, Attempt(draft.rule, *change, *adapter, votes))
+        refused = (*draft.refused, Attempt(draft.rule, *change, *adapter, votes, draft.narrowed_to))
         rule = rules_of(self._charter, updates_in(draft))[len(refused)]
         if rule != UNCHANGED:
             return replace(draft, rule=rule, refused=refused)
@@ -378,6 +378,7 @@ class Closing:
             change_size=0,
             adapter=base.adapter,
             adapter_size=base.adapter_size,
+            narrowed_to=0,
         )
 
     # ------------------------------------------------------------------------------- proposals
@@ -553,4 +554,5 @@ def with_sums(draft: Release, base: Release, result: Aggregated) -> Release:
         lift_size=result.lift_size,
         lifted=result.lifted if raised else base.lifted,
         lifted_size=result.lifted_size if raised else base.lifted_size,
+        narrowed_to=result.narrowed_to,
     )

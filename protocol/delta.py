@@ -7,6 +7,9 @@
 All numbers are little-endian. The header names the codec, the number of columns, the block, the adapter spec it was
 made for (a digest) and the release it starts from; from these the length of everything else follows, so a
 blob of any other length is refused before a byte of it is interpreted.
+
+The delta of a device that trained only the first columns of every B has their number in its header as well, ``rank``,
+and holds no numbers for the others. Whoever has all columns says nothing of them, so that one value has one encoding.
 """
 
 from __future__ import annotations
@@ -18,8 +21,9 @@ from typing import Annotated, Final
 
 import numpy as np
 
-from banyan.aggregation.encoding import BLOCK, TOP, Codec, EncodedVector
+from banyan.aggregation.encoding import BLOCK, TOP, Codec, EncodedVector, Float32s
 from banyan.aggregation.errors import AggregationError
+from banyan.aggregation.strips import widened
 from banyan.security import canonical
 from banyan.security.errors import Refused
 from banyan.security.model import AdapterSpec
@@ -48,17 +52,29 @@ class _Header:
 
 
 @dataclass(frozen=True, slots=True)
+class _NarrowHeader(_Header):
+    rank: Annotated[int, Between(1, 1_023)]
+
+
+@dataclass(frozen=True, slots=True)
 class Delta:
-    """A decoded blob: ``vector`` has ``spec.dimension`` columns; ``base`` is the release it is measured from
-    (empty: from zero, as every adapter is)."""
+    """A decoded blob: ``vector`` holds the first ``rank`` columns of every B, row by row, ``spec.dimension`` numbers
+    where these are all; ``base`` is the release it is measured from (empty: from zero, as every adapter is)."""
 
     vector: EncodedVector
     base: bytes
+    rank: int
+
+    def whole(self, spec: AdapterSpec) -> Float32s:
+        """float32 ``(dimension,)``, zero in the columns that were not trained: to be added, never to be voted with."""
+        return widened(self.vector.decode(), self.rank, spec.rank)
 
 
-def write_delta(vector: EncodedVector, *, spec: AdapterSpec, base: bytes) -> bytes:
-    """The blob for ``vector`` against the release ``base`` (b"" for an adapter)."""
-    header = _packed(_Header(base, vector.block, vector.codec, vector.size, spec.digest))
+def write_delta(vector: EncodedVector, *, spec: AdapterSpec, base: bytes, rank: int | None = None) -> bytes:
+    """The blob for ``vector`` against the release ``base`` (b"" for an adapter), which has every column. ``rank``: how
+    many columns of B a delta has (None: all)."""
+    fields = (base, vector.block, vector.codec, vector.size, spec.digest)
+    header = _packed(_Header(*fields) if rank in (None, spec.rank) else _NarrowHeader(*fields, rank))
     scales = b"" if vector.scales is None else vector.scales.astype("<f4").tobytes()
     codes = np.ascontiguousarray(vector.codes)
     little = codes.astype(codes.dtype.newbyteorder("<"), copy=False)
@@ -69,7 +85,8 @@ def read_delta(data: bytes | memoryview, spec: AdapterSpec) -> Delta:
     """Decode ``data`` strictly. The arrays of the result are views of ``data``, nothing is copied.
 
     Raises:
-        DeltaRefused: ``malformed`` (not this format, or a wrong length), ``wrong-spec`` (another adapter's),
+        DeltaRefused: ``malformed`` (not this format, or a wrong length), ``wrong-spec`` (another adapter's, or of a
+            rank that cannot be),
             ``non-finite`` (a scale or value that is NaN or infinite).
     """
     view = memoryview(data)
@@ -83,8 +100,13 @@ def read_delta(data: bytes | memoryview, spec: AdapterSpec) -> Delta:
         header = _unpacked(packed)
     except Refused as error:
         raise DeltaRefused("malformed", f"The delta's header is wrong: {error.what}") from error
-    if header.spec != spec.digest or header.size != spec.dimension:
+    rank = header.rank if isinstance(header, _NarrowHeader) else spec.rank
+    if header.spec != spec.digest or header.size != rank * (spec.dimension // spec.rank):
         raise DeltaRefused("wrong-spec", "The delta was made for another adapter")
+    if isinstance(header, _NarrowHeader) and (rank >= spec.rank or not header.base):
+        raise DeltaRefused(
+            "wrong-spec", "Only a delta of fewer columns than the adapter's names their number"
+        )
     body = view[_PREFIX + length :]
     scale_bytes, code_bytes = _lengths(header.codec, header.size, header.block)
     if len(body) != scale_bytes + code_bytes:
@@ -102,7 +124,7 @@ def read_delta(data: bytes | memoryview, spec: AdapterSpec) -> Delta:
         raise DeltaRefused("malformed", f"The delta's codes are wrong: {error}") from error
     if header.codec in ("float32", "bf16") and not _all_finite(vector):
         raise DeltaRefused("non-finite", "The delta has values that are NaN or infinite")
-    return Delta(vector, header.base)
+    return Delta(vector, header.base, rank)
 
 
 @lru_cache(maxsize=256)  # the deltas of a round differ in their numbers only
@@ -112,7 +134,8 @@ def _packed(header: _Header) -> bytes:
 
 @lru_cache(maxsize=256)
 def _unpacked(packed: bytes) -> _Header:
-    return from_plain(_Header, canonical.decode(packed, max_bytes=MAX_HEADER, max_depth=1))
+    plain = canonical.decode(packed, max_bytes=MAX_HEADER, max_depth=1)
+    return from_plain(_NarrowHeader if isinstance(plain, dict) and "rank" in plain else _Header, plain)
 
 
 def blob_bytes(spec: AdapterSpec, codec: Codec) -> int:

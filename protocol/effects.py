@@ -52,12 +52,13 @@ class FetchBlob:
 
 @dataclass(frozen=True, slots=True)
 class Inspect:
-    """Strictly decode the delta blob ``digest`` against the charter's adapter spec and measure it.
+    """Strictly decode the delta blob ``digest`` against the adapter spec of ``branch`` and measure it.
 
     Answered by :class:`Inspected`.
     """
 
     digest: Digest
+    branch: Path = "/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +68,9 @@ class Train:
     A node that mixes trains from its own model alone: ``adapters`` is empty, ``carry`` its model, ``base`` empty, and
     the update is the whole model.
 
-    ``adapters`` are the float32 adapter blobs (B) from the root down to ``branch``, in that order: of the head of
-    ``branch``, and of the newest release of each branch above it that is here; a branch still at its opening has none.
+    ``adapters`` are the float32 adapter blobs (B) from where the branch's base model begins down to it, in that order:
+    of the head of ``branch``, and of the newest release of each branch above it that is here; a branch still at its
+    opening has none.
     ``carry`` are delta blobs that are this node's alone: what the encoding of its last update lost, or that whole
     update if the network left it out. The update is all that training changed plus the carry, against ``base``, the
     digest of the branch's head. Answered by
@@ -115,6 +117,10 @@ class Lift:
     expected: Digest | None = None
 
 
+Direction: TypeAlias = tuple[Digest, float, tuple[float, ...]]
+"""Where one vector points: what names it, its norm, and its cosines with each of a list, in that list's order."""
+
+
 @dataclass(frozen=True, slots=True)
 class Aggregate:
     """Apply ``rule`` with ``f`` to ``inputs`` and add the result to ``base`` (None: zero), where there are any; and do
@@ -122,7 +128,8 @@ class Aggregate:
 
     Norms are first clipped to ``clip`` times their median. The change is written as a float32 delta blob
     and the new adapter as a float32 adapter blob. If ``expected`` is given, it is another node's change
-    blob for the same inputs, and the answer tells whether the two agree within 1e-6 relative. So for the lift.
+    blob for the same inputs, and the answer tells whether the two agree within 1e-6 relative. So for the lift. Columns
+    of B that fewer than ``least`` of ``inputs`` trained, or fewer than the rule needs, stay as they are.
     Answered by :class:`Aggregated` or :class:`JobFailed`.
     """
 
@@ -135,6 +142,7 @@ class Aggregate:
     clip: float
     base: Digest | None
     expected: Digest | None = None
+    least: int = 1
     lift: Lift | None = None
 
 
@@ -303,7 +311,10 @@ class Aggregated:
     none of a kind the step is empty and the sum is its base, of which no size is told.
     ``weights`` gives, per input key, the share its rule gave it (None where a rule has no such notion).
     ``agrees`` answers ``expected``; ``error`` is the relative difference found, the greater of two.
-    ``agreement`` estimates the cosine between two of the children (0 without a lift).
+    ``agreement`` estimates the cosine between two of the children (0 without a lift). ``narrowed_to``, if above 0, says
+    that only so many columns of B moved by the change, the first: too few inputs trained the others.
+    ``directions`` says where the members' inputs point, by their keys, before anything is clipped; ``heads`` where the
+    children's do.
     """
 
     branch: Path
@@ -322,6 +333,9 @@ class Aggregated:
     lifted: Digest = b""
     lifted_size: int = 0
     agreement: float = 0.0
+    directions: tuple[Direction, ...] = ()
+    heads: tuple[Direction, ...] = ()
+    narrowed_to: int = 0
 
 
 @dataclass(frozen=True, slots=True)

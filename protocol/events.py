@@ -12,7 +12,13 @@ from dataclasses import dataclass
 
 __all__ = [
     "AttemptRefused",
+    "BranchFellAsleep",
+    "BranchFounded",
+    "BranchMergeSuggested",
     "BranchOpened",
+    "BranchSplitSuggested",
+    "BranchWoke",
+    "CardPublished",
     "CaughtUp",
     "Compensated",
     "Event",
@@ -63,6 +69,54 @@ class BranchOpened(Event):
 
     branch: str
     roster: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BranchFounded(Event):
+    """There is a new branch in the tree: the charter's policy is met."""
+
+    branch: str
+    founder: str
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class BranchFellAsleep(Event):
+    """Nobody has been on the branch for the charter's ``dormancy``: no traffic is spent on it until somebody comes."""
+
+    branch: str
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class BranchWoke(Event):
+    """Somebody is on a branch again that had been asleep."""
+
+    branch: str
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class BranchSplitSuggested(Event):
+    """For ``rounds`` rounds the updates of a branch have pulled two ways, as far as this node has closed them: mean
+    cosines ``within`` the groups and ``across`` them. Each group may want a branch of its own."""
+
+    branch: str
+    rounds: int
+    first: tuple[str, ...]
+    second: tuple[str, ...]
+    within: float
+    across: float
+
+
+@dataclass(frozen=True, slots=True)
+class BranchMergeSuggested(Event):
+    """For ``rounds`` rounds of ``branch`` two of its children have been nearly the same model."""
+
+    branch: str
+    rounds: int
+    children: tuple[str, str]
+    cosine: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +222,17 @@ class ReleaseCertified(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ReleaseNarrowed(Event):
+    """A release moved only the first ``columns`` of the ``rank`` columns of B: too few updates had trained the others,
+    which stay as they were."""
+
+    branch: str
+    height: int
+    columns: int
+    rank: int
+
+
+@dataclass(frozen=True, slots=True)
 class ReleaseTried(Event):
     """This node measured a drafted release on its own held-out rows and said so; ``change`` of the loss above zero is
     worse than the head."""
@@ -202,6 +267,15 @@ class ReleaseAudited(Event):
     release: str
     problem: str
     weights: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CardPublished(Event):
+    """This node has signed a model card of its branch, of the release of ``height`` (-1: it has none yet)."""
+
+    branch: str
+    height: int
+    card: str
 
 
 @dataclass(frozen=True, slots=True)

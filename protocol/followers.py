@@ -11,6 +11,7 @@ from banyan.protocol.effects import NodeId
 from banyan.protocol.members import Members
 from banyan.protocol.neighbourhood import kin_of
 from banyan.protocol.paths import parent_of
+from banyan.protocol.tree import Tree
 from banyan.security.charter import Charter
 from banyan.security.scope import covers
 
@@ -26,6 +27,8 @@ class Host(Protocol):
     members: Members
     branches: dict[str, Branch]
 
+    @property
+    def tree(self) -> Tree: ...
     def is_member(self, node: NodeId) -> bool: ...
 
 
@@ -98,6 +101,6 @@ class Followers:
 
     def _mixing(self, path: str) -> set[NodeId]:
         """Who mixes with the members of ``path``, and whoever is connected."""
-        those = (path, *kin_of(path, self._host.charter.branches))
+        those = (path, *kin_of(path, self._host.charter.alike(path, self._host.tree)))
         live = self._host.members.live(self._host.now)
         return {member.node for member in live if member.branch in those} | self.connected

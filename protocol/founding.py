@@ -40,6 +40,7 @@ class Host(Protocol):
     def branch(self) -> Path: ...
     def children_of(self, path: Path) -> tuple[Path, ...]: ...
     def compare_with(self, peer: NodeId) -> None: ...
+    def caretakers(self, path: Path) -> tuple[Seat, ...]: ...
 
 
 class Founding:
@@ -107,14 +108,18 @@ class Founding:
                 continue
             members, ready = here.get(path, []), self._ready_children(path)
             branch, gathered = host.branches[path], len(members) + min(guests[path], host.charter.round.f)
-            if gathered >= branch.need or len(ready) >= branch.transfer.need:
+            enough = gathered >= branch.need or len(ready) >= branch.transfer.need
+            if enough or (gathered and host.caretakers(path)):
                 first = self._first_seats(path, members, ready)
                 self._publish(Opening(opening(path, first, host.now, *self._inherited(path))))
 
     def _inherited(self, path: Path) -> tuple[Digest, int]:
-        """What a new branch begins with: all that was lifted into the one above, whose model it so starts from."""
+        """What a new branch begins with: all that was lifted into the one above, whose model it so starts from; nothing
+        where it has another base model."""
         above = self._host.branches.get(parent_of(path) or "")
-        head = above.chain.head if above is not None else None
+        if above is None or not self._host.charter.is_alike(above.path, path):
+            return b"", 0
+        head = above.chain.head
         return (head.lifted, head.lifted_size) if head is not None else (b"", 0)
 
     def _ready_children(self, path: Path) -> list[Release]:
@@ -124,8 +129,9 @@ class Founding:
         return [head for head in heads if head is not None and head.height > 0]
 
     def _first_seats(self, path: Path, members: list[Seat], ready: list[Release]) -> list[Seat]:
-        """One seat each, though it be a member and a child's delegate; delegates first."""
+        """One seat each, though it be a member and a child's delegate; delegates first, and caretakers with them."""
         policy = self._host.charter.committee
         delegates = [Seat(member, 0, head.branch) for head in ready for member in committee_of(head, policy)]
+        delegates += self._host.caretakers(path)
         seats = {seat.member: seat for seat in (*delegates, *members)}
         return sorted(seats.values(), key=lambda seat: seat.speaks_for == path)[:SEATS]

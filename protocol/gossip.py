@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final, Protocol
 
+from banyan.protocol.card import Card
 from banyan.protocol.effects import Effect, NodeId, Path, Send
 from banyan.protocol.followers import Followers
 from banyan.protocol.followers import Host as FollowersHost
@@ -55,6 +56,7 @@ class Host(FollowersHost, Protocol):
     def do(self, effect: Effect) -> None: ...
     def topics(self) -> list[str]: ...
     def start_of(self, path: str) -> int: ...
+    def asleep(self) -> Collection[str]: ...
     def unpack(self, bundle: Bundle, sender: NodeId) -> None: ...
 
 
@@ -77,7 +79,9 @@ class Gossip:
         self.followers = Followers(host, rng)
         self._relay = Relay(host)
         limits = host.charter.limits
-        self._sync = Sync(host.records, host.topics, self._head_of, limits.message_bytes, host.start_of)
+        self._sync = Sync(
+            host.records, host.topics, self._head_of, limits.message_bytes, host.start_of, host.asleep
+        )
         self._guard = ReplayGuard(limits.clock_skew)
         self._asked_lately: dict[NodeId, int] = {}
         self._talkative: Counter[NodeId] = Counter()
@@ -140,6 +144,8 @@ class Gossip:
             to = self._for_presence(body, record, begins, but)
         else:
             to = self.followers.some(record.topic, but)
+            if isinstance(body, Card) and record.envelope.author != host.me:
+                to = to[:1]  # a card is not urgent: sync brings it to the rest
         if begins and self._root_waits_for(body):
             to = [*to, self._charter.roots[0]]
         receivers = tuple(node for node in dict.fromkeys(to) if node != host.me and node not in but)

@@ -22,7 +22,7 @@ from banyan.protocol.release import (
     next_children,
     next_roster,
 )
-from banyan.protocol.round import Child, Round, Status, quote
+from banyan.protocol.round import Child, Round, Status, need_of, quote
 from banyan.protocol.transfer import Measure, Wait
 from banyan.protocol.validation import flaw
 from banyan.security import canonical
@@ -86,6 +86,7 @@ def sums_of(release: Release, base: Release, charter: Charter, *, expected: bool
         clip=charter.round.clip,
         base=base.adapter or None,
         expected=(release.change or None) if expected else None,
+        least=need_of(charter),
         lift=lift_of(children, base, charter, (release.lift or None) if expected else None),
     )
 

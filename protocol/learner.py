@@ -19,6 +19,9 @@ from banyan.security.credential import Credential
 
 __all__ = ["Learner", "finite"]
 
+CARRY, PENDING, ABOVE = KEPT = "carry|", "pending-carry|", "above|"
+"""Begin the keys, which end with the branch, under which is kept on disk what goes into a branch's next update."""
+
 RETRY: Final = 30_000
 """ms after which failed training is tried again."""
 
@@ -28,9 +31,9 @@ class Host(Protocol):
 
     now: int
     me: str
+    charter: Charter
     records: Records
     branches: dict[str, Branch]
-    charter: Charter
 
     def adapters_above(self, path: str) -> tuple[Digest, ...]: ...
     def do(self, effect: Effect) -> None: ...
@@ -61,20 +64,28 @@ class Learner:
         self._training: tuple[int, Digest] | None = None
         self._carry: tuple[Digest, ...] = ()
         self._announced: tuple[Digest, ...] = ()
+        self._elsewhere: set[Digest] = set()
         self._above: tuple[Digest, ...] | None = None  # what our last update was trained below
         self._starting: tuple[Digest, ...] = ()  # and what the training under way is
 
     # ------------------------------------------------------------------------------------ in and out
 
     def restore(self, state: Mapping[str, bytes]) -> None:
-        """Take up what was carried over before a restart."""
-        self._carry = _digests(state.get("carry"))
-        self._announced = _digests(state.get("pending-carry"))
-        self._above = _digests(state["above"]) if "above" in state else None
+        """Take up what was kept before a restart, or before this node worked on other branches: it is of one branch's
+        models and of no other's."""
+        self._carry = _digests(state.get(CARRY + self._path))
+        self._announced = _digests(state.get(PENDING + self._path))
+        self._above = _digests(state[ABOVE + self._path]) if ABOVE + self._path in state else None
+        self._elsewhere = {
+            digest
+            for key, value in state.items()
+            if key.startswith(KEPT) and key not in {kept + self._path for kept in KEPT}
+            for digest in _digests(value)
+        }
 
     def keep(self) -> set[Digest]:
         """The blobs that must not be collected."""
-        return {*self._carry, *self._announced, *(self._above or ())}
+        return {*self._carry, *self._announced, *(self._above or ()), *self._elsewhere}
 
     @property
     def busy(self) -> bool:
@@ -126,8 +137,8 @@ class Learner:
             )
 
     def _adapters(self) -> tuple[Digest, ...]:
-        """What our model is the sum of, from the root down: of our branch the head, of those above it the newest that
-        is here. A branch does not wait for what comes down from those above it."""
+        """What our model is the sum of, from where its base begins down: of our branch the head, of those above it the
+        newest that is here. A branch does not wait for what comes down from those above it."""
         own = self._branch.chain.head
         mine = parts_of([own] if own is not None else [])
         return (*self._host.adapters_above(self._path), *blobs_of(mine))
@@ -149,8 +160,8 @@ class Learner:
             return
         self._announced = (event.blob, *((event.carry,) if event.carry else ()))
         self._above = self._starting
-        self._host.do(PutState("pending-carry", canonical.encode(list(self._announced))))
-        self._host.do(PutState("above", canonical.encode(list(self._above))))
+        self._host.do(PutState(PENDING + self._path, canonical.encode(list(self._announced))))
+        self._host.do(PutState(ABOVE + self._path, canonical.encode(list(self._above))))
         if rise := finite(event.metrics.get("compensated")):
             self._host.tell(Compensated(self._path, event.height, rise))
         before, after = (finite(event.metrics.get(name)) for name in ("loss_before", "loss_after"))
@@ -192,8 +203,8 @@ class Learner:
             elif head.rule != UNCHANGED:
                 self._carry = self._announced[1:]
             self._announced = ()
-            self._host.do(PutState("carry", canonical.encode(list(self._carry))))
-            self._host.do(PutState("pending-carry", canonical.encode([])))
+            self._host.do(PutState(CARRY + self._path, canonical.encode(list(self._carry))))
+            self._host.do(PutState(PENDING + self._path, canonical.encode([])))
 
 
 def finite(loss: float | None) -> float | None:

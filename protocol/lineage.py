@@ -10,9 +10,10 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import Protocol
 
 from banyan.protocol.branch import Branch
-from banyan.protocol.paths import parent_of, path_to
+from banyan.protocol.paths import parent_of
 from banyan.protocol.release import ChildHead, Release
 from banyan.protocol.revision import resolve
+from banyan.security.charter import Charter
 from banyan.security.schema import to_plain
 
 __all__ = ["Lineage"]
@@ -21,6 +22,7 @@ __all__ = ["Lineage"]
 class Host(Protocol):
     """What a lineage needs of the node it lives at."""
 
+    charter: Charter
     branches: dict[str, Branch]
 
 
@@ -38,8 +40,9 @@ class Lineage:
         return resolve(revision, self._own, self._host.branches)
 
     def heads(self, path: str) -> list[Release]:
-        """The newest releases from the root down to ``path``; a branch that is not open yet has none."""
-        heads = (self._host.branches[each].chain.head for each in path_to(path))
+        """The newest releases from where the base model of ``path`` begins down to it; a branch that is not open yet
+        has none."""
+        heads = (self._host.branches[each].chain.head for each in self._host.charter.model_path(path))
         return [head for head in heads if head is not None]
 
     def path_of(self, release: Release) -> list[Release]:
@@ -48,7 +51,9 @@ class Lineage:
         following = self._host.branches[release.branch].chain.at(release.height + 1)
         if following is None:
             return self.heads(release.branch)
-        above = (self._host.branches[each].chain for each in path_to(release.branch)[:-1])
+        above = (
+            self._host.branches[each].chain for each in self._host.charter.model_path(release.branch)[:-1]
+        )
         stood = (chain.at_time(following.time - 1) for chain in above)
         return [*(each for each in stood if each is not None), release]
 

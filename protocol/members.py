@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -42,6 +42,8 @@ class Members:
 
     def __init__(self, charter: Charter, verify: Verifier) -> None:
         self._charter = charter
+        self.branches: Container[str] = charter.branches
+        """The branches that guests may come to."""
         self._members: dict[str, Member] = {}
         self._verify = verify
         self._checked: dict[Credential, int] = {}
@@ -81,7 +83,7 @@ class Members:
         Raises:
             Refused: ``guest-limit``: the house is full, until guests have been silent for two lifetimes.
         """
-        if branch not in self._charter.branches:
+        if branch not in self.branches:
             raise Refused("unknown-branch", f"This network has no branch {branch}")
         if node not in self._guests and sum(at == branch for at, _ in self._guests.values()) >= GUESTS:
             raise Refused(Reason.GUEST_LIMIT.value, f"{GUESTS} guests of {branch} are here already")

@@ -1,8 +1,8 @@
 """What peers say to each other: the body of every envelope, one frozen dataclass a kind.
 
 *Records* are kept, gossiped and synced: presence, opening, update, state, draft, trial, proposal, vote, certified
-release, accusation, revocation. *Control* messages pass once between two peers: summary, inventory, want, bundle.
-Every message travels in a signed envelope whose ``kind`` names its class here (:data:`KINDS`).
+release, accusation, revocation, card, founding, consent. *Control* messages pass once between two peers: summary,
+inventory, want, bundle. Every message travels in a signed envelope whose ``kind`` names its class here (:data:`KINDS`).
 
 All bounds are checked when a body is read, before anything is done with it.
 """
@@ -12,20 +12,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal, TypeVar
 
+from banyan.protocol.card import Card
 from banyan.protocol.release import Change, Release
 from banyan.security import canonical
 from banyan.security.credential import Credential
 from banyan.security.envelope import Envelope
 from banyan.security.evidence import Evidence
 from banyan.security.revocation import Revocation
-from banyan.security.schema import Between, Length, fields_to_plain, from_plain, to_plain
+from banyan.security.schema import Between, Length, Printable, fields_to_plain, from_plain, to_plain
+from banyan.security.scope import Path
 
 __all__ = [
     "CONTROL",
     "KINDS",
     "Accusation",
+    "BranchFounding",
     "Bundle",
     "CertifiedRelease",
+    "Consent",
     "Draft",
     "Inventory",
     "Opening",
@@ -175,6 +179,27 @@ class Accusation:
     evidence: Evidence
 
 
+@dataclass(frozen=True, slots=True)
+class BranchFounding:
+    """There is to be a branch ``branch`` below the one above it. Its author's foundings are numbered from 0, and it may
+    say one thing only under each number, so that nobody founds without bound."""
+
+    branch: Path
+    description: Annotated[str, Length(0, 200), Printable]
+    number: Annotated[int, Between(0, 4_095)]
+    credential: Credential
+
+
+@dataclass(frozen=True, slots=True)
+class Consent:
+    """Its author agrees that there be a branch ``branch``, with the seat that it has at the branch above after the
+    release ``height`` of that."""
+
+    branch: Path
+    height: Height
+    credential: Credential
+
+
 # --------------------------------------------------------------------------------------------- control
 
 
@@ -236,6 +261,9 @@ KINDS: Final[dict[str, type[Any]]] = {
     "release": CertifiedRelease,
     "accusation": Accusation,
     "revocation": Revocation,
+    "card": Card,
+    "founding": BranchFounding,
+    "consent": Consent,
     "summary": Summary,
     "inventory": Inventory,
     "want": Want,

@@ -13,7 +13,7 @@ mixed, which a minority cannot move.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import Enum
 from functools import cached_property
 from statistics import median_low
@@ -39,7 +39,6 @@ from banyan.protocol.learner import RETRY, Learner, finite
 from banyan.protocol.messages import State
 from banyan.protocol.neighbourhood import Host as NeighbourhoodHost
 from banyan.protocol.neighbourhood import Neighbourhood, Offer, kin_of
-from banyan.protocol.paths import path_to
 from banyan.protocol.records import Record
 from banyan.security import canonical
 from banyan.security.credential import Credential
@@ -87,8 +86,8 @@ class Mixer:
         charter = host.charter
         self.is_rule: Final = charter.round.coordination == "gossip"
         """Whether this network has no committees at all."""
-        self.branches: Final = (
-            (path, *kin_of(path, charter.branches))
+        self.branches = (
+            (path, *kin_of(path, charter.alike(path, charter.branches)))
             if self.is_rule
             else (path,) * bool(charter.mixing.fallback)
         )
@@ -109,6 +108,13 @@ class Mixer:
         self._told_before: Digest = b""
         self._since = 0
         self._mixing: list[Offer] = []
+
+    def tree_grew(self, branches: Iterable[str]) -> None:
+        """There are new branches: some may be kin."""
+        if self.is_rule:
+            alike = self._host.charter.alike(self._path, branches)
+            self.branches = (self._path, *kin_of(self._path, alike))
+            self.neighbourhood.branches = self.branches
 
     # ------------------------------------------------------------------------------------ where we stand
 
@@ -344,7 +350,7 @@ class Mixer:
         wait = self._policy.fallback
         if not wait or update is None or head is None or self._host.now < update.envelope.time + wait:
             return
-        heads = [self._host.branches[path].chain.head for path in path_to(self._path)]
+        heads = [self._host.branches[path].chain.head for path in self._host.charter.model_path(self._path)]
         adapters = blobs_of(parts_of(each for each in heads if each is not None))
         if not all(self._host.has_blob(adapter) for adapter in adapters):
             return

@@ -94,7 +94,7 @@ class Neighbourhood:
     ) -> None:
         self._host = host
         self._path = path
-        self._branches = branches
+        self.branches = branches
         self._allowed = allowed
         self._policy = host.charter.mixing
         self._offers: dict[str, Offer] = {}
@@ -143,7 +143,8 @@ class Neighbourhood:
             raise Refused("quarantined", "The node is shut out")
         if is_guest(state.credential, self._host.charter):
             self._host.members.welcome(author, state.branch, self._host.now)
-        check_size(state.size, blob_bytes(self._host.charter.adapter, self._host.charter.round.codec))
+        spec, codec = self._host.charter.adapter_at(self._path), self._host.charter.round.codec
+        check_size(state.size, blob_bytes(spec, codec))
 
     def meet(self, height: int) -> None:
         """Look who is near at the release ``height``, and bring the models that are new."""
@@ -175,7 +176,7 @@ class Neighbourhood:
         for offer in self._undecided(blob):
             if error is None:
                 offer.status, offer.reason = Status.INSPECTING, None
-                self._host.do(Inspect(blob))
+                self._host.do(Inspect(blob, self._path))
             else:  # whoever served something else is at fault, not the author: its hash is what it signed
                 offer.reason = Reason.UNAVAILABLE
 
@@ -199,7 +200,7 @@ class Neighbourhood:
             state = record.body if record is not None else None
             if record is None or not isinstance(state, State) or member.node == self._host.me:
                 continue
-            if state.branch not in self._branches or state.height != height:
+            if state.branch not in self.branches or state.height != height:
                 continue
             if record.envelope.time < self._host.now - patience:
                 continue

@@ -15,7 +15,10 @@ from typing import Final
 
 from banyan.protocol.audit import Auditor
 from banyan.protocol.branch import Branch, NotNow
+from banyan.protocol.card import Card
+from banyan.protocol.catalog import Catalog
 from banyan.protocol.composition import Part, blobs_of, parts_of
+from banyan.protocol.dormancy import Dormancy
 from banyan.protocol.effects import (
     Aggregated,
     BlobFetched,
@@ -51,6 +54,7 @@ from banyan.protocol.events import (
 )
 from banyan.protocol.founding import Founding
 from banyan.protocol.gossip import Gossip
+from banyan.protocol.growth import Growth
 from banyan.protocol.learner import Learner
 from banyan.protocol.lineage import Lineage
 from banyan.protocol.members import Members
@@ -58,8 +62,10 @@ from banyan.protocol.messages import (
     CONTROL,
     KINDS,
     Accusation,
+    BranchFounding,
     Bundle,
     CertifiedRelease,
+    Consent,
     Draft,
     Opening,
     Presence,
@@ -70,7 +76,7 @@ from banyan.protocol.messages import (
     Vote,
 )
 from banyan.protocol.mixing import Mixer
-from banyan.protocol.paths import check_path, children_in, parent_of, path_to
+from banyan.protocol.paths import check_path, parent_of, path_to
 from banyan.protocol.pin import Pin
 from banyan.protocol.reader import Reader
 from banyan.protocol.records import (
@@ -84,10 +90,12 @@ from banyan.protocol.records import (
     occasion_of,
     presence_topic,
 )
-from banyan.protocol.release import ChildHead, Release
+from banyan.protocol.release import ChildHead, Release, Seat
 from banyan.protocol.revision import name_of
 from banyan.protocol.signs import Signs
+from banyan.protocol.suggestions import Suggestions
 from banyan.protocol.sync import room_in
+from banyan.protocol.tree import Tree
 from banyan.security import canonical
 from banyan.security.admission import Reason, UpdateRefused
 from banyan.security.charter import Charter
@@ -101,6 +109,9 @@ from banyan.security.schema import from_plain
 from banyan.security.scope import covers
 
 __all__ = ["Peer", "PeerSettings"]
+
+OF_ALL: Final = (Accusation, Revocation, BranchFounding, Consent, Card)
+"""Records that concern everybody, whatever branch they work on."""
 
 OF_A_ROUND: Final = (Update, Draft, Trial, Proposal, Vote)
 """Records that serve to close one round of a branch."""
@@ -120,6 +131,7 @@ class PeerSettings:
         trains: whether it has data and takes part in every round as a learner.
         target_height: stop training when the branch has this many releases (under gossip: this node this many steps
             behind it); None: go on.
+        follows: branches that it follows besides, to learn from their models.
         neighbours: the only nodes to mix models with, for experiments on a given graph; None: chosen by kinship.
     """
 
@@ -128,6 +140,7 @@ class PeerSettings:
     addresses: tuple[str, ...] = ()
     trains: bool = False
     target_height: int | None = None
+    follows: tuple[Path, ...] = ()
     neighbours: tuple[NodeId, ...] | None = None
 
 
@@ -167,6 +180,9 @@ class Peer:
         self._reader = reader or Reader(self._network, verifier, max_bytes=charter.limits.message_bytes)
         self._out: list[Effect] = []
         self._longest_record = room_in(charter.limits.message_bytes)
+        self.growth = Growth(self, settings.branch, settings.credential, self._tree_grew)
+        self.dormancy = Dormancy(self, settings.branch)
+        self.members.branches = self.tree
         self.gossip = Gossip(self, signer, self._reader, rng)
         self._signs = Signs(charter, self.me, self.members)
         self._blobs: set[Digest] = set()
@@ -176,17 +192,17 @@ class Peer:
         self.mixer = Mixer(self, settings.branch, settings.credential, self._learner, settings.neighbours)
         self.lineage = Lineage(self, settings.branch)
         self.pin = Pin(self, settings.branch)
+        self.catalog = Catalog(self, settings.branch, settings.credential)
+        self.suggestions = Suggestions(charter.round.f, self.tell)
         self._auditor = Auditor(self)
         self.founding = Founding(self, self._open)
         self._restoring = False
         self._tidied = 0
-        self._children = children_in(charter.branches)
-        self._own = frozenset(self._followed_branches())
+        self._own: frozenset[str] = frozenset()
         """The branches that we follow whatever seats we have."""
         self._ways = frozenset({*path_to(settings.branch), *self.mixer.branches})
         self._left: list[str] = []
-        for path in sorted(self._own):  # a set's own order is another in every process
-            self.branches[path] = Branch(path, self)
+        self._follow_own()
 
     # ============================================================================= the driver's side
 
@@ -209,10 +225,15 @@ class Peer:
         for record in kept:
             if isinstance(record.body, Accusation | Revocation):
                 self._restore_one(record)
+        for kind in (BranchFounding, Consent):
+            for record in kept:
+                if isinstance(record.body, kind):
+                    self._restore_one(record)
         certified = [r for r in kept if isinstance(r.body, Opening | CertifiedRelease)]
         for record in sorted(certified, key=_place_of):  # a seat at a parent makes us follow its children
             if record.topic in self.branches:
                 self._restore_one(record)
+        self._restore_seats(certified)
         for record in kept:
             body = record.body
             if isinstance(body, OF_A_ROUND) and body.branch in self.branches:
@@ -221,6 +242,8 @@ class Peer:
                     self.records.archive(record)
             elif isinstance(body, State):
                 self.records.add(record)
+            elif isinstance(body, Card):
+                self._restore_card(record)
         self._restoring = False
         self._out.clear()
 
@@ -247,6 +270,7 @@ class Peer:
             case Aggregated():
                 self._blobs |= {event.change, event.adapter, event.lift, event.lifted} - {b""}
                 self._auditor.computed(event)
+                self.suggestions.computed(event)
                 if event.branch in self.branches:  # or we worked on another branch when we asked for it
                     self.branches[event.branch].aggregated(event)
             case Evaluated():
@@ -282,6 +306,11 @@ class Peer:
     # ============================================================================= the branches' side
 
     @property
+    def tree(self) -> Tree:
+        """The branches of the network, as far as this node knows."""
+        return self.growth.tree
+
+    @property
     def quarantined(self) -> Mapping[str, Reason]:
         return self.members.quarantined
 
@@ -295,8 +324,10 @@ class Peer:
         return digest in self._blobs
 
     def adapters_above(self, path: str) -> tuple[Digest, ...]:
-        """What the model of ``path`` builds on: the newest adapters that are here of the branches above."""
-        above = (self.branches[each].newest_held() for each in path_to(path)[:-1] if each in self.branches)
+        """What the model of ``path`` builds on: the newest adapters that are here of the branches above with its base
+        model."""
+        path_above = self.charter.model_path(path)[:-1]
+        above = (self.branches[each].newest_held() for each in path_above if each in self.branches)
         return tuple(release.adapter for release in above if release is not None and release.adapter)
 
     def check_member(self, node: str, branch: str, credential: Credential) -> None:
@@ -344,17 +375,37 @@ class Peer:
         above = parent_of(path)
         self.gossip.followers.moved()
         self.members.worked((each.source for each in head.used if not each.is_child), head.time)
-        if above in self.branches:
+        if above in self.branches and self.charter.is_alike(above, path):
             self.branches[above].child_moved(head)
         self._follow_children(path)
+        self.growth.head_moved()
+        self.dormancy.head_moved(path)
+        self._left.append(path)  # we may have had but a seat there, and have lost it
         if self._restoring:
             return
+        self.suggestions.released(head)
         self._archive(path, head.height)
         self._fetch_adapter(path)
         if path == self._settings.branch:
             self.mixer.head_moved()
             self._learner.settle(head)
         self._learner.train_if_due()
+
+    def _tree_grew(self, new: Iterable[str]) -> None:
+        """There are new branches: follow those that concern us."""
+        self.mixer.tree_grew(self.tree)
+        self._follow_own()
+        for path in new:
+            above = parent_of(path)
+            if above in self.branches:
+                self._follow_children(above)
+        self._ways = frozenset({*path_to(self.branch), *self.mixer.branches})
+        self.gossip.followers.moved()
+
+    def _follow_own(self) -> None:
+        self._own = frozenset(self._followed_branches())
+        for path in sorted(self._own - self.branches.keys()):  # a set's own order is another in every process
+            self.branches[path] = Branch(path, self)
 
     def _follow_children(self, path: str) -> None:
         """A seat at a branch makes us follow its children, for as long as we have it."""
@@ -364,9 +415,34 @@ class Peer:
                 self.branches[child] = Branch(child, self)
                 if not self._restoring:
                     self._catch_up_on(child, path)
-            elif not seated and child in self.branches and child not in self._own:
-                del self.branches[child]
+            elif not seated and child in self.branches:
                 self._left.append(child)
+
+    def _is_followed(self, path: str) -> bool:
+        """Whether we have a reason to follow a branch: it is ours, or we have a seat there or on the one above it."""
+        above, branch = self.branches.get(parent_of(path) or ""), self.branches.get(path)
+        seats = [each for each in (above, branch) if each is not None and each.on_committee]
+        return path in self._own or bool(seats)
+
+    def _restore_seats(self, certified: Iterable[Record]) -> None:
+        """Take up the founded branches that we follow only because we are among their caretakers."""
+        paths = {record.topic for record in certified} & self.tree.founded.keys() - self.branches.keys()
+        for path in sorted(path for path in paths if parent_of(path) in self.branches):
+            self.branches[path] = Branch(path, self)
+            for record in sorted(certified, key=_place_of):
+                if record.topic == path:
+                    self._restore_one(record)
+            if not self._is_followed(path):  # we worked there once: what is on the disk may stay
+                del self.branches[path]
+                self.records.drop_branch(path)
+        self._leave()
+
+    def _leave(self) -> None:
+        """Follow no more what we have no reason to."""
+        left, self._left = [path for path in dict.fromkeys(self._left) if not self._is_followed(path)], []
+        for path in left:
+            self.branches.pop(path, None)
+        self._left = left
 
     def _catch_up_on(self, child: Path, path: Path) -> None:
         """Ask one who works at or below ``child``, and so has its history, for what we have use for."""
@@ -377,6 +453,7 @@ class Peer:
 
     def _drop_left(self) -> None:
         """Forget the records of branches that we follow no more."""
+        self._leave()
         left, self._left = set(self._left) - self.branches.keys(), []
         gone = [record for path in sorted(left) for record in self.records.drop_branch(path)]
         if gone:
@@ -408,7 +485,7 @@ class Peer:
     def _wanted_of(self, path: str) -> tuple[tuple[Digest, int], ...]:
         """What our model has of the head of a branch: its adapter, and of our own what was lifted into it, too."""
         head = self.branches[path].chain.head
-        if head is None or path not in path_to(self._settings.branch):
+        if head is None or path not in self.charter.model_path(self._settings.branch):
             return ()
         if path == self._settings.branch:
             return head.blobs
@@ -425,9 +502,11 @@ class Peer:
         rings = rings[: min(mine, default=len(rings))][::-1] or rings[:1]
         siblings = (member.node for member in self.members.live(self.now, self._settings.branch))
         rings += [chain.committee, tuple(siblings)]
-        above = parent_of(path)
-        if chain.height == 0 and above in self.branches:  # it begins with what was lifted there
-            rings = [self.branches[above].chain.closers, self.branches[above].chain.committee, *rings]
+        above = self.branches.get(parent_of(path) or "")
+        if above is not None and chain.height == 0:  # it begins with what was lifted there
+            rings = [above.chain.closers, above.chain.committee, *rings]
+        elif above is not None:
+            rings.append(above.chain.committee)
         asked = rings if again or path == self._settings.branch else rings[:1]
         drawn = [node for ring in asked for node in self._shuffled(ring)]
         return [node for node in dict.fromkeys(drawn) if node != self.me]
@@ -506,7 +585,7 @@ class Peer:
                 if sender == envelope.author:
                     self._check(record)  # who is a member of another branch is no stranger
                 return
-        elif not isinstance(record.body, Accusation | Revocation) and record.slot[1] not in self.branches:
+        elif not isinstance(record.body, OF_ALL) and record.slot[1] not in self.branches:
             return  # of a branch that is no concern of ours
         if isinstance(record.body, State) and record.body.branch not in self.mixer.branches:
             return
@@ -546,6 +625,10 @@ class Peer:
                 self._prove(body)
             case Revocation():
                 check_revocation(body, self.charter, verify=self._verify)
+            case Card():
+                self.catalog.check(record)
+            case BranchFounding() | Consent():
+                self.growth.check(record, known=self._restoring)
             case Update() | Draft() | Trial() | Proposal() | Vote():
                 if isinstance(body, Update):
                     self.branches[body.branch].make_way(record)
@@ -559,6 +642,7 @@ class Peer:
         body, author = record.body, record.envelope.author
         match body:
             case Presence():
+                self.dormancy.met(body.branch)
                 if self.members.seen(record):
                     if not self._signs.is_guests(record):  # or a crowd could put off the opening for good
                         self.founding.met(body.branch)
@@ -570,6 +654,8 @@ class Peer:
             case Revocation():
                 self.members.revoked.add(body.subject)
                 self.quarantine(body.subject, Reason.REVOKED, record.id)
+            case BranchFounding() | Consent():
+                self.growth.take(record)
             case Update() | Draft() | Trial() | Proposal() | Vote():
                 self.branches[body.branch].take(record)
             case Opening() | CertifiedRelease():
@@ -587,6 +673,12 @@ class Peer:
         """Signs of life, and where others' models stand, are said again; the rest must survive us."""
         ours = record.envelope.author == self.me
         return not isinstance(record.body, Presence) and (ours or not isinstance(record.body, State))
+
+    def _restore_card(self, record: Record) -> None:
+        try:
+            self.catalog.restore(record)
+        except Refused:
+            self.refusals["bad-record-on-disk"] += 1
 
     def _restore_one(self, record: Record) -> None:
         try:
@@ -672,11 +764,13 @@ class Peer:
 
     def _sync_once(self) -> None:
         """Compare with a neighbour, say again what only we may say, ask again for what we lack; tidy up."""
+        self.dormancy.look_around()
         self.gossip.compare_with_some(self._is_settled())
         self._tidy()
         self._say_again()
-        for branch in [*self.branches.values()]:
-            branch.retry()
+        for path, branch in [*self.branches.items()]:
+            if not self.is_asleep(path):
+                branch.retry()
         self.mixer.go_on()
         for path in self._missing_adapters():
             self._fetch_adapter(path, again=True)
@@ -705,7 +799,7 @@ class Peer:
 
     def _missing_adapters(self) -> list[Path]:
         """The branches on our way of whose head something that our model is a sum of is not here."""
-        ways = path_to(self._settings.branch)
+        ways = self.charter.model_path(self._settings.branch)
         return [path for path in ways if any(blob not in self._blobs for blob, _ in self._wanted_of(path))]
 
     def _is_overdue(self) -> bool:
@@ -746,7 +840,8 @@ class Peer:
     def _command(self, command: Command) -> None:
         """Carry out a wish of the owner: ``train`` (rounds), ``target`` (height), ``pause``, ``addresses``
         (comma-separated), ``revoke`` (subject, why), ``audit`` (branch, height),
-        ``checkout`` (release, or None for the head), ``leave``.
+        ``checkout`` (release, or None for the head), ``describe`` (sheet of a model card), ``found`` (branch,
+        description), ``agree`` (branch), ``leave``.
 
         Raises:
             Refused, ValueError: it cannot be granted.
@@ -772,10 +867,26 @@ class Peer:
             self._auditor.begin(str(arguments["branch"]), int(arguments["height"] or 0))
         elif command.name == "checkout":
             self._check_out(arguments["release"])
+        elif command.name == "describe":
+            self.catalog.describe(str(arguments["sheet"]))
+        elif command.name in ("found", "agree"):
+            self._grow(command)
         elif command.name == "leave":
             self.publish(replace(self._presence(), left=True))
         else:
             raise ValueError(f"unknown command {command.name!r}")
+
+    def _grow(self, command: Command) -> None:
+        """Found a branch or agree to one. Whether it could be was told to the owner before; what came in between is
+        said in the event."""
+        path = str(command.arguments["branch"])
+        try:
+            if command.name == "agree":
+                self.growth.agree(path)
+            else:
+                self.growth.found(path, str(command.arguments.get("description") or ""))
+        except Refused as refusal:
+            self._refused(self.me, refusal)
 
     def _check_out(self, revision: object) -> None:
         """Pin this device to a release of its branch, or (None) let it use the head again."""
@@ -800,12 +911,29 @@ class Peer:
         """Our own branch and all above it, and those whose members we mix with; a root key follows every branch, to
         open them."""
         if self.me in self.charter.roots:
-            return set(self.charter.branches)
-        return {*path_to(check_path(self._settings.branch)), *self.mixer.branches}
+            return {*self.tree, *path_to(check_path(self._settings.branch))}
+        follows = {each for path in self._settings.follows for each in path_to(path)}
+        return {*path_to(check_path(self._settings.branch)), *self.mixer.branches, *follows}
 
     def children_of(self, path: str) -> tuple[str, ...]:
-        """The branches right below ``path``."""
-        return self._children.get(path, ())
+        """The branches right below ``path`` whose releases it can count: those on the same base model."""
+        return self.charter.alike(path, self.tree.children_of(path))
+
+    def caretakers(self, path: str) -> tuple[Seat, ...]:
+        """Who closes the first rounds of a branch that was founded."""
+        return self.growth.caretakers(path)
+
+    def is_asleep(self, path: str) -> bool:
+        """Whether nobody has been on a branch for long."""
+        return path in self.dormancy.asleep
+
+    def asleep(self) -> set[str]:
+        """The topics that this node answers for and does not ask about: those of branches that sleep."""
+        return {
+            topic
+            for path in self.dormancy.asleep
+            for topic in (path, presence_topic(path), committee_topic(path), mixing_topic(path))
+        }
 
     def topics(self) -> list[str]:
         """What this node keeps in step with others."""
@@ -864,6 +992,7 @@ class Peer:
             "quarantined": {node: reason.value for node, reason in sorted(self.quarantined.items())},
             "refusals": dict(sorted(self.refusals.items())),
             "branches": {path: self._branch_status(path) for path in sorted(self.branches)},
+            "suggestions": self.suggestions.listing(),
         }
 
     def _branch_status(self, path: str) -> dict[str, object]:
@@ -874,10 +1003,13 @@ class Peer:
         if branch.chain.head is not None:
             return branch.status() | mixing
         here = self.founding.gathered(path)
-        missing = f"members: {here} of the {branch.need} it needs are here"
+        if path not in self.tree:
+            return {"height": -1, "waits_for": "somebody to found it: this node knows of no such branch"}
+        need = 1 if self.growth.caretakers(path) else branch.need
+        missing = f"members: {here} of the {need} it needs are here"
         return {
             "height": -1,
-            "waits_for": missing if here < branch.need else "the charter's first root to open it",
+            "waits_for": missing if here < need else "the charter's first root to open it",
         }
 
     @property
@@ -890,7 +1022,8 @@ class Peer:
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        """The releases that :attr:`model` is the sum of where it does not come from mixing, from the root down."""
+        """The releases that :attr:`model` is the sum of where it does not come from mixing, from where the
+        base model begins down."""
         return self.pin.parts or parts_of(self.lineage.heads(self._settings.branch))
 
     @property

@@ -32,7 +32,8 @@ MAX_BYTES: Final = 8_192
 
 @dataclass(frozen=True, slots=True)
 class _Pinned:
-    """The parts of a pinned model, from the root down; the last is the pinned release. None: not pinned."""
+    """The parts of a pinned model, from where its base begins down; the last is the pinned release. None: not
+    pinned."""
 
     parts: Annotated[tuple[Part, ...], Length(0, 16)]
 
@@ -63,7 +64,7 @@ class Pin:
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        """The parts of the pinned model, from the root down; none where this device is not pinned."""
+        """The parts of the pinned model, from where its base begins down; none where this device is not pinned."""
         return self._pinned if self._pinned and self._pinned[-1].branch == self._path else ()
 
     def keep(self) -> set[Digest]:

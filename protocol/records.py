@@ -3,7 +3,7 @@
 Every record fills a *slot* (one update an author and round, one vote a member, view and phase, one release a
 branch and height …) and belongs to one *topic*, the unit of gossip and sync:
 
-- ``net``: what every node of the network must know (evidence, revocations);
+- ``net``: what every node of the network must know (evidence, revocations, cards, branches founded since the charter);
 - ``/en/medical``: a branch's members, and everyone below it: the opening, certified releases;
 - ``/en/medical!``: the same, without those who follow the branch for a seat above it: presences;
 - ``/en/medical#``: the branch's current committee: updates, drafts, trials, proposals, votes of the running round;
@@ -20,9 +20,12 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final, TypeAlias
 
+from banyan.protocol.card import Card
 from banyan.protocol.messages import (
     Accusation,
+    BranchFounding,
     CertifiedRelease,
+    Consent,
     Draft,
     Opening,
     Presence,
@@ -92,7 +95,7 @@ class Record:
 
 def slot_of(author: str, body: object) -> Slot:
     """The slot that ``body`` of ``author`` fills. An honest author never fills one with two different bodies
-    (but for presences and states, where the newest counts)."""
+    (but for presences, states and cards, where the newest counts)."""
     match body:
         case Presence():
             return ("presence", body.branch, author)
@@ -116,6 +119,12 @@ def slot_of(author: str, body: object) -> Slot:
             return ("accusation", body.culprit)
         case Revocation():
             return ("revocation", body.subject)
+        case Card():
+            return ("card", body.branch)
+        case BranchFounding():
+            return ("founding", author, body.number)
+        case Consent():
+            return ("consent", body.branch, author)
     raise TypeError(f"{type(body).__name__} is not kept")
 
 
@@ -123,7 +132,7 @@ def occasion_of(author: str, body: object) -> Slot | None:
     """What ``author`` may say one thing only about: two different bodies for it prove a cheat. None for bodies that
     may be said again in other words, or that are not one author's alone."""
     match body:
-        case Update() | Draft() | Trial() | Proposal() | Vote() | Opening():
+        case Update() | Draft() | Trial() | Proposal() | Vote() | Opening() | BranchFounding():
             return slot_of(author, body)
         case State():
             return (*slot_of(author, body), body.height, body.step)
@@ -144,6 +153,8 @@ def record_of(envelope: Envelope, body: object) -> Record:
             topic = mixing_topic(body.branch)
         case Opening() | CertifiedRelease():
             topic, name = body.release.branch, body.release.digest
+        case Card() | BranchFounding():
+            topic = NETWORK_TOPIC
         case _:
             topic, name = NETWORK_TOPIC, hashlib.sha256(repr(slot).encode()).digest()
     return Record(envelope, body, topic, slot, name[:MARK_BYTES])
@@ -156,6 +167,8 @@ def _turn(record: Record) -> tuple[int, ...]:
             return (record.envelope.seq,)
         case State():
             return (body.height, body.step)
+        case Card():  # of two that were signed in one moment the same one counts everywhere
+            return (record.envelope.time, int.from_bytes(record.mark, "big"))
     return ()
 
 

@@ -44,6 +44,7 @@ OptionalSize = Annotated[int, Between(0, 2**40)]
 Name = Annotated[str, Length(1, 200)]
 Height = Annotated[int, Between(0, 2**40)]
 Time = Annotated[int, Between(0, 2**53)]
+Columns = Annotated[int, Between(0, 1_023)]
 Change = Annotated[float, Between(-1e6, 1e6)]
 """By how much a model raises a mean loss; a model that has lost itself is as bad as can be said."""
 
@@ -120,7 +121,8 @@ class TrialVote:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """Sums of the same contributions by another rule, and the votes by which they were refused."""
+    """Sums of the same contributions by another rule, and the votes by which they were refused. Another rule may need
+    more inputs, so ``narrowed_to`` is its own."""
 
     rule: Annotated[str, Length(0, 80)]
     change: Digest32
@@ -128,6 +130,7 @@ class Attempt:
     adapter: Digest32
     adapter_size: OptionalSize
     votes: Annotated[tuple[TrialVote, ...], Length(0, 64)]
+    narrowed_to: Columns = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,12 +148,14 @@ class Release:
 
     What a branch has learned is kept in two float32 blobs: ``adapter``, what its own members taught it, and ``lifted``,
     what was lifted into it from its children, who hold that in adapters of their own. The branch's model is the sum of
-    the adapters from the root down to it and of its ``lifted`` (:mod:`banyan.protocol.composition`).
+    the adapters from where its base model begins down to it and of its ``lifted``
+    (:mod:`banyan.protocol.composition`).
 
     ``change`` is what this release adds to ``adapter``, the aggregate of the members' updates; ``lift`` what it adds to
     ``lifted``, the consensus of the children. Each is empty where nothing of its kind was counted, and not both are but
     at height 0, the opening: that has an ``adapter`` where the branch above had something lifted into it already, which
-    the new branch begins with.
+    the new branch begins with. ``narrowed_to``, if above 0, says that the change moves only so many columns of B, the
+    first, since too few of the updates trained the others.
 
     ``refused`` are the changes that were tried before this one, ``votes`` those on this one. Where all were refused the
     rule is :data:`UNCHANGED`: no change, the adapter of before. A lift is not voted on.
@@ -179,6 +184,7 @@ class Release:
     votes: Annotated[tuple[TrialVote, ...], Length(0, 64)] = ()
     refused: Annotated[tuple[Attempt, ...], Length(0, 4)] = ()
     reported: Losses | None = None
+    narrowed_to: Columns = 0
 
     @cached_property
     def encoded(self) -> bytes:
@@ -226,6 +232,7 @@ def claims_of(release: Release) -> tuple[Release, ...]:
                 adapter=each.adapter,
                 adapter_size=each.adapter_size,
                 votes=each.votes,
+                narrowed_to=each.narrowed_to,
                 refused=release.refused[:number],
             )
             for number, each in enumerate(release.refused)

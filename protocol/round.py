@@ -13,13 +13,15 @@ from enum import Enum
 from statistics import median
 from typing import Final
 
+from banyan.aggregation import build
 from banyan.protocol.messages import Update
 from banyan.protocol.records import Record
 from banyan.protocol.release import ChildHead, Contribution, LeftOut, Losses, Release, guest_rank
 from banyan.protocol.transfer import Due, Measure, Measured, Transfer, Verdict
 from banyan.security.admission import Reason
+from banyan.security.charter import Charter
 
-__all__ = ["Candidate", "Child", "Round", "Status", "keys_of", "losses_of", "quote"]
+__all__ = ["Candidate", "Child", "Round", "Status", "keys_of", "losses_of", "need_of", "quote"]
 
 PATIENCE: Final = 3
 """Attempts, a sync interval apart, to bring an announced blob before a round no longer waits for it: a member that
@@ -106,6 +108,8 @@ class Round:
     measured: dict[frozenset[bytes], Measured] = field(default_factory=dict)
     """What is known of lifts, by the digests of the children's releases."""
     turns: int = 0
+    asleep: frozenset[str] = frozenset()
+    """Children that nobody works on: no round waits for them."""
     _expected: frozenset[str] | None = None
 
     @property
@@ -276,7 +280,7 @@ class Round:
     def missing(self, quarantined: Mapping[str, Reason], now: int) -> tuple[str, ...]:
         """The expected sources from which nothing has been decided yet."""
         settled = {child.head.branch for child in self.fresh_children(now)} | quarantined.keys()
-        settled |= {author for author, each in self.candidates.items() if not each.is_awaited}
+        settled |= {author for author, each in self.candidates.items() if not each.is_awaited} | self.asleep
         return tuple(sorted(self.expected() - settled))
 
     def ready(self, now: int, quarantined: Mapping[str, Reason]) -> bool:
@@ -293,13 +297,20 @@ class Round:
             return False
         if now >= self.opened + self.deadline:
             return True
-        heard = len(self.candidates) + len(self.children) + len(quarantined)
+        heard = len(self.candidates) + len(self.children) + len(quarantined) + len(self.asleep)
         if heard < len(self.expected()):
             return False  # somebody is missing, whoever it is: this is asked at every update of a round
         if self.count(quarantined) < self.need and len(self.children) < self.transfer.need:
             return False
         awaited = any(each.is_awaited for each in self.candidates.values())
         return not awaited and not self.missing(quarantined, now)
+
+
+def need_of(charter: Charter) -> int:
+    """The fewest updates that a release counts: the charter's quorum and the rule's own minimum. Columns that fewer
+    trained stay as they are."""
+    policy = charter.round
+    return max(policy.min_updates, build(policy.rule, f=policy.f).minimum_n)
 
 
 def keys_of(children: Iterable[Child]) -> frozenset[bytes]:

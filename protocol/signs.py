@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from banyan.protocol.card import Card
 from banyan.protocol.effects import NodeId
 from banyan.protocol.members import Members
 from banyan.protocol.messages import Presence, State
@@ -18,7 +19,7 @@ from banyan.security.credential import is_guest
 __all__ = ["Signs"]
 
 SIGNS_OF_LIFE: Final = 4
-"""Presences, and states, of one author that are passed on in one presence interval."""
+"""Presences, states, and cards of one branch, of one author that are passed on in one presence interval."""
 
 AGEING: Final = (Presence, State)
 
@@ -41,7 +42,7 @@ class Signs:
         self._charter = charter
         self._me = me
         self._members = members
-        self._lively: dict[tuple[NodeId, type[object]], tuple[int, int]] = {}
+        self._lively: dict[tuple[NodeId, object], tuple[int, int]] = {}
 
     def is_old(self, record: Record, now: int) -> bool:
         """Whether ``record`` says how things stood so long ago that it counts no more."""
@@ -62,9 +63,11 @@ class Signs:
 
     def is_too_lively(self, record: Record, now: int) -> bool:
         """Whether its author says something new so often that passing it all on would flood the network."""
-        if type(record.body) not in AGEING:
+        body = record.body
+        if type(body) not in AGEING and not isinstance(body, Card):
             return False
-        key, interval = (record.envelope.author, type(record.body)), self._charter.gossip.presence_interval
+        what = body.branch if isinstance(body, Card) else type(body)
+        key, interval = (record.envelope.author, what), self._charter.gossip.presence_interval
         since, count = self._lively.get(key, (now, 0))
         if now - since >= interval:
             since, count = now, 0

@@ -8,7 +8,7 @@ bring any two nodes together, and equal nodes exchange 60 bytes a topic.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
 from typing import Final
@@ -44,6 +44,7 @@ class Sync:
         head_of: the head of a branch, or None.
         message_bytes: the longest message of the network.
         start_of: the first height of a branch that is of use to a node without its head.
+        asleep: topics that are answered for and not asked about.
     """
 
     def __init__(
@@ -53,16 +54,18 @@ class Sync:
         head_of: Callable[[str], Release | None],
         message_bytes: int,
         start_of: Callable[[str], int] = lambda branch: 0,
+        asleep: Callable[[], Collection[str]] = lambda: (),
     ) -> None:
         self._records = records
         self._topics = topics
         self._head_of = head_of
         self._start_of = start_of
+        self._asleep = asleep
         self._room = room_in(message_bytes)
 
     def summaries(self) -> Iterator[Summary]:
         """This node's side of a comparison: one message, unless it follows very many topics."""
-        topics = sorted(self._topics())
+        topics = sorted(set(self._topics()).difference(self._asleep()))
         step = min(256, self._room // TOPIC_BYTES)
         for first in range(0, len(topics), step):
             yield Summary(tuple(self._summarise(topic) for topic in topics[first : first + step]))

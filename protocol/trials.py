@@ -89,7 +89,7 @@ class Trials:
             raise Refused("not-leader", f"{author} does not lead view {draft.view} of {draft.branch}")
         if not self.is_on or draft.attempt >= self._attempts or self._drafted[author] >= 2 * self._attempts:
             raise Refused("too-many-drafts", "The leader asks for more trials than a round has")
-        if draft.size > blob_bytes(self._charter.adapter, "float32"):
+        if draft.size > blob_bytes(self._charter.adapter_at(draft.branch), "float32"):
             raise Refused("too-large", "The drafted model is larger than this network's adapters")
 
     def check_vote(self, author: str) -> None:

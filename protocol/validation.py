@@ -122,8 +122,9 @@ def flaw(release: Release, base: Release, charter: Charter) -> tuple[str, str] |
     if any(passes(each.votes, charter) for each in attempts):
         return "passed-over", "The proposal passes over sums that the votes did not refuse"
     if release.rule == UNCHANGED:
-        same = (release.change, release.change_size, release.adapter, release.adapter_size)
-        if same != (b"", 0, base.adapter, base.adapter_size) or release.votes:
+        said = (release.change, release.change_size, release.narrowed_to)
+        same = (release.adapter, release.adapter_size) == (base.adapter, base.adapter_size)
+        if said != (b"", 0, 0) or not same or release.votes:
             return "false-release", "The proposal says that it changes nothing, and does"
     elif not (release.lift and not updates_in(release)) and not passes(release.votes, charter):
         return "refused-by-vote", "The votes that the proposal quotes are against it"

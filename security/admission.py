@@ -106,6 +106,9 @@ class Spec(Protocol):
     @property
     def dimension(self) -> int: ...
 
+    @property
+    def rank(self) -> int: ...
+
 
 class Vector(Protocol):
     """An encoded delta: ``size`` numbers, decoded piece by piece."""
@@ -124,6 +127,10 @@ class Delta(Protocol):
 
     @property
     def vector(self) -> Vector: ...
+
+    @property
+    def rank(self) -> int:
+        """How many columns of every matrix it has."""
 
 
 class Decode(Protocol):
@@ -219,9 +226,10 @@ def inspect_blob(
     ``decode`` refuses with that reason), ``wrong-base``, ``non-finite`` or ``zero-norm``.
     """
     delta = _decoded(data, spec, decode)
-    if delta.vector.size != spec.dimension:
+    wanted = spec.dimension // spec.rank * delta.rank
+    if delta.vector.size != wanted or not 0 < delta.rank <= spec.rank:
         raise UpdateRefused(
-            Reason.WRONG_SPEC, f"It has {delta.vector.size} numbers where the adapter has {spec.dimension}"
+            Reason.WRONG_SPEC, f"It has {delta.vector.size} numbers where the adapter has {wanted}"
         )
     if expected_base is not None and delta.base != expected_base:
         raise UpdateRefused(Reason.WRONG_BASE)

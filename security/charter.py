@@ -9,6 +9,7 @@ network id, which every envelope names.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated, Final, Literal, Self, TypeAlias
@@ -21,6 +22,7 @@ from banyan.security.model import AdapterSpec, BaseModel, FileEntry, TensorSpec
 from banyan.security.policy import (
     CommitteePolicy,
     GossipPolicy,
+    GrowthPolicy,
     Limits,
     MixingPolicy,
     Preset,
@@ -39,7 +41,9 @@ __all__ = [
     "CharterRefused",
     "CommitteePolicy",
     "FileEntry",
+    "Foundation",
     "GossipPolicy",
+    "GrowthPolicy",
     "Limits",
     "MixingPolicy",
     "Preset",
@@ -55,6 +59,19 @@ DOMAIN: Final = b"banyan/charter/1\0"
 MAX_BYTES: Final = 2**20  # a 400-billion-parameter model with every matrix adapted needs about 100 KB
 
 Admission: TypeAlias = Literal["open", "invite"]
+
+
+@dataclass(frozen=True, slots=True)
+class Foundation:
+    """The base model of the branch ``path`` and all below it, another than above, and the adapter on it.
+
+    A model is a sum of adapters on one base, so such a branch begins anew: nothing above it is a part of its models,
+    and its releases are no part of its parent's rounds. Knowledge crosses by distillation.
+    """
+
+    path: Path
+    base: BaseModel
+    adapter: AdapterSpec
 
 
 class CharterRefused(Refused):
@@ -88,6 +105,7 @@ class Charter:
     validation: ValidationPolicy
     mixing: MixingPolicy
     gossip: GossipPolicy
+    growth: GrowthPolicy
     limits: Limits
 
     branches: Annotated[tuple[Path, ...], Length(1, 4_096)]
@@ -98,18 +116,69 @@ class Charter:
 
     signature: Annotated[bytes, Length(64, 64)] = field(repr=False)
 
+    bases: Annotated[tuple[Foundation, ...], Length(0, 64)] = ()
+    """Branches with another base model than the branch above them, sorted by path. A charter without any does not name
+    this field, as all did before there was one."""
+
     def __post_init__(self) -> None:
         _check_branches(self.branches)
+        _check_bases(self.bases, self.branches)
         if len(set(self.roots)) != len(self.roots):
             raise SchemaError("roots", "must not name a key twice")
         if self.author not in self.roots:
             raise SchemaError("author", "must be one of the roots")
-        if self.adapter.dimension * 4 + 65_536 > self.limits.blob_bytes:
-            raise SchemaError(
-                "limits.blob_bytes", f"must hold an adapter of {self.adapter.dimension} float32"
-            )
-        if self.adapter.a_size > self.limits.blob_bytes:
-            raise SchemaError("limits.blob_bytes", f"must hold the shared A of {self.adapter.a_size} bytes")
+        if self.growth.branches == "votes":
+            if self.round.coordination == "gossip":
+                raise SchemaError(
+                    "growth.branches", "cannot be votes where no committee leads: choose members"
+                )
+            if self.growth.votes > self.committee.size:
+                raise SchemaError("growth.votes", f"must not exceed the {self.committee.size} seats")
+        for adapter in (self.adapter, *(each.adapter for each in self.bases)):
+            if adapter.dimension * 4 + 65_536 > self.limits.blob_bytes:
+                raise SchemaError("limits.blob_bytes", f"must hold an adapter of {adapter.dimension} float32")
+            if adapter.a_size > self.limits.blob_bytes:
+                raise SchemaError("limits.blob_bytes", f"must hold the shared A of {adapter.a_size} bytes")
+
+    # ------------------------------------------------------------------------------------ base models
+
+    @cached_property
+    def foundations(self) -> dict[str, Foundation]:
+        """Every base model by the branch where it begins, the root's among them."""
+        return {"/": Foundation("/", self.base, self.adapter)} | {each.path: each for each in self.bases}
+
+    def foundation_of(self, branch: str) -> Foundation:
+        """What ``branch`` is built on: the nearest foundation at or above it."""
+        while branch not in self.foundations:
+            branch = _parent(branch)
+        return self.foundations[branch]
+
+    def base_at(self, branch: str) -> BaseModel:
+        """The base model of ``branch``."""
+        return self.foundation_of(branch).base
+
+    def adapter_at(self, branch: str) -> AdapterSpec:
+        """The shape of the adapters of ``branch``."""
+        return self.foundation_of(branch).adapter
+
+    def model_path(self, branch: str) -> tuple[str, ...]:
+        """The branches whose adapters the model at ``branch`` is the sum of: from where its base model begins, down."""
+        below = [branch]
+        while below[-1] not in self.foundations:
+            below.append(_parent(below[-1]))
+        return tuple(reversed(below))
+
+    def is_alike(self, branch: str, other: str) -> bool:
+        """Whether the adapters of two branches can be added up, averaged and mixed."""
+        return self.foundation_of(branch).path == self.foundation_of(other).path
+
+    def alike(self, branch: str, among: Iterable[str]) -> tuple[str, ...]:
+        """Those of ``among`` that are built on what ``branch`` is built on."""
+        if not self.bases:
+            return tuple(among)
+        return tuple(each for each in among if self.is_alike(branch, each))
+
+    # ------------------------------------------------------------------------------------ the document
 
     @cached_property
     def _document(self) -> bytes:
@@ -118,6 +187,8 @@ class Charter:
     def _body(self) -> bytes:
         plain = to_plain(self)
         del plain["author"], plain["signature"]
+        if not self.bases:
+            del plain["bases"]
         return canonical.encode(plain)
 
     def encode(self) -> bytes:
@@ -146,8 +217,10 @@ class Charter:
             body = canonical.decode(document.body, max_bytes=MAX_BYTES, floats=True)
             if not isinstance(body, dict) or body.keys() & {"author", "signature"}:
                 raise SchemaError("body", "must be a map of the charter's own fields")
+            if body.get("bases") == []:
+                raise SchemaError("bases", "must not be named where there are none")
             signed = {"author": document.author, "signature": document.signature}
-            charter = from_plain(cls, {**body, **signed})
+            charter = from_plain(cls, {"bases": [], **body, **signed})
         except CanonicalError as error:
             raise CharterRefused(error.reason, f"This is not a charter: {error.what}") from error
         except SchemaError as error:
@@ -175,11 +248,12 @@ def found(
     adapter: AdapterSpec,
     branches: tuple[str, ...] = ("/",),
     roots: tuple[str, ...] = (),
+    bases: tuple[Foundation, ...] = (),
     policies: Preset | None = None,
 ) -> Charter:
     """Sign a new network's charter as ``signer``, who becomes a root; ``roots`` adds more.
 
-    Missing ancestors of ``branches`` are added. ``policies`` defaults to the ``lan`` preset. Raises
+    Missing ancestors of ``branches`` and of ``bases`` are added. ``policies`` defaults to the ``lan`` preset. Raises
     :class:`banyan.security.schema.SchemaError` naming the field that is out of bounds.
     """
     policies = policies or preset("lan")
@@ -196,10 +270,12 @@ def found(
         validation=policies.validation,
         mixing=policies.mixing,
         gossip=policies.gossip,
+        growth=policies.growth,
         limits=policies.limits,
-        branches=_with_ancestors(branches),
+        branches=_with_ancestors((*branches, *(each.path for each in bases))),
         author=signer.node_id,
         signature=bytes(64),
+        bases=tuple(sorted(bases, key=lambda each: each.path)),
     )
     body = unsigned._body()
     signature = signer.sign(_message(signer.node_id, body))
@@ -221,6 +297,15 @@ def _with_ancestors(branches: tuple[str, ...]) -> tuple[str, ...]:
             tree.add(path)
             path = _parent(path)
     return tuple(sorted(tree))
+
+
+def _check_bases(bases: tuple[Foundation, ...], branches: tuple[str, ...]) -> None:
+    paths = [each.path for each in bases]
+    if paths != sorted(set(paths)):
+        raise SchemaError("bases", "must be sorted, each branch once")
+    for path in paths:
+        if path == "/" or path not in branches:
+            raise SchemaError("bases", f"must be of branches below the root: {path} is none")
 
 
 def _check_branches(branches: tuple[str, ...]) -> None:

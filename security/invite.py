@@ -102,7 +102,7 @@ class Invite:
         rows = [[getattr(link, name) for name in _ROW] for link in self.chain]
         rows[-1][0] = None  # the last key follows from the seed
         payload = canonical.encode([self.network, self.addresses, self.seed, self.chain[0].author, rows])
-        return PREFIX + _to_text(payload + _checksum(payload))
+        return checksummed(PREFIX, payload)
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -112,16 +112,7 @@ class Invite:
         (:func:`banyan.security.credential.issue`).
         """
         text = "".join(text.split()).lower()
-        if not text.startswith(PREFIX):
-            raise CredentialRefused(
-                "malformed", "This is not an invite", f"An invite is one long word that begins with {PREFIX}"
-            )
-        if len(text) > MAX_CHARACTERS:
-            raise CredentialRefused("malformed", f"The invite is longer than {MAX_CHARACTERS} characters")
-        data = _to_bytes(text.removeprefix(PREFIX))
-        payload, checksum = data[:-_CHECKSUM], data[-_CHECKSUM:]
-        if _checksum(payload) != checksum:
-            raise _slip()
+        payload = read_checksummed(PREFIX, text)
         try:
             invite = from_plain(cls, _expand(payload))
         except (CanonicalError, SchemaError, ValueError) as error:
@@ -152,8 +143,30 @@ def _expand(payload: bytes) -> dict[str, object]:
     return {"network": network, "addresses": addresses, "chain": chain, "seed": seed}
 
 
-def _checksum(payload: bytes) -> bytes:
-    return hashlib.sha256(PREFIX.encode() + payload).digest()[:_CHECKSUM]
+def checksummed(prefix: str, payload: bytes) -> str:
+    """``payload`` as one word that begins with ``prefix``."""
+    return prefix + _to_text(payload + _checksum(prefix, payload))
+
+
+def read_checksummed(prefix: str, text: str) -> bytes:
+    """The payload of a word that :func:`checksummed` wrote; it may be wrapped or in capitals. Raises
+    :class:`CredentialRefused` for anything else."""
+    text = "".join(text.split()).lower()
+    if not text.startswith(prefix):
+        raise CredentialRefused(
+            "malformed", "This is not an invite", f"An invite is one long word that begins with {prefix}"
+        )
+    if len(text) > MAX_CHARACTERS:
+        raise CredentialRefused("malformed", f"The invite is longer than {MAX_CHARACTERS} characters")
+    data = _to_bytes(text.removeprefix(prefix))
+    payload, checksum = data[:-_CHECKSUM], data[-_CHECKSUM:]
+    if _checksum(prefix, payload) != checksum or checksummed(prefix, payload) != text:
+        raise _slip()
+    return payload
+
+
+def _checksum(prefix: str, payload: bytes) -> bytes:
+    return hashlib.sha256(prefix.encode() + payload).digest()[:_CHECKSUM]
 
 
 def _to_text(data: bytes) -> str:

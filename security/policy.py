@@ -86,7 +86,7 @@ class TransferPolicy:
     fit: a lift has its own.
     """
 
-    policy: Literal["every-round", "agreement", "gain"] = "agreement"
+    policy: Literal["every-round", "agreement", "gain"] = "gain"
     """When to lift. ``every-round``: whenever enough children have moved on. ``agreement``: when they agree, too, so
     that what moves up is shared. ``gain``: when the branch's model gets better by it on the committee's own data."""
 
@@ -247,6 +247,33 @@ class GossipPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class GrowthPolicy:
+    """How the tree grows beyond the branches that the network was founded with."""
+
+    branches: Literal["founders", "members", "votes"] = "founders"
+    """Who may found a branch. ``founders``: the root keys; ``members``: whoever is a member of the branch above it;
+    ``votes``: any such member, once ``votes`` of the committee of the branch above agree. Each lets the tree follow
+    its members' needs more freely than the one before, or the last one with more care, and more clutter."""
+
+    votes: Annotated[int, Between(1, 64)] = 3
+    """Committee members of the branch above that must agree, under ``votes``. More is more care and more waiting."""
+
+    each: Annotated[int, Between(0, 256)] = 8
+    """Branches that one member may found, ever; root keys found as many as there is room for. Fewer bound clutter,
+    more let the active do more."""
+
+    most: Annotated[int, Between(0, 4_096)] = 256
+    """Branches that may be founded in all, each at the cost of about 600 bytes on every node."""
+
+    depth: Annotated[int, Between(1, 8)] = 8
+    """Levels below the root. Deeper is finer, and each level adds one adapter to what its devices fetch and sum."""
+
+    dormancy: Annotated[int, Between(1_000, 365 * _DAY)] = 10 * _MINUTE
+    """ms without anybody on a branch, or below it, after which nobody spends traffic on it until somebody comes
+    (10 min / 1 day / 7 days). Shorter saves traffic, longer wakes fewer branches for nothing."""
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """What anyone may ask of a node. Higher serves heavier use, lower keeps small devices safe."""
 
@@ -279,13 +306,16 @@ class Preset:
     committee: CommitteePolicy
     mixing: MixingPolicy
     gossip: GossipPolicy
+    growth: GrowthPolicy
     limits: Limits
     validation: ValidationPolicy = ValidationPolicy()
     transfer: TransferPolicy = TransferPolicy()
 
 
 _PRESETS: Final = {
-    "local": Preset(RoundPolicy(), CommitteePolicy(), MixingPolicy(), GossipPolicy(), Limits()),
+    "local": Preset(
+        RoundPolicy(), CommitteePolicy(), MixingPolicy(), GossipPolicy(), GrowthPolicy(), Limits()
+    ),
     "lan": Preset(
         RoundPolicy(deadline=10 * _MINUTE),
         CommitteePolicy(leader_timeout=30 * _SECOND),
@@ -293,6 +323,7 @@ _PRESETS: Final = {
         GossipPolicy(
             sync_interval=10 * _SECOND, presence_interval=10 * _SECOND, presence_lifetime=45 * _SECOND
         ),
+        GrowthPolicy(dormancy=_DAY),
         Limits(
             blob_bytes=_GIB,
             bytes_per_second_per_peer=16 * _MIB,
@@ -305,6 +336,7 @@ _PRESETS: Final = {
         CommitteePolicy(leader_timeout=2 * _MINUTE),
         MixingPolicy(fallback=2 * _DAY),
         GossipPolicy(sync_interval=_MINUTE, presence_interval=_MINUTE, presence_lifetime=5 * _MINUTE),
+        GrowthPolicy(dormancy=7 * _DAY),
         Limits(
             blob_bytes=_GIB,
             bytes_per_second_per_peer=2 * _MIB,

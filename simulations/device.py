@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from banyan.aggregation.encoding import encode
+from banyan.aggregation.strips import leading, widened
 from banyan.node.learning.blobs import read_sum, write_float32
 from banyan.node.learning.compensation import compensated
 from banyan.node.learning.memory_blobs import MemoryBlobs
@@ -72,6 +73,7 @@ class Device:
         self.train_time = 1_000
         self.slowness = 1.0
         self.skew = 0
+        self.rank = world.spec.rank
         self.messages_sent = 0
         self.bytes_sent = 0
         self.blob_bytes_sent = 0
@@ -243,20 +245,22 @@ class Device:
         if foresee is None or self.attack is not None:
             return
         try:
-            above = read_sum(self.blobs, job.adapters, self.world.spec)
-            foresee(self.name, above + read_sum(self.blobs, job.carry, self.world.spec), job.height)
+            spec = self.world.charter.adapter_at(job.branch)
+            above = read_sum(self.blobs, job.adapters, spec)
+            foresee(self.name, above + read_sum(self.blobs, job.carry, spec), job.height)
         except (ValueError, KeyError, Refused):
             return  # it cannot be trained on yet; when it is due, that is another matter
 
     def _mix(self, job: Mix) -> InputEvent:
         try:
-            return mix(job, blobs=self.blobs, spec=self.world.spec)
+            return mix(job, blobs=self.blobs, spec=self.world.charter.adapter_at(job.branch))
         except (ValueError, KeyError, Refused) as error:
             return JobFailed("mix", job.branch, job.height, str(error))
 
     def _evaluate(self, job: Evaluate) -> InputEvent:
         try:
-            models = [read_sum(self.blobs, model, self.world.spec) for model in job.models]
+            spec = self.world.charter.adapter_at(job.branch)
+            models = [read_sum(self.blobs, model, spec) for model in job.models]
             losses = tuple(self.world.task.loss(self.name, model) for model in models)
         except (ValueError, KeyError, Refused) as error:
             return JobFailed("evaluate", job.branch, job.height, str(error), job.job)
@@ -269,7 +273,7 @@ class Device:
             return JobFailed("train", job.branch, job.height, str(error))
 
     def _trained(self, job: Train) -> Trained:
-        spec = self.world.spec
+        spec = self.world.charter.adapter_at(job.branch)
         task = self.world.task if self.attack is None else self.attack.study(self.world.task)
         above = read_sum(self.blobs, job.adapters, spec)
         kept = read_sum(self.blobs, job.carry, spec)
@@ -278,12 +282,16 @@ class Device:
             above + kept, before, job.epsilon, lambda model: task.loss(self.name, model)
         )
         trained = task.train(self.name, start, job.height)
+        if self.rank < spec.rank:
+            trained = np.where(np.arange(spec.dimension) % spec.rank < self.rank, trained, start)
         change = trained - above
-        coded = encode(change, self.world.charter.round.codec)
-        data = write_delta(coded, spec=spec, base=job.base)
+        rank = self.rank if job.base else spec.rank
+        coded = encode(leading(change, spec.rank, rank), self.world.charter.round.codec)
+        data = write_delta(coded, spec=spec, base=job.base, rank=rank)
         blob = self.blobs.put(data)
-        self.world.show(self.name, job, coded)
-        carry, _ = write_float32(self.blobs, change - coded.decode(), spec)
+        shown = widened(coded.decode(), rank, spec.rank)
+        self.world.show(self.name, job, shown)
+        carry, _ = write_float32(self.blobs, change - shown, spec)
         losses = {"loss_before": task.loss(self.name, start), "loss_after": task.loss(self.name, trained)}
         losses |= {"compensated": rise} if rise else {}
         return Trained(job.branch, job.height, job.base, blob, len(data), carry, losses)
@@ -307,7 +315,8 @@ class Device:
 
     def own_model(self) -> np.ndarray:
         """What the device itself serves: the model it has mixed, or the sum of the heads; float32 (dimension,)."""
-        return read_sum(self.blobs, self.peer.model if self.peer else (), self.world.spec)
+        spec = self.world.charter.adapter_at(self.settings.branch)
+        return read_sum(self.blobs, self.peer.model if self.peer else (), spec)
 
     def steps(self) -> int:
         """How many steps of mixing lie behind the device."""
@@ -316,4 +325,5 @@ class Device:
     def model(self, branch: str) -> np.ndarray:
         """What the branch's head holds, learned and lifted, float32 (dimension,)."""
         release = self.peer.branches[branch].chain.head if self.peer else None
-        return read_sum(self.blobs, [blob for blob, _ in release.blobs] if release else [], self.world.spec)
+        blobs = [blob for blob, _ in release.blobs] if release else []
+        return read_sum(self.blobs, blobs, self.world.charter.adapter_at(branch))

@@ -236,7 +236,11 @@ class OnlyAdmissibleInputs(_EachRelease):
         if update.base != base.digest and world.charter.round.staleness == 0:
             return "it starts from another release"
         try:
-            found = inspect(Inspect(used.blob), blobs=Everywhere(world, device), spec=world.spec)
+            found = inspect(
+                Inspect(used.blob, base.branch),
+                blobs=Everywhere(world, device),
+                spec=world.charter.adapter_at(base.branch),
+            )
         except KeyError:
             return "nobody has its blob"
         return (
@@ -281,9 +285,10 @@ class ReleasesRecompute(_EachRelease):
             return
         audit = Audit(release, base, world.charter, lambda *_: None)
         problem = audit.flaw
+        spec = world.charter.adapter_at(release.branch)
         for audit.computed in range(len(claims_of(release))):
             try:
-                result = aggregate(audit.job(), blobs=Everywhere(world, device), spec=world.spec)
+                result = aggregate(audit.job(), blobs=Everywhere(world, device), spec=spec)
             except (KeyError, ValueError, Refused) as error:
                 self.violated(device, f"{release.branch} {release.height} cannot be recomputed: {error}")
                 return
@@ -303,9 +308,11 @@ class ALiftIsWhole(_EachRelease):
             return
         blobs, where = Everywhere(self.scene.world, device), f"{release.branch} {release.height}"
         try:
-            change = self._sum(blobs, [release.change] if release.change else [])
-            self._compare(device, where, blobs, [base], [release], change + self._sum(blobs, [release.lift]))
-            for path in device.peer._children_of(release.branch):
+            spec = self.scene.world.charter.adapter_at(release.branch)
+            change = read_sum(blobs, [release.change] if release.change else [], spec)
+            step = change + read_sum(blobs, [release.lift], spec)
+            self._compare(device, where, blobs, [base], [release], step)
+            for path in device.peer.children_of(release.branch):
                 head = device.peer.branches[path].chain.head if path in device.peer.branches else None
                 if head is not None:
                     below = f"{path} {head.height} under {where}"
@@ -323,13 +330,11 @@ class ALiftIsWhole(_EachRelease):
         step: np.ndarray,
     ) -> None:
         """That the model of the path ``after`` is that of ``before`` plus ``step``."""
-        first, second = (self._sum(blobs, blobs_of(parts_of(path))) for path in (before, after))
+        spec = self.scene.world.charter.adapter_at(after[-1].branch)
+        first, second = (read_sum(blobs, blobs_of(parts_of(path)), spec) for path in (before, after))
         error = float(np.abs(second - first - step).max(initial=0.0))
         if not error <= TOLERANCE * max(1.0, float(np.abs(second).max(initial=0.0))):
             self.violated(device, f"the model of {where} is off by {error:.2g}")
-
-    def _sum(self, blobs: Everywhere, digests: Iterable[bytes]) -> np.ndarray:
-        return read_sum(blobs, digests, self.scene.world.spec)
 
 
 class ReleasedByVote(_EachRelease):

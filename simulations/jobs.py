@@ -7,6 +7,7 @@ the same ones. A device gets a result only if it holds the inputs itself; else t
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any, Final
 
 from banyan.node.learning.aggregate_job import aggregate
@@ -24,16 +25,19 @@ REMEMBERED: Final = 16_384
 class SharedJobs:
     """Inspects and aggregates for every device of one world."""
 
-    def __init__(self, spec: AdapterSpec) -> None:
-        self._spec = spec
-        self._inspected: OrderedDict[bytes, Inspected] = OrderedDict()
+    def __init__(self, spec_at: Callable[[str], AdapterSpec]) -> None:
+        """``spec_at``: the shape of a branch's adapters."""
+        self._spec_at = spec_at
+        self._inspected: OrderedDict[tuple[bytes, bytes], Inspected] = OrderedDict()
         self._aggregated: OrderedDict[Aggregate, tuple[Aggregated, dict[bytes, bytes]]] = OrderedDict()
 
     def inspect(self, job: Inspect, blobs: MemoryBlobs) -> Inspected:
         """What is in a blob of ``blobs``."""
-        known = self._inspected.get(job.digest) if job.digest in blobs.data else None
+        spec = self._spec_at(job.branch)
+        key = (job.digest, spec.digest)
+        known = self._inspected.get(key) if job.digest in blobs.data else None
         if known is None:
-            known = self._inspected[job.digest] = inspect(job, blobs=blobs, spec=self._spec)
+            known = self._inspected[key] = inspect(job, blobs=blobs, spec=spec)
             _forget(self._inspected)
         return known
 
@@ -41,7 +45,7 @@ class SharedJobs:
         """The aggregate of what is in ``blobs``, and its results put there. Raises what the job raises."""
         known = self._aggregated.get(job) if _holds_inputs(job, blobs) else None
         if known is None:
-            result = aggregate(job, blobs=blobs, spec=self._spec)
+            result = aggregate(job, blobs=blobs, spec=self._spec_at(job.branch))
             made = {result.change, result.adapter, result.lift, result.lifted} - {b""}
             known = (result, {digest: blobs.read(digest) for digest in made if digest in blobs.data})
             self._aggregated[job] = known

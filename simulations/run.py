@@ -94,6 +94,8 @@ class Run:
             make_task(scenario.task.name, seed, scenario.task.options),
             admission=scenario.admission,
             guests=scenario.guests,
+            small_share=scenario.small.share if scenario.small else 0.0,
+            small_rank=scenario.small.rank if scenario.small else 0,
             pinned=scenario.pinned,
             fast_signatures={"auto": None, "ed25519": False, "fast": True}[scenario.signatures],
         )
@@ -270,10 +272,10 @@ class Run:
     def _score(self, device: Device, path: str, height: int) -> None:
         """How the newest model of a branch serves the honest devices at and below it."""
         assert device.peer is not None
-        heads = [device.peer.branches[each].chain.head for each in path_to(path)]
+        heads = [device.peer.branches[each].chain.head for each in self.world.charter.model_path(path)]
         blobs = blobs_of(parts_of(head for head in heads if head is not None))
         try:
-            model = read_sum(Everywhere(self.world, device), blobs, self.world.spec)
+            model = read_sum(Everywhere(self.world, device), blobs, self.world.charter.adapter_at(path))
         except (KeyError, Refused):
             return  # nobody honest can bring it
         judges = self._judges(path)

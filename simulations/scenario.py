@@ -54,6 +54,15 @@ class LinkConditions(Section):
     """kB/s of a device's uplink, shared by all it sends."""
 
 
+class SmallDevices(Section):
+    """``[small]``: devices that train only the first columns of B."""
+
+    share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Share of all devices, drawn by the seed."""
+    rank: Annotated[int, Field(ge=1, le=1_023)] = 1
+    """Columns that they train; the task's adapter has more."""
+
+
 class TaskChoice(BaseModel):
     """``[task]``: what the devices learn; keys beside ``name`` go to the task."""
 
@@ -106,6 +115,8 @@ class Scenario(Section):
     admission: Literal["invite", "open"] = "invite"
     guests: Annotated[int, Field(ge=0, le=100_000)] = 0
     """Of each branch's devices the last so many come uninvited, which takes an open network."""
+    small: SmallDevices | None = None
+    """Devices of a lower rank than the adapter's, if there are any."""
     graph: Literal["everyone", "dumbbell"] = "everyone"
     """Who may mix with whom without a committee: everyone, or two cliques of equal size and one bridge, from the last
     device of the first to the first of the second."""

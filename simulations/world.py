@@ -9,7 +9,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from banyan.aggregation.encoding import EncodedVector
 from banyan.protocol.effects import Effect, InputEvent, PeerConnected, Train
 from banyan.protocol.events import Event
 from banyan.protocol.peer import PeerSettings
@@ -18,12 +17,14 @@ from banyan.security.charter import (
     BaseModel,
     Charter,
     FileEntry,
+    Foundation,
     Preset,
     TransferPolicy,
     found,
     preset,
 )
 from banyan.security.credential import root_credential, self_credential
+from banyan.security.errors import BanyanError
 from banyan.security.identity import Identity, Signer, Verifier, verify
 from banyan.simulations.attacks import Attack, Coalition, attack
 from banyan.simulations.clock import Clock
@@ -33,7 +34,7 @@ from banyan.simulations.jobs import SharedJobs
 from banyan.simulations.network import Conditions, Network
 from banyan.simulations.shared_reader import SharedReader
 from banyan.simulations.signatures import FastSigner, fast_verify
-from banyan.simulations.tasks import Quadratic, Task
+from banyan.simulations.tasks import Quadratic, Task, Vector
 from banyan.simulations.trace import Trace
 
 __all__ = ["World", "fast_preset"]
@@ -75,7 +76,9 @@ class World:
         conditions: how the network behaves.
         task: what devices learn.
         admission: ``invite`` (every device has a credential of the root's) or ``open`` (guests may come, too).
+        small_share: the share of devices, drawn by the seed, that train only their first ``small_rank`` columns of B.
         guests: how many of each branch's devices, the last ones, nobody vouches for: honest guests of an open network.
+        bases: branches that begin with a base model of their own; its adapter is shaped as the task's.
         pinned: names of devices, such as ``/#0``, that always sit on the committee.
         fast_signatures: sign with :mod:`~banyan.simulations.signatures` instead of Ed25519; None: above 1,000 devices.
     """
@@ -90,6 +93,9 @@ class World:
         *,
         admission: Admission = "invite",
         guests: int = 0,
+        small_share: float = 0.0,
+        small_rank: int = 0,
+        bases: Sequence[str] = (),
         pinned: Sequence[str] = (),
         fast_signatures: bool | None = None,
     ) -> None:
@@ -124,12 +130,16 @@ class World:
             base=NO_BASE,
             adapter=self.spec,
             branches=tuple(devices),
+            bases=tuple(
+                Foundation(path, NO_BASE, replace(self.spec, seed=number))
+                for number, path in enumerate(bases, 1)
+            ),
             policies=policies,
         )
         self.reader = SharedReader(
             self.charter.network_id, self.verifier, max_bytes=self.charter.limits.message_bytes
         )
-        self.jobs = SharedJobs(self.spec)
+        self.jobs = SharedJobs(self.charter.adapter_at)
         self._trace = Trace(self.reader.id_of)
         self.devices: dict[str, Device] = {}
         self._branches: dict[str, list[str]] = {path: [] for path in devices}
@@ -142,6 +152,15 @@ class World:
             self.devices[signer.node_id] = Device(self, signer, settings)
             self.task.place(signer.node_id, path)
             self._branches[path].append(signer.node_id)
+
+        if small_share and not 0 < small_rank < self.spec.rank:
+            raise BanyanError(
+                f"Small devices of rank {small_rank} need an adapter of a higher rank; the task's has {self.spec.rank}",
+                "Give the task a rank, or the small devices a smaller one",
+            )
+        drawn = random.Random(f"small|{seed}").sample(sorted(self.devices), round(small_share * len(names)))
+        for name in drawn:
+            self.devices[name].rank = small_rank
 
     # ------------------------------------------------------------------------------------ running
 
@@ -165,7 +184,7 @@ class World:
         root = self.charter.roots[0]
         if device.peer is None or device.name == root:
             return
-        hosts = self._up(device, self._branches[device.settings.branch])
+        hosts = self._up(device, self._branches.get(device.settings.branch, ()))
         rooted = self.devices[root].peer is not None and self.network.reaches(device.name, root)
         if not hosts:
             hosts = [root] if rooted else self._up(device, self.devices)
@@ -218,10 +237,10 @@ class World:
         self.coalition.victim = self.coalition.victim or honest[-1]
         self.network.surround(self.coalition.victim, self.coalition.members)
 
-    def show(self, author: str, job: Train, update: EncodedVector) -> None:
+    def show(self, author: str, job: Train, update: Vector) -> None:
         """Attackers see what everybody learned, the moment it is learned."""
         if self.coalition.members:
-            self.coalition.show((job.branch, job.height, job.base), author, update.decode())
+            self.coalition.show((job.branch, job.height, job.base), author, update)
 
     # ------------------------------------------------------------------------------------ between devices
 

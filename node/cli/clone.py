@@ -14,7 +14,7 @@ from banyan.node.cli.options import HomeOption, JsonOption
 if TYPE_CHECKING:
     from banyan.node.cli.client import Client
     from banyan.node.home import Home
-    from banyan.security.charter import Charter
+    from banyan.security.model import BaseModel
 
 #: Seconds between two looks.
 INTERVAL = 0.2
@@ -84,8 +84,8 @@ def clone(
     charter = load_charter(place)
     if charter is None:
         raise BanyanError("This node has not reached its network yet", "See `banyan status` for why")
-    if base_folder.missing(BlobStore(place.blobs), charter.base):
-        _check_device(charter, anyway)
+    if base_folder.missing(BlobStore(place.blobs), charter.base_at(branch)):
+        _check_device(charter.base_at(branch), anyway)
     asked = {"branch": branch, "base": _base(source)}
     status = client.post("/clone", asked, PATIENCE)
     began = time.monotonic()
@@ -95,7 +95,7 @@ def clone(
         print("\nNo longer watching; the node goes on. The same command shows how far it is.")
         raise typer.Exit(130) from None
     model = status["model"]
-    written = _write(place, charter, into, model) if into is not None else None
+    written = _write(place, charter.base_at(branch), into, model) if into is not None else None
     if json_:
         import json
 
@@ -122,7 +122,7 @@ def _base(source: str) -> str | None:
     return str(locate(source).resolve())
 
 
-def _check_device(charter: Charter, anyway: bool) -> None:
+def _check_device(base: BaseModel, anyway: bool) -> None:
     """Raise :class:`ModelError` for a base model that this device could not run, before anything is fetched."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
@@ -130,7 +130,6 @@ def _check_device(charter: Charter, anyway: bool) -> None:
     from banyan.node.learning.errors import ModelError
     from banyan.node.learning.fit import all_memory, weight_bytes
 
-    base = charter.base
     if base.architecture not in _flat(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()):
         raise ModelError(
             f"{base.name} is a {base.architecture}, which the transformers library here does not know",
@@ -192,20 +191,20 @@ def _phase(status: Mapping[str, Any]) -> str:
     }.get(status["phase"], str(status["phase"]))
 
 
-def _write(home: Home, charter: Charter, into: Path, model: Mapping[str, Any]) -> str:
+def _write(home: Home, manifest: BaseModel, into: Path, model: Mapping[str, Any]) -> str:
     """Write ``into/base`` and, where something was learnt, ``into/adapter``. Returns the folder."""
     import os
     import shutil
 
     from banyan.node import base_folder
     from banyan.node.cli.export import write_model
-    from banyan.node.serving.chosen_release import choose
+    from banyan.node.serving.chosen_release import ChosenRelease
     from banyan.node.store import BlobStore
 
     blobs = BlobStore(home.blobs)
     base: Path = into / "base"
     base.mkdir(parents=True)
-    for entry in charter.base.files:
+    for entry in manifest.files:
         target, blob = base / entry.name, blobs.path(entry.digest)
         target.parent.mkdir(parents=True, exist_ok=True)
         if entry.size > COPIED:
@@ -217,7 +216,7 @@ def _write(home: Home, charter: Charter, into: Path, model: Mapping[str, Any]) -
                 base_folder.check_room(into, entry.size)
         shutil.copyfile(blob, target)
     if model["adapters"]:
-        chosen = choose(home, model["branch"])
+        chosen = ChosenRelease.of(model)
         name = str(base.absolute())
         write_model(home, into / "adapter", chosen, "peft", "float32", None, name, quiet=True)
     return str(into.absolute())

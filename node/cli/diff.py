@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -57,7 +57,7 @@ def diff(
     sides = [
         client.post("/compose", {"release": name, "alone": not whole}, PATIENCE) for name in (first, second)
     ]
-    comparison = _compared(place, *(side["adapters"] for side in sides))
+    comparison = _compared(place, sides)
     pages = [side["page"] for side in sides]
     people = _people(*pages, _between(client, *pages))
     if json_:
@@ -81,17 +81,24 @@ def diff(
     _show(pages, comparison, people, matrices)
 
 
-def _compared(home: Any, first: list[str], second: list[str]) -> Comparison:
+def _compared(home: Any, sides: Sequence[Mapping[str, Any]]) -> Comparison:
     from banyan.node.learning.blobs import read_sum
     from banyan.node.learning.comparison import compare
     from banyan.node.learning.layout import Layout
     from banyan.node.membership import load_charter
     from banyan.node.store import BlobStore
+    from banyan.security.errors import BanyanError
 
     charter, blobs = load_charter(home), BlobStore(home.blobs)
     assert charter is not None  # the node has just spoken for its network
-    spec = charter.adapter
-    one, other = (read_sum(blobs, map(bytes.fromhex, names), spec) for names in (first, second))
+    first, second = (side["branch"] for side in sides)
+    if not charter.is_alike(first, second):
+        raise BanyanError(
+            f"{first} and {second} have different base models: their adapters cannot be compared",
+            "Compare releases of branches with one base model",
+        )
+    spec = charter.adapter_at(first)
+    one, other = (read_sum(blobs, map(bytes.fromhex, side["adapters"]), spec) for side in sides)
     return compare(one, other, Layout(spec.rank, spec.tensors))
 
 

@@ -157,7 +157,9 @@ def write_model(
     from banyan.node.serving.chosen_release import base_of, charter_of, shared_a_of, vector_of
 
     charter = charter_of(home)
-    spec, shared_a, vector = charter.adapter, shared_a_of(home, charter), vector_of(home, charter, chosen)
+    ground = charter.foundation_of(chosen.branch)
+    spec = ground.adapter
+    shared_a, vector = shared_a_of(home, spec), vector_of(home, spec, chosen)
     if private:
         from banyan.node.learning.private import read
 
@@ -169,7 +171,7 @@ def write_model(
         if format_ == "peft":
             from banyan.node.learning.export import write_peft_folder
 
-            copy = base or base_folder.place(home, charter.base)
+            copy = base or base_folder.place(home, ground.base)
             write_peft_folder(
                 new,
                 vector,
@@ -177,10 +179,10 @@ def write_model(
                 scale=spec.scale,
                 tensors=spec.tensors,
                 shared_a=shared_a,
-                base_model=base_name or (str(copy) if copy.is_dir() else charter.base.name),
+                base_model=base_name or (str(copy) if copy.is_dir() else ground.base.name),
             )
         else:
-            folder = base_of(home, charter, base)
+            folder = base_of(home, ground.base, base)
             with _bar(quiet) as progress:
                 given = {"spec": spec, "shared_a": shared_a, "dtype": dtype, "progress": progress}
                 if format_ == "merged":
@@ -192,7 +194,7 @@ def write_model(
 
                     name = f"{charter.name} {chosen.name}"
                     write_gguf(new / "model.gguf", folder, vector, name=name, **given)
-        lineage = {"network": charter.network_id.hex(), "base": charter.base.name, **_lineage(chosen)}
+        lineage = {"network": charter.network_id.hex(), "base": ground.base.name, **_lineage(chosen)}
         (new / LINEAGE).write_text(json.dumps(lineage, indent=2) + "\n", "utf-8")
         names = {file.name for file in new.iterdir()}
         for old in before:

@@ -21,6 +21,10 @@ Examples:
 
     banyan found village --coordination gossip             no committees: neighbours mix their models
 
+    banyan found clinics --base ~/models/smollm --base-of /en/medical/pocket=~/models/pocket
+
+    banyan found village --admission open --growth members          anybody may come, any member may found a branch
+
     banyan found lab --base ~/models/smollm --rank 32 --rule nnm+trimmed-mean --f 2 --admission open
 """
 
@@ -37,6 +41,14 @@ def found(
         str | None,
         typer.Option(
             help="The base model: a folder, or a hub id such as org/model.", show_default="the embedded one"
+        ),
+    ] = None,
+    base_of: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--base-of",
+            help="Another base model for a branch and all below it, as /path=MODEL; repeat it.",
+            show_default="none",
         ),
     ] = None,
     branch: Annotated[
@@ -87,7 +99,7 @@ def found(
         str | None,
         typer.Option(
             help="When what child branches share moves up: `every-round`, on `agreement`, or where it is a `gain`.",
-            show_default="agreement",
+            show_default="gain",
         ),
     ] = None,
     min_children: Annotated[
@@ -118,6 +130,23 @@ def found(
             help="Seconds without a committee after which members mix; 0: never.", show_default="by preset"
         ),
     ] = None,
+    growth: Annotated[
+        str | None,
+        typer.Option(
+            help="Who may found more branches: `founders`, any of the `members` of the branch above, or these with "
+            "`votes` of its committee.",
+            show_default="founders",
+        ),
+    ] = None,
+    votes: Annotated[
+        int | None, typer.Option(help="Committee members that must agree to a branch.", show_default="3")
+    ] = None,
+    dormancy: Annotated[
+        float | None,
+        typer.Option(
+            help="Seconds without anybody after which a branch costs no traffic.", show_default="by preset"
+        ),
+    ] = None,
     codec: Annotated[
         str | None, typer.Option(help="float32, bf16, int8 or int4.", show_default="int8")
     ] = None,
@@ -135,6 +164,7 @@ def found(
     wish = Founding(
         name=name,
         base=_base(base),
+        bases=tuple(_base_of(each) for each in base_of or ()),
         branches=tuple(branch or ("/",)),
         admission=choice("--admission", admission, ("invite", "open")),
         preset=choice("--preset", preset, ("local", "lan", "wan")),
@@ -155,6 +185,9 @@ def found(
         mixing_rule=mixing_rule,
         min_neighbours=min_neighbours,
         fallback=None if fallback is None else round(fallback * 1000),
+        growth=None if growth is None else choice("--growth", growth, ("founders", "members", "votes")),
+        votes=votes,
+        dormancy=None if dormancy is None else round(dormancy * 1000),
     )
     _check_rule(wish)
     say = (lambda step: None) if json_ else (lambda step: print(f"  {step} …"))
@@ -176,6 +209,8 @@ def found(
         return
     print(f"Founded {charter.name}: network {charter.network_id.hex()[:16]}…, node {charter.author}")
     print(f"  branches {', '.join(charter.branches)}; base model {charter.base.name}")
+    for each in charter.bases:
+        print(f"  from {each.path} down: base model {each.base.name}")
     rounds, mixing = charter.round, charter.mixing
     how = f"rule {rounds.rule}, f = {rounds.f}, at least {rounds.min_updates} updates a round"
     if charter.validation.voters:
@@ -189,7 +224,10 @@ def found(
             f"f = {rounds.f} of a round's updates come from guests; invite those who are to decide"
         )
     where = "" if home is None else f" --home {place.root}"
-    print(f"Next: banyan up{where}, then banyan invite{where}")
+    also = (
+        f"; guests come with what banyan invite{where} --guests prints" if charter.admission == "open" else ""
+    )
+    print(f"Next: banyan up{where}, then banyan invite{where}{also}")
 
 
 def _base(given: str | None) -> Path:
@@ -200,6 +238,13 @@ def _base(given: str | None) -> Path:
     from banyan.node.learning.base_model import locate
 
     return locate(given)
+
+
+def _base_of(given: str) -> tuple[str, Path]:
+    path, equals, model = given.partition("=")
+    if not equals or not path.startswith("/") or not model:
+        raise typer.BadParameter(f"--base-of takes /path=MODEL, not {given!r}")
+    return path, _base(model)
 
 
 def _check_rule(wish: object) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -58,8 +58,8 @@ def log(
         "/log", branch=branch, number=None if everything else limit, others="all" if everything else "joined"
     )
     pages = _chosen(answer, limit, everything)
-    norms = _norms(place, {page["release"]: page["change"] for page in pages})
-    lifts = _norms(place, {page["release"]: page["lifted"]["lift"] for page in pages if page["lifted"]})
+    norms = _norms(place, pages, [page["change"] for page in pages])
+    lifts = _norms(place, pages, [page["lifted"]["lift"] if page["lifted"] else "" for page in pages])
     if json_:
         import json
 
@@ -88,19 +88,20 @@ def _chosen(answer: Mapping[str, Any], limit: int | None, everything: bool) -> l
     return newest_first(pages)[:limit][::-1] if everything else pages
 
 
-def _norms(home: Home, steps: Mapping[str, str]) -> dict[str, float]:
-    """The norm of each release's step, by its id, where the blob is still on this node."""
+def _norms(home: Home, pages: Sequence[Page], steps: Sequence[str]) -> dict[str, float]:
+    """The norm of each release's step, by its id, where there is one and the blob is still on this node."""
     from banyan.node.learning.blobs import read_blob
     from banyan.node.membership import load_charter
     from banyan.node.store import BlobMissing, BlobStore
     from banyan.security.admission import norm
 
     charter, blobs, norms = load_charter(home), BlobStore(home.blobs), {}
-    for release, name in steps.items():
+    for page, name in zip(pages, steps, strict=True):
         digest = bytes.fromhex(name)
         if charter is not None and digest and digest in blobs:
             try:
-                norms[release] = norm(read_blob(blobs, digest, charter.adapter).vector)
+                spec = charter.adapter_at(page["branch"])
+                norms[page["release"]] = norm(read_blob(blobs, digest, spec).vector)
             except BlobMissing:
                 continue  # collected this moment
     return norms
@@ -161,6 +162,8 @@ def _details(page: Page, change: float | None, lift: float | None) -> Iterator[t
         yield "", f"used {len(members)}: {', '.join(map(short, members))}"
     for item in page["left_out"]:
         yield "red", f"left out {short(item['author'])}: {item['reason']}"
+    if narrowed := page["narrowed_to"]:
+        yield "yellow", f"only the first {narrowed} columns moved: too few updates had trained the others"
     yield from _votes(page)
     figures = []
     if reported := page["reported"]:

@@ -84,6 +84,10 @@ def page(status: Mapping[str, Any], events: list[Mapping[str, Any]]) -> Renderab
         parts.append(f"[bold]training[/] {training_line(training)}")
     if pin := status.get("core", {}).get("pin"):
         parts.append(f"[bold]pinned[/] {pin_line(pin)}")
+    if suggestions := status.get("core", {}).get("suggestions"):
+        from banyan.node.cli.branches import suggestion_line
+
+        parts += [f"[yellow]suggested[/] {suggestion_line(each)}" for each in suggestions]
     parts += [f"[yellow]{line}[/]" for line in troubles(status)]
     parts += [event_line(event) for event in events]
     return Group(*parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -29,6 +30,8 @@ Examples:
 
     banyan train --rounds 3                          with the data and settings of last time
 
+    banyan train --rank 4                            on a small device: a quarter of an adapter of rank 16
+
     banyan train --forever --no-wait
 
     banyan train --watch ~/notes --rounds 2          two rounds on each file that arrives, none forgotten
@@ -46,6 +49,7 @@ TOLD = {
     "round-closing",
     "leader-changed",
     "release-certified",
+    "release-narrowed",
     "certificate-accepted",
     "model-mixed",
     "mixing-waiting",
@@ -91,6 +95,15 @@ def train(
     branch: Annotated[str | None, typer.Option(help="The branch to work on.", show_default="as set")] = None,
     rounds: Annotated[int, typer.Option(min=1, max=1_000_000, help="Releases to take part in.")] = 1,
     forever: Annotated[bool, typer.Option("--forever", help="Take part in every round from now on.")] = False,
+    rank: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=1_024,
+            help="Columns of B to train, for a small device; 0: all.",
+            show_default="as set",
+        ),
+    ] = None,
     steps: Annotated[
         int | None,
         typer.Option(
@@ -160,7 +173,7 @@ def train(
             raise typer.BadParameter("A privacy budget is spread over --rounds, not over --forever")
         privacy["dp_rounds"] = rounds
     if data_only:
-        _show_data(place, data, json_)
+        _show_data(place, branch, data, json_)
         return
     client = Client(place)
     status = client.get("/status")
@@ -168,7 +181,7 @@ def train(
     keeps = chosen.private if private is None else private
     tried: dict[str, Any] | None = None
     if data is not None:
-        _show_data(place, data, quiet=json_)
+        _show_data(place, branch, data, quiet=json_)
         if chosen.app is None and status["phase"] == "running":
             measure = steps is None and batch is None and not {"steps", "batch"} & chosen.model_fields_set
             tried = _rehearse(client, data, branch, measure, quiet=json_)
@@ -186,6 +199,7 @@ def train(
             "watch": str(watch.resolve()) if watch is not None else None,
             "branch": branch,
             "rounds": None if forever else rounds,
+            "rank": rank,
             "steps": steps,
             "batch": batch,
             "learning_rate": learning_rate,
@@ -216,7 +230,7 @@ def train(
             print(f"Training on {answer['branch']}, now at {unit} {answer['height']}, {until}.")
     if wait and not forever and not answer["watch"]:
         try:
-            _watch(client, answer, seen, quiet=json_)
+            watch_rounds(client, answer, seen, quiet=json_)
         except KeyboardInterrupt:
             print("\nNo longer watching; the node goes on. See `banyan status`.")
             return
@@ -230,17 +244,22 @@ def train(
         print(json.dumps(answer | {"releases": client.get("/log", branch=answer["branch"])["releases"]}))
 
 
-def _show_data(place: Home, data: Path | None, quiet: bool) -> None:
-    """Read the data as training will, and say what was understood. Raises :class:`DataError`."""
+def _show_data(place: Home, branch: str | None, data: Path | None, quiet: bool) -> None:
+    """Read the data as training on ``branch`` will, and say what was understood. Raises :class:`DataError`."""
     from banyan.node import base_folder
     from banyan.node.cli.lesson import preview_lines
     from banyan.node.learning.preview import preview, tokenizer_of
-    from banyan.node.membership import load_charter
+    from banyan.node.membership import covered_branch, load_charter
+    from banyan.node.settings import load
 
     if data is None:
         raise typer.BadParameter("Say which data: --data PATH")
     charter = load_charter(place)
-    count = tokenizer_of(base_folder.place(place, charter.base)) if charter is not None else None
+    count = None
+    if charter is not None:
+        chosen = branch or load(place.settings).training.branch or covered_branch(place, charter)
+        base = charter.base_at(chosen)
+        count = tokenizer_of(base_folder.place(place, base))
     seen = preview([data.resolve()], count)
     if not quiet:
         print("\n".join(preview_lines(seen)))
@@ -311,7 +330,7 @@ def _watch_private(client: Any, quiet: bool) -> dict[str, Any]:
             time.sleep(INTERVAL)
 
 
-def _watch(client: Any, answer: Mapping[str, Any], seen: int, quiet: bool) -> None:
+def watch_rounds(client: Any, answer: Mapping[str, Any], seen: int, quiet: bool) -> None:
     """Show progress until the target is reached."""
     from rich.console import Console
     from rich.status import Status
@@ -327,7 +346,10 @@ def _watch(client: Any, answer: Mapping[str, Any], seen: int, quiet: bool) -> No
                 if event["event"] in TOLD and event.get("branch") in (None, answer["branch"]):
                     console.print(event_line(event))
             branch = status.get("core", {}).get("branches", {}).get(answer["branch"], {})
-            if branch.get("height", -1) >= answer["target"]:
+            target = answer["target"]
+            if target is None:  # of a branch whose height the node had yet to learn
+                target = (status.get("teacher") or {}).get("until") or math.inf
+            if branch.get("height", -1) >= target:
                 console.print(f"Done: {answer['branch']} has reached {answer['counts']} {branch['height']}.")
                 return
             training = status.get("training")

@@ -77,9 +77,10 @@ class Cloning:
         Raises :class:`~banyan.node.store.DiskFull` where the whole does not fit, and
         :class:`~banyan.node.learning.errors.ModelError` for a base model that could run code.
         """
-        check_manifest(self._charter.base)
-        adapter = self._charter.adapter
-        wanted = {entry.digest: (entry.size, entry.name) for entry in self._charter.base.files}
+        ground = self._charter.foundation_of(branch)
+        check_manifest(ground.base)
+        adapter = ground.adapter
+        wanted = {entry.digest: (entry.size, entry.name) for entry in ground.base.files}
         wanted[adapter.a_digest] = (adapter.a_size, "the shared A")
         here = await trio.to_thread.run_sync(self._received, wanted)
         missing = sum(size for size, _ in wanted.values()) - here
@@ -109,7 +110,7 @@ class Cloning:
         if clone.folder is not None:
             clone.phase = "importing"
             await trio.to_thread.run_sync(
-                base_folder.import_folder, clone.folder, self._blobs, self._charter.base
+                base_folder.import_folder, clone.folder, self._blobs, self._charter.base_at(clone.branch)
             )
         clone.phase = "fetching"
         failures: list[str] = []
@@ -129,7 +130,7 @@ class Cloning:
                 "What has arrived stays: `banyan clone` again goes on from there, when other nodes are connected, or "
                 "with --from and a folder that has the base model",
             )
-        await self._provisions.base_folder()
+        await self._provisions.base_folder(clone.branch)
         clone.phase = "waiting"
         with trio.move_on_after(PATIENCE) as waited:
             while not self._opened(clone.branch):
@@ -155,7 +156,7 @@ class Cloning:
         return {
             "branch": clone.branch,
             "phase": clone.phase,
-            "base": self._charter.base.name,
+            "base": self._charter.base_at(clone.branch).name,
             "bytes": self._received(clone.wanted),
             "total": sum(size for size, _ in clone.wanted.values()),
             "here_before": clone.here_before,

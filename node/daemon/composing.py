@@ -52,7 +52,7 @@ async def compose(request: ComposeRequest, peer: Peer, fetcher: Fetches) -> dict
 
 
 def _newest(path: str, peer: Peer) -> tuple[Part, ...]:
-    """What the heads from the root down to ``path`` add up to."""
+    """What the heads from where the base model begins down to ``path`` add up to."""
     if not is_path(path):
         raise BadRequest(
             f"{path!r} is not a branch", "Write it like /en/medical, or name a release with --release"

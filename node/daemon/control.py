@@ -6,6 +6,11 @@
 | ``GET /events?after=&limit=&kind=&follow=`` | the event log; ``follow=1``: a JSON line for each, endless |
 | ``GET /peers`` | who is connected, with bytes in and out |
 | ``GET /log?branch=&number=&others=`` | a branch's certified releases, and those of others that edges join to them |
+| ``GET /cards?branch=`` | the model cards that this node holds, of all branches or one |
+| ``POST /card`` | sign the card of this node's branch anew, with what is said in it |
+| ``GET /branches`` | the tree: every branch as this node sees it, and those that are proposed |
+| ``POST /branch`` | found the branch ``branch``, or propose it where the charter wants votes |
+| ``POST /approve`` | agree, as a member of the committee above, that there be a branch ``branch`` |
 | ``POST /train`` | train: ``data``, ``watch``, ``rounds``, ``steps`` … are all optional |
 | ``POST /rehearse`` | try the model on ``data``: samples and, with ``measure``, rows and steps that suit the device |
 | ``POST /share`` | give what was learnt privately in the branch's next round |
@@ -35,6 +40,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from banyan.node.catalog.describing import Words
 from banyan.node.store import StoredEvent
 from banyan.security.errors import BanyanError
 
@@ -60,6 +66,7 @@ class TrainRequest(_Body):
     watch: str | None = Field(None, min_length=1, max_length=4_096)
     branch: str | None = Field(None, min_length=1, max_length=300)
     rounds: int | None = Field(None, ge=1, le=1_000_000)
+    rank: int | None = Field(None, ge=0, le=1_024)
     steps: int | None = Field(None, ge=1, le=1_000_000)
     batch: int | None = Field(None, ge=1, le=4_096)
     learning_rate: float | None = Field(None, gt=0, le=10)
@@ -84,6 +91,18 @@ class CloneRequest(_Body):
 
     branch: str = Field(..., min_length=1, max_length=300)
     base: str | None = Field(None, min_length=1, max_length=4_096)
+
+
+class DistillRequest(_Body):
+    """``POST /distill``: let the branch ``target`` learn from the model of ``source`` on the public ``text``, for
+    ``rounds`` releases. ``steps``: of a round; None: as set."""
+
+    source: str = Field(..., min_length=1, max_length=300)
+    target: str = Field(..., min_length=1, max_length=300)
+    text: str = Field(..., min_length=1, max_length=4_096)
+    rounds: int = Field(1, ge=1, le=1_000_000)
+    steps: int | None = Field(None, ge=1, le=1_000_000)
+    temperature: float = Field(1.0, ge=0.1, le=100)
 
 
 class TargetRequest(_Body):
@@ -112,6 +131,19 @@ class CheckoutRequest(_Body):
     """``POST /checkout``."""
 
     release: str | None = Field(..., min_length=1, max_length=400)
+
+
+class BranchRequest(_Body):
+    """``POST /branch``."""
+
+    branch: str = Field(..., min_length=1, max_length=300)
+    description: str = Field("", max_length=200)
+
+
+class ApproveRequest(_Body):
+    """``POST /approve``."""
+
+    branch: str = Field(..., min_length=1, max_length=300)
 
 
 class RevokeRequest(_Body):
@@ -143,6 +175,14 @@ class LogRequest(BaseModel):
     others: Literal["none", "joined", "all"] = "none"
 
 
+class CardsRequest(BaseModel):
+    """The query of ``GET /cards``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    branch: str | None = Field(None, min_length=1, max_length=300)
+
+
 class NothingRequest(BaseModel):
     """A query or body that has nothing in it."""
 
@@ -162,6 +202,15 @@ class Controlled(Protocol):
 
     async def history(self, request: LogRequest) -> Mapping[str, object]: ...
 
+    async def cards(self, branch: str | None) -> list[dict[str, object]]: ...
+
+    async def describe(self, words: Words) -> Mapping[str, object]: ...
+    async def branches(self) -> Mapping[str, object]: ...
+
+    async def found_branch(self, request: BranchRequest) -> Mapping[str, object]: ...
+
+    async def approve_branch(self, branch: str) -> Mapping[str, object]: ...
+
     async def train(self, request: TrainRequest) -> Mapping[str, object]: ...
 
     async def rehearse(self, request: RehearseRequest) -> Mapping[str, object]: ...
@@ -171,6 +220,7 @@ class Controlled(Protocol):
     async def clone(self, request: CloneRequest) -> Mapping[str, object]: ...
 
     async def cloning(self) -> Mapping[str, object]: ...
+    async def distill(self, request: DistillRequest) -> Mapping[str, object]: ...
 
     async def target(self, height: int | None) -> Mapping[str, object]: ...
 
@@ -210,6 +260,23 @@ def application(node: Controlled) -> Starlette:
     async def log(request: Request) -> Response:
         return JSONResponse(dict(await node.history(_query(request, LogRequest))))
 
+    async def cards(request: Request) -> Response:
+        return JSONResponse({"cards": await node.cards(_query(request, CardsRequest).branch)})
+
+    async def card(request: Request) -> Response:
+        return JSONResponse(dict(await node.describe(await _body(request, Words))))
+
+    async def branches(request: Request) -> Response:
+        _query(request, NothingRequest)
+        return JSONResponse(dict(await node.branches()))
+
+    async def branch(request: Request) -> Response:
+        return JSONResponse(dict(await node.found_branch(await _body(request, BranchRequest))))
+
+    async def approve(request: Request) -> Response:
+        wish = await _body(request, ApproveRequest)
+        return JSONResponse(dict(await node.approve_branch(wish.branch)))
+
     async def train(request: Request) -> Response:
         return JSONResponse(dict(await node.train(await _body(request, TrainRequest))))
 
@@ -226,6 +293,9 @@ def application(node: Controlled) -> Starlette:
     async def cloning(request: Request) -> Response:
         _query(request, NothingRequest)
         return JSONResponse(dict(await node.cloning()))
+
+    async def distill(request: Request) -> Response:
+        return JSONResponse(dict(await node.distill(await _body(request, DistillRequest))))
 
     async def target(request: Request) -> Response:
         return JSONResponse(dict(await node.target((await _body(request, TargetRequest)).height)))
@@ -256,11 +326,17 @@ def application(node: Controlled) -> Starlette:
             Route("/events", events, methods=get),
             Route("/peers", peers, methods=get),
             Route("/log", log, methods=get),
+            Route("/cards", cards, methods=get),
+            Route("/card", card, methods=["POST"]),
+            Route("/branches", branches, methods=get),
+            Route("/branch", branch, methods=["POST"]),
+            Route("/approve", approve, methods=["POST"]),
             Route("/train", train, methods=["POST"]),
             Route("/rehearse", rehearse, methods=["POST"]),
             Route("/share", share, methods=["POST"]),
             Route("/clone", cloning, methods=get),
             Route("/clone", clone, methods=["POST"]),
+            Route("/distill", distill, methods=["POST"]),
             Route("/target", target, methods=["POST"]),
             Route("/compose", compose, methods=["POST"]),
             Route("/checkout", checkout, methods=["POST"]),

@@ -19,6 +19,7 @@ WARNINGS = frozenset(
         "blob-unavailable",
         "disk-trouble",
         "file-refused",
+        "hook-failed",
         "job-failed",
         "leader-changed",
         "memory-lost",

@@ -172,6 +172,16 @@ class WorkerRestarted(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class HookFailed(Event):
+    """A program that the owner has set in ``[hooks]`` failed, hung, or had too much to do; the node goes on."""
+
+    hook: str
+    branch: str
+    height: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class PeerMuted(Event):
     """A message of this peer made the core fail; it is not listened to for a while."""
 

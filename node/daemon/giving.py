@@ -13,6 +13,7 @@ from banyan.node.daemon.events import PrivateShared
 from banyan.node.learning.private import find, forget
 from banyan.node.store import Database, StoredEvent
 from banyan.protocol.events import Event
+from banyan.protocol.learner import PENDING
 from banyan.security import canonical
 
 #: Where the branch is kept whose next round is given what was learnt privately.
@@ -68,7 +69,9 @@ class Giving:
     async def run(self) -> None:
         """Forget what was learnt privately once an update carries it: from then on the core keeps it, used or not."""
         state = await trio.to_thread.run_sync(self._database.state)
-        for digest in _announced(state.get("pending-carry", b"")):  # where a kill came between the two
+        for digest in _announced(
+            state.get(PENDING + self._owner.branch(), b"")
+        ):  # where a kill came between the two
             await self._announced(digest.hex(), self._owner.height() + 1)
         async for event in self._follow():
             await self._announced(str(event.body["blob"]), int(str(event.body["height"])))

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import trio
 
@@ -15,6 +15,7 @@ from banyan.node.daemon.events import MemoryLost, TrainingFinished, TrainingStar
 from banyan.node.daemon.provisions import Provisions
 from banyan.node.daemon.supervisor import describe, first_cause
 from banyan.node.learning.continual.rejected import LISTED, Rejected
+from banyan.node.learning.distill.teacher import Teacher
 from banyan.node.learning.private import PrivatelyTrained, PrivateTrain
 from banyan.node.learning.progress import Progress
 from banyan.node.learning.rehearsal import Rehearsal, Rehearse
@@ -35,17 +36,25 @@ from banyan.protocol.effects import (
 )
 from banyan.protocol.events import Event, plain
 from banyan.security.admission import Reason
+from banyan.security.errors import BanyanError
 
 
 @dataclass(frozen=True, slots=True)
 class Lessons:
-    """What the owner of this device has chosen for its training."""
+    """What the owner of this device has chosen for its training. With a ``teacher`` the data are public text to learn
+    from it on."""
 
     data: tuple[Path, ...]
     settings: TrainingSettings
     app: str | None = None
+    teacher: Teacher | None = None
     #: The folder of what was learnt privately, where a round is to give that instead of training.
     gives: Path | None = None
+
+
+#: What to train on in a job, or to measure with, which takes no teacher; None: nothing is set. Raises a ``BanyanError``
+#: where a teacher cannot be had yet.
+Plan: TypeAlias = Callable[[Train | Evaluate], Awaitable[Lessons | None]]
 
 
 class Workers(Protocol):
@@ -87,7 +96,7 @@ class Jobs:
         self,
         workers: Workers,
         provisions: Provisions,
-        lessons: Callable[[], Lessons | None],
+        lessons: Plan,
         deliver: Callable[[InputEvent], Awaitable[None]],
         report: Callable[[Event], None],
         rejected: Iterable[Rejected] = (),
@@ -159,11 +168,11 @@ class Jobs:
             await self._deliver(answer)
 
     async def _measure_once(self, job: Evaluate) -> InputEvent:
-        lessons = self._lessons()
+        lessons = await self._lessons(job)
         if lessons is None:
             reason = "no data is set for this node"
             return JobFailed("evaluate", job.branch, job.height, reason, job.job)
-        await self._provisions.base_folder()
+        await self._provisions.base_folder(job.branch)
         return await self._workers.evaluate(job, lessons)
 
     # -------------------------------------------------------------------------------------------- training
@@ -180,14 +189,20 @@ class Jobs:
 
     async def _train_once(self, job: Train) -> None:
         self.current = job
-        lessons = self._lessons()
+        try:
+            lessons = await self._lessons(job)
+        except BanyanError as error:
+            await self._deliver(JobFailed("train", job.branch, job.height, describe(error)))
+            return
         if lessons is None:
             await self._deliver(JobFailed("train", job.branch, job.height, "no data is set for this node"))
             return
         if lessons.gives is not None:
             await self._give(job, lessons.gives)
             return
-        base = await self._provisions.base_folder()
+        base = await self._provisions.base_folder(job.branch)
+        if lessons.teacher is not None:
+            await self._provisions.base_folder(lessons.teacher.branch)
         self._report(TrainingStarted(job.branch, job.height, lessons.settings.steps))
         began = trio.current_time()
         try:

@@ -14,7 +14,7 @@ import trio
 from banyan.node.daemon.clock import Clock
 from banyan.node.daemon.events import Joining
 from banyan.node.daemon.fetcher import Fetcher
-from banyan.node.daemon.lobby import Welcome, knock, read_welcome
+from banyan.node.daemon.lobby import Welcome, knock, knock_as_guest, read_welcome
 from banyan.node.home import Home, write_durably
 from banyan.node.membership import save_credential
 from banyan.node.network.errors import NetworkError, RefusedByPeer
@@ -22,7 +22,15 @@ from banyan.node.network.transport import MessageArrived, Transport
 from banyan.node.store import BlobStore
 from banyan.protocol.events import Event
 from banyan.security.charter import Charter
-from banyan.security.credential import CredentialRefused, check, check_invite, issue
+from banyan.security.credential import (
+    CredentialRefused,
+    check,
+    check_invite,
+    is_guest,
+    issue,
+    self_credential,
+)
+from banyan.security.doorplate import Doorplate
 from banyan.security.identity import Identity
 from banyan.security.invite import Invite
 
@@ -40,7 +48,7 @@ class Entrance:
         self,
         home: Home,
         identity: Identity,
-        invite: Invite,
+        invite: Invite | Doorplate,
         transport: Transport,
         blobs: BlobStore,
         fetcher: Fetcher,
@@ -83,7 +91,7 @@ class Entrance:
     async def _be_welcomed(self) -> tuple[str, Welcome]:
         self._say("connecting", f"calling {len(self._invite.addresses)} addresses of the invite")
         member = await self._transport.dial(self._invite.addresses)
-        await self._transport.send(member, knock(self._invite, self._identity.node_id, self._clock()))
+        await self._transport.send(member, self._knock())
         with trio.move_on_after(PATIENCE):
             async for arrival in self._transport.arrivals:
                 if isinstance(arrival, MessageArrived):
@@ -94,6 +102,11 @@ class Entrance:
             f"The member {member} did not answer within {PATIENCE:.0f} s",
             "It may be starting; we knock again",
         )
+
+    def _knock(self) -> bytes:
+        if isinstance(self._invite, Doorplate):
+            return knock_as_guest(self._invite, self._identity, self._clock())
+        return knock(self._invite, self._identity.node_id, self._clock())
 
     async def _fetch_charter(self, member: str, welcome: Welcome) -> Charter:
         self._say("charter", f"fetching the charter ({welcome.charter_bytes:,} bytes)")
@@ -106,12 +119,21 @@ class Entrance:
 
     async def _take_credential(self, charter: Charter, use: int) -> None:
         now = self._clock()
-        check_invite(self._invite, charter, now)
-        if use == 0:
-            raise CredentialRefused(
-                "over-used", "Every use of this invite has been spent by others", "Ask for a new invite"
-            )
-        credential = issue(self._invite, self._identity.node_id, now, use, skew=charter.limits.clock_skew)
+        if isinstance(self._invite, Doorplate):
+            if charter.admission != "open":
+                raise CredentialRefused(
+                    "invitation-only",
+                    f"{charter.name} admits by invitation only",
+                    "Ask a founder for an invite",
+                )
+            credential = self_credential(self._identity, charter, now)
+        else:
+            check_invite(self._invite, charter, now)
+            if use == 0:
+                raise CredentialRefused(
+                    "over-used", "Every use of this invite has been spent by others", "Ask for a new invite"
+                )
+            credential = issue(self._invite, self._identity.node_id, now, use, skew=charter.limits.clock_skew)
         check(credential, charter, now)
 
         def keep() -> None:
@@ -119,4 +141,5 @@ class Entrance:
             write_durably(self._home.charter, charter.encode())  # last: with it, this node has joined
 
         await trio.to_thread.run_sync(keep)
-        self._say("joined", f"a member of {charter.name} under {credential.scope}")
+        role = "guest" if is_guest(credential, charter) else "member"
+        self._say("joined", f"a {role} of {charter.name} under {credential.scope}")

@@ -1,9 +1,10 @@
 """The lobby: what a newcomer needs to know before it is a member.
 
 A newcomer knows the network's id, where to knock, and the throw-away key of its invite. It knocks with an
-envelope signed by that key; any member answers with the length of the charter (its hash is the network id, so
-the newcomer can fetch and check it) and with the number of a grant of the invite that nobody has spent yet.
-The answer is a courtesy: a wrong one costs the newcomer time and can neither admit nor forge anything.
+envelope signed by that key, or by its own where it comes as a guest; any member answers with the length of the
+charter (its hash is the network id, so the newcomer can fetch and check it) and with the number of a grant of the
+invite that nobody has spent yet. The answer is a courtesy: a wrong one costs the newcomer time and can neither admit
+nor forge anything.
 
 Lobby messages travel beside the core's: they begin with :data:`MARK`, which no envelope does.
 """
@@ -17,6 +18,7 @@ from typing import Annotated, Final
 from banyan.node.daemon.clock import Clock
 from banyan.security.charter import MAX_BYTES
 from banyan.security.credential import Credential
+from banyan.security.doorplate import Doorplate
 from banyan.security.envelope import open_envelope, seal
 from banyan.security.errors import Refused
 from banyan.security.identity import NodeId, Signer
@@ -44,7 +46,8 @@ class Knock:
 
 @dataclass(frozen=True, slots=True)
 class Welcome:
-    """The charter has ``charter_bytes`` bytes; grant ``use`` of the invite is free (0: none is)."""
+    """The charter has ``charter_bytes`` bytes; grant ``use`` of the invite is free (0: none is, or a
+    guest needs none)."""
 
     charter_bytes: Annotated[int, Between(1, MAX_BYTES)]
     use: Annotated[int, Between(0, 10_000)]
@@ -77,7 +80,7 @@ class Lobby:
             return None
         if envelope.kind != "knock" or knock.member != sender:
             return None
-        use = self._free_use(envelope.author, knock)
+        use = 0 if envelope.author == knock.member else self._free_use(envelope.author, knock)
         return _sealed(
             self._signer, self._network, "welcome", self._clock(), Welcome(self._charter_bytes, use)
         )
@@ -108,6 +111,11 @@ def knock(invite: Invite, member: NodeId, now: int) -> bytes:
     """What a newcomer says first."""
     body = Knock(member, invite.chain[-1].uses)
     return _sealed(invite.signer, invite.network, "knock", now, body)
+
+
+def knock_as_guest(door: Doorplate, guest: Signer, now: int) -> bytes:
+    """What a newcomer to an open network says first."""
+    return _sealed(guest, door.network, "knock", now, Knock(guest.node_id, 1))
 
 
 def read_welcome(data: bytes, network: bytes, sender: NodeId) -> Welcome | None:

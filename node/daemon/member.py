@@ -7,6 +7,7 @@ import logging
 import random
 import secrets
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -14,16 +15,19 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from banyan.node import membership
+from banyan.node.daemon.cards import Cards
 from banyan.node.daemon.cloning import Cloning
 from banyan.node.daemon.composing import compose
 from banyan.node.daemon.control import (
     BadRequest,
     CloneRequest,
     ComposeRequest,
+    DistillRequest,
     LogRequest,
     RehearseRequest,
     TrainRequest,
 )
+from banyan.node.daemon.distilling import KEY, Distillation, check_wish
 from banyan.node.daemon.driver import Driver
 from banyan.node.daemon.events import (
     BlobsCollected,
@@ -33,6 +37,7 @@ from banyan.node.daemon.events import (
 )
 from banyan.node.daemon.giving import Giving
 from banyan.node.daemon.hands import NodeHands
+from banyan.node.daemon.hooks import ReleaseHook
 from banyan.node.daemon.jobs import Jobs, Lessons
 from banyan.node.daemon.lobby import MARK, Lobby
 from banyan.node.daemon.private_lessons import PrivateLessons
@@ -44,7 +49,15 @@ from banyan.node.learning.rehearsal import Rehearse
 from banyan.node.learning.settings import TrainingSettings
 from banyan.node.network.transport import MessageArrived, PeerDown, PeerUp
 from banyan.node.store import Batch
-from banyan.protocol.effects import Command, InputEvent, MessageReceived, PeerConnected, PeerLost
+from banyan.protocol.effects import (
+    Command,
+    Evaluate,
+    InputEvent,
+    MessageReceived,
+    PeerConnected,
+    PeerLost,
+    Train,
+)
 from banyan.protocol.messages import Presence
 from banyan.protocol.peer import Peer, PeerSettings
 from banyan.security.charter import Charter
@@ -86,6 +99,7 @@ class Member:
         settings = daemon.settings.training
         self._target: int | None = None
         began_at = daemon.events.position
+        self.distillation = Distillation.restore(daemon.database.state())
         self.provisions = Provisions(
             daemon.home,
             daemon.blobs,
@@ -93,6 +107,7 @@ class Member:
             daemon.transport,
             charter,
             daemon.emit,
+            branch=self.branch(),
             local_base=settings.base,
             trains=settings.data is not None or settings.watch is not None,
         )
@@ -107,7 +122,7 @@ class Member:
         )
         self.workers = daemon.parts.workers(daemon)
         self.jobs = Jobs(
-            self.workers, self.provisions, self.lessons, self._give, daemon.emit, listed(daemon.home.memory)
+            self.workers, self.provisions, self._plan, self._give, daemon.emit, listed(daemon.home.memory)
         )
         self.private = PrivateLessons(
             daemon.home.private,
@@ -127,6 +142,13 @@ class Member:
         self.watch = self._open_watch()
         self._rewatching = trio.CancelScope()
         self.hands = NodeHands(daemon.outbox, daemon.fetcher, self.jobs, self._give)
+        self.hook = ReleaseHook(
+            lambda: daemon.settings,
+            lambda: daemon.follow(None, "release-certified"),
+            self.branch,
+            {"BANYAN_HOME": str(daemon.home.root), "BANYAN_NODE": daemon.identity.node_id},
+            daemon.emit,
+        )
         self.driver = Driver(
             self._build,
             daemon.database,
@@ -137,6 +159,15 @@ class Member:
         )
         self.lobby = Lobby(
             daemon.identity, charter.network_id, len(charter.encode()), self._credentials, daemon.parts.clock
+        )
+
+        self.cards = Cards(
+            charter,
+            daemon.blobs,
+            self.driver,
+            self._core,
+            daemon.parts.clock,
+            lambda: daemon.settings.catalog.renew,
         )
 
     async def _give(self, event: InputEvent) -> None:
@@ -164,6 +195,8 @@ class Member:
                 ("neighbours", self._stay_connected),
                 ("collection", self._collect),
                 ("watch", self._watch_folder),
+                ("cards", self.cards.run),
+                ("hooks", self.hook.run),
             ):
                 nursery.start_soon(keep, name, service)
             daemon.emit(
@@ -188,8 +221,10 @@ class Member:
             credential=self._credential,
             addresses=self._daemon.transport.addresses(),
             trains=self.giving.source is not None
+            or self.distillation is not None
             or (bool(self._sources()) and not self._daemon.settings.training.private),
             target_height=self._target,
+            follows=() if self.distillation is None else (self.distillation.source,),
         )
         return self._daemon.parts.core(self._daemon, settings, self._rng)
 
@@ -288,6 +323,8 @@ class Member:
             keep = (
                 self.driver.peer.keep() | self.provisions.keep() | daemon.fetcher.wanted() | self.jobs.keep()
             )
+            if self.distillation is not None:
+                keep |= set(self.distillation.adapters or ())
             gone = await trio.to_thread.run_sync(daemon.blobs.collect, keep)
             if gone.blobs:
                 daemon.emit(BlobsCollected(gone.blobs, gone.bytes))
@@ -298,19 +335,30 @@ class Member:
         """The branch this node works on: the owner's choice, else the first leaf that its credential covers."""
         chosen = self._daemon.settings.training.branch
         scope = self._credential.scope
-        if chosen is not None:
-            return self._check_branch(chosen)
+        if chosen is not None:  # it may have been founded since the charter, and we have yet to hear of it
+            return self._check_reach(chosen)
         return membership.first_branch(self.charter.branches, scope)
 
     def _check_branch(self, branch: str) -> str:
-        if not is_path(branch) or branch not in self.charter.branches:
-            nearest = difflib.get_close_matches(branch, self.charter.branches, n=3, cutoff=0.5)
+        tree = self._tree()
+        if not is_path(branch) or branch not in tree:
+            nearest = difflib.get_close_matches(branch, tree, n=3, cutoff=0.5)
+            found = f"found it: `banyan branch create {branch}`"
             raise BadRequest(
-                f"The network {self.charter.name} has no branch {branch}",
-                f"Did you mean {' or '.join(nearest)}?"
+                f"The network {self.charter.name} has no branch {branch}, as far as this node knows",
+                f"Did you mean {' or '.join(nearest)}? Else {found}"
                 if nearest
-                else f"Choose one of {', '.join(self.charter.branches[:20])}",
+                else f"Choose one of {', '.join(tree[:20])}, or {found}",
             )
+        return self._check_reach(branch)
+
+    def _tree(self) -> tuple[str, ...]:
+        """Every branch that this node knows of."""
+        return self.driver.peer.tree.paths if self.driver.peer is not None else self.charter.branches
+
+    def _check_reach(self, branch: str) -> str:
+        if not is_path(branch):
+            raise BadRequest(f"{branch!r} is not a branch", "Write it like /en/medical")
         if not covers(self._credential.scope, branch):
             raise BadRequest(
                 f"This node was invited to {self._credential.scope}, which does not cover {branch}",
@@ -318,22 +366,51 @@ class Member:
             )
         return branch
 
+    async def _plan(self, job: Train | Evaluate) -> Lessons | None:
+        """What to train on in ``job``, or to measure with: the public text while this branch is to learn from a
+        teacher, who is needed in training alone."""
+        wish = self.distillation
+        if wish is None or not wish.is_due(job.branch, job.height - 1):
+            keeps = self._daemon.settings.training.private and self.giving.source is None
+            return None if keeps and isinstance(job, Train) else self.lessons()
+        if isinstance(job, Train):
+            wish = await self._begun(wish, job.height - 1)
+        settings = self._settings()
+        if wish.steps:
+            settings = replace(settings, steps=wish.steps)
+        return Lessons((Path(wish.text),), settings, None, wish.teacher if isinstance(job, Train) else None)
+
+    async def _begun(self, wish: Distillation, height: int) -> Distillation:
+        """``wish`` with its end, now that the branch is at ``height``, and its teacher, whose adapters are here."""
+        if wish.until is None:
+            wish = replace(wish, until=height + wish.rounds)
+            await self._remember_target(wish.until, {KEY: wish.encode()})
+            self.distillation = wish
+            await self.driver.give(Command("target", {"height": wish.until}))
+        if wish.teacher is None:
+            model = await compose(ComposeRequest(branch=wish.source), self._core(), self._daemon.fetcher)
+            named: Any = model["adapters"]
+            wish = replace(wish, adapters=tuple(map(bytes.fromhex, named)))
+            await trio.to_thread.run_sync(self._daemon.database.apply, Batch(state={KEY: wish.encode()}))
+            self.distillation = wish
+        return wish
+
     def lessons(self) -> Lessons | None:
         """What to train on, and how; None if no data is set."""
-        chosen = self._daemon.settings.training
         sources = self._sources()
         gives = self.giving.source
         if not sources and gives is None:
             return None
-        return Lessons(sources, self._training_settings(), chosen.app, gives)
+        return Lessons(sources, self._settings(), self._daemon.settings.training.app, gives=gives)
 
-    def _training_settings(self) -> TrainingSettings:
+    def _settings(self) -> TrainingSettings:
         chosen = self._daemon.settings.training
         return TrainingSettings(
             steps=chosen.steps,
             batch=chosen.batch,
             max_length=chosen.max_length,
             learning_rate=chosen.learning_rate,
+            columns=chosen.rank,
             eval_rows=chosen.eval_rows,
             device=chosen.device,
             precision=chosen.precision,
@@ -364,9 +441,7 @@ class Member:
         if request.data is not None:
             path = Path(request.data)
             if not path.is_absolute() or not path.exists():
-                raise BadRequest(
-                    f"There is no data at {request.data}", "Give a JSONL file or a folder of them"
-                )
+                raise BadRequest(f"There is no data at {request.data}", "Give a file or a folder of them")
             changes |= {"training.data": str(path), "training.watch": None}
         elif request.watch is not None:
             folder = Path(request.watch)
@@ -377,7 +452,11 @@ class Member:
             raise BadRequest("This node has no data to train on", "Give some: `banyan train --data PATH`")
         if request.branch is not None:
             changes["training.branch"] = self._check_branch(request.branch)
-        for name in ("steps", "batch", "learning_rate", "continual", "private", *DP_SETTINGS):
+        if (request.rank or 0) > (most := self.charter.adapter_at(request.branch or self.branch()).rank):
+            raise BadRequest(
+                f"The adapter has rank {most}, less than {request.rank}", f"Choose a rank of at most {most}"
+            )
+        for name in ("rank", "steps", "batch", "learning_rate", "continual", "private", *DP_SETTINGS):
             if (value := getattr(request, name)) is not None:
                 changes[f"training.{name}"] = value
         return changes
@@ -389,7 +468,8 @@ class Member:
         height = self.height()
         watches = self._daemon.settings.training.watch is not None
         rounds = 0 if watches else request.rounds  # with a watched folder they begin when something arrives
-        await self._remember_target(None if rounds is None else height + rounds)
+        await self._remember_target(None if rounds is None else height + rounds, {KEY: b""})
+        self.distillation = None
         self.watch = await trio.to_thread.run_sync(self._open_watch)
         self._rewatching.cancel()
         self.driver.rebuild()
@@ -417,7 +497,12 @@ class Member:
     async def move(self) -> None:
         """The owner has chosen another branch and no data for it: training stops, since what was chosen for the branch
         before is not to be taught to this one unasked."""
-        await self.retarget(0, {})
+        await self._stop_rounds()
+
+    async def _stop_rounds(self) -> None:
+        """Take part in no more rounds, also not to learn from a teacher."""
+        self.distillation = None
+        await self.retarget(0, {KEY: b""})
 
     def _is_open(self, path: str) -> bool:
         """Whether the model of this node's branch is known, which after a change of branch takes a moment."""
@@ -438,7 +523,7 @@ class Member:
                 "Give a file or folder with --data",
             )
         branch, lessons = self.branch(), request.rounds or 1
-        await self.retarget(0, {})
+        await self._stop_rounds()
         self.private.begin(branch, lessons)
         return {"branch": branch, "private": True, "lessons": lessons, "watch": None}
 
@@ -461,9 +546,9 @@ class Member:
         data = Path(request.data)
         if not data.is_absolute() or not data.exists():
             raise BadRequest(f"There is no data at {request.data}", "Give a file or a folder")
-        await self.provisions.base_folder()
+        await self.provisions.base_folder(branch)
         adapters = await self._adapters_of(branch)
-        settings = self._training_settings()
+        settings = self._settings()
         deadline = self.charter.round.deadline / 1000 if request.measure else 0.0
         job = Rehearse(branch, adapters, str(self._daemon.home.private), deadline)
         found = await self.workers.rehearse(job, Lessons((data,), settings))
@@ -482,12 +567,51 @@ class Member:
                 f"{self.branch()} has no rounds: its members mix their models",
                 "Train there without --private to share what is learnt",
             )
+        if self._taught() is not None:
+            raise BadRequest(
+                f"{self.branch()} is learning from another model in its next rounds",
+                "Share once they are over, see `banyan status`, or end them with `banyan train`",
+            )
         return await self.giving.begin()
 
     async def retarget(self, target: int | None, state: dict[str, bytes]) -> None:
         """Train until the branch has reached ``target`` (None: for ever), beginning now; see :class:`Owner`."""
         await self._remember_target(target, state)
         self.driver.rebuild()
+
+    async def check_distillation(self, request: DistillRequest) -> None:
+        """Raises :class:`BadRequest` for a wish that cannot come true."""
+        await trio.to_thread.run_sync(check_wish, request, self.charter)
+        self._check_branch(request.target)
+        if self.giving.source is not None:
+            raise BadRequest(
+                "What was learnt privately is still to go into the next round",
+                "Distil once it has: see `banyan status`",
+            )
+
+    async def distill(self, request: DistillRequest) -> dict[str, object]:
+        """Learn from the model of another branch in the next rounds of ``request.target``, which is set already."""
+        height = self.height() if request.target in self._core().branches else None
+        wish = Distillation(
+            request.source,
+            request.target,
+            request.text,
+            request.steps or 0,
+            request.temperature,
+            request.rounds,
+            None if height is None else height + request.rounds,
+        )
+        await self._remember_target(wish.until, {KEY: wish.encode()})
+        self.distillation = wish
+        self.driver.rebuild()
+        return {
+            "source": request.source,
+            "branch": request.target,
+            "height": height,
+            "target": wish.until,
+            "watch": None,
+            "counts": "release",
+        }
 
     async def aim_at(self, height: int | None) -> dict[str, object]:
         """Train until the branch has reached ``height``; None: for ever."""
@@ -512,12 +636,12 @@ class Member:
     def history(self, request: LogRequest) -> dict[str, object]:
         """The certified releases of a branch, and those of others that are asked for."""
         path = request.branch or self.branch()
-        if path not in self.charter.branches:
+        peer, newest = self._core(), request.number
+        if path not in peer.tree and path not in peer.branches:
             raise BadRequest(
                 f"The network {self.charter.name} has no branch {path}",
-                f"Choose one of {', '.join(self.charter.branches)}",
+                "See `banyan branches` for those that there are",
             )
-        peer, newest = self._core(), request.number
         others = {
             "none": list,
             "joined": lambda: peer.lineage.neighbours(path, newest),
@@ -532,6 +656,29 @@ class Member:
             "releases": peer.history(path, newest),
             "others": others[request.others](),
         }
+
+    def branches(self) -> dict[str, object]:
+        """The tree as this node sees it."""
+        peer = self._core()
+        return {
+            "network": self.charter.name,
+            "own": self.branch(),
+            "policy": self.charter.growth.branches,
+            "branches": peer.growth.listing(),
+            "suggestions": peer.suggestions.listing(),
+        }
+
+    async def found_branch(self, branch: str, description: str) -> dict[str, object]:
+        """Found ``branch``, or propose it. Raises ``Refused`` with a sentence where it cannot be."""
+        self._core().growth.plan(branch, description)
+        await self.driver.give(Command("found", {"branch": branch, "description": description}))
+        return {"branch": branch, "policy": self.charter.growth.branches, "votes": self.charter.growth.votes}
+
+    async def approve_branch(self, branch: str) -> dict[str, object]:
+        """Agree to ``branch``. Raises ``Refused`` with a sentence where this node cannot."""
+        self._core().growth.plan_consent(branch)
+        await self.driver.give(Command("agree", {"branch": branch}))
+        return {"branch": branch, "votes": self.charter.growth.votes}
 
     async def compose(self, request: ComposeRequest) -> dict[str, object]:
         """Bring the adapters of a model into the store, and name them."""
@@ -586,12 +733,18 @@ class Member:
             "training": self.jobs.status() or self.provisions.progress(),
             "data": str(self._daemon.settings.training.data) if self._daemon.settings.training.data else None,
             "watch": None if self.watch is None else self.watch.status(),
+            "teacher": self._taught(),
             "set_aside": self.jobs.set_aside(),
             "private": self.private.status(self.branch()),
             "workers": self.workers.status(),
             "disk_trouble": self.driver.disk_trouble,
             "messages": dict(self._daemon.outbox.counters),
         }
+
+    def _taught(self) -> dict[str, object] | None:
+        """Whom this node's branch learns from, JSON-ready; None where from nobody."""
+        wish = self.distillation
+        return wish.status() if wish is not None and wish.is_due(self.branch(), self.height()) else None
 
     def _credentials(self) -> list[Credential]:
         """The credentials in the signs of life that the core holds."""

@@ -88,7 +88,7 @@ class PrivateLessons:
         if chosen is None:
             course.error = "no data is set for this node"
             return
-        base = await self._provisions.base_folder()
+        base = await self._provisions.base_folder(course.branch)
         job = PrivateTrain(course.branch, await self._adapters(course.branch), str(self._folder))
         trained = await self._workers.train_privately(job, base, chosen, note)
         course.done += 1

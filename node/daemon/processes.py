@@ -17,7 +17,7 @@ from banyan.node.learning.private import PrivatelyTrained, PrivateTrain
 from banyan.node.learning.progress import Progress
 from banyan.node.learning.rehearsal import Rehearsal, Rehearse
 from banyan.node.worker.client import OWN_APP, Worker, WorkerSettings, hello_for
-from banyan.node.worker.messages import Kind
+from banyan.node.worker.messages import Ground, Kind
 from banyan.protocol.effects import (
     Aggregate,
     Aggregated,
@@ -61,6 +61,10 @@ class ProcessWorkers:
             blobs=daemon.blobs.root,
             app=app or OWN_APP,
             memory=daemon.home.memory,
+            others=[
+                Ground(each.path, each.adapter, str(base_folder.place(daemon.home, each.base)))
+                for each in charter.bases
+            ],
         )
         settings = WorkerSettings(
             threads=1 if role == "light" else chosen.threads or max(1, (os.cpu_count() or 2) // 2),
@@ -91,8 +95,10 @@ class ProcessWorkers:
         self, job: Train, base: Path, lessons: Lessons, progress: Callable[[Progress], None]
     ) -> Trained | Rejected:
         """See :class:`~banyan.node.daemon.jobs.Workers`."""
-        worker = await self._full_worker(lessons)
-        return await worker.train(job, data=lessons.data, settings=lessons.settings, on_progress=progress)
+        full = await self._full_worker(lessons)
+        return await full.train(
+            job, data=lessons.data, settings=lessons.settings, teacher=lessons.teacher, on_progress=progress
+        )
 
     async def train_privately(
         self, job: PrivateTrain, base: Path, lessons: Lessons, progress: Callable[[Progress], None]

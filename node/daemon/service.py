@@ -9,12 +9,15 @@ from contextlib import AsyncExitStack
 import trio
 
 from banyan.node import membership
+from banyan.node.catalog.describing import Words
 from banyan.node.daemon import listener
 from banyan.node.daemon.book import AddressBook
 from banyan.node.daemon.control import (
     BadRequest,
+    BranchRequest,
     CloneRequest,
     ComposeRequest,
+    DistillRequest,
     LogRequest,
     RehearseRequest,
     TrainRequest,
@@ -210,7 +213,8 @@ class Daemon:
         """Blobs that the owner does not give to others: the base model, where it is not to be shared."""
         if self.settings.network.share_base or self.charter is None:
             return frozenset()
-        return frozenset(entry.digest for entry in self.charter.base.files)
+        bases = (ground.base for ground in self.charter.foundations.values())
+        return frozenset(entry.digest for base in bases for entry in base.files)
 
     async def _keep_port(self) -> None:
         ports = set()
@@ -306,6 +310,26 @@ class Daemon:
         """The certified releases of a branch (default: this node's own)."""
         return self._running().history(request)
 
+    async def cards(self, branch: str | None) -> list[dict[str, object]]:
+        """The model cards that this node holds, JSON-ready."""
+        return self._running().cards.entries(branch)
+
+    async def describe(self, words: Words) -> Mapping[str, object]:
+        """Sign the card of this node's branch anew."""
+        return await self._running().cards.describe(words)
+
+    async def branches(self) -> Mapping[str, object]:
+        """The tree as this node sees it."""
+        return self._running().branches()
+
+    async def found_branch(self, request: BranchRequest) -> Mapping[str, object]:
+        """Found a branch, or propose it."""
+        return await self._running().found_branch(request.branch, request.description)
+
+    async def approve_branch(self, branch: str) -> Mapping[str, object]:
+        """Agree that there be a branch."""
+        return await self._running().approve_branch(branch)
+
     async def train(self, request: TrainRequest) -> Mapping[str, object]:
         """Set what is given and train on."""
         member = self._running()
@@ -339,6 +363,13 @@ class Daemon:
     async def cloning(self) -> Mapping[str, object]:
         """How far the last clone is."""
         return self._running().cloning.status()
+
+    async def distill(self, request: DistillRequest) -> Mapping[str, object]:
+        """Let a branch learn from the model of another on public text."""
+        member = self._running()
+        await member.check_distillation(request)
+        await self._change({"training.branch": request.target})
+        return await member.distill(request)
 
     async def target(self, height: int | None) -> Mapping[str, object]:
         """Train until the branch has reached ``height``; None: for ever."""

@@ -55,7 +55,7 @@ def libp2p_transport(daemon: Daemon) -> Transport:
 def _limits(charter: Charter | None, chosen: Network) -> NetworkLimits:
     """The charter's limits where it is known, this node's own time-outs.
 
-    A file of the base model is a blob that every root signed for, so it may be as large as the charter says.
+    A file of a base model is a blob that every root signed for, so it may be as large as the charter says.
     """
     timeout = chosen.timeout
     own = NetworkLimits(
@@ -69,12 +69,12 @@ def _limits(charter: Charter | None, chosen: Network) -> NetworkLimits:
     )
     if charter is None:
         return own
-    limits = charter.limits
+    limits, bases = charter.limits, (ground.base for ground in charter.foundations.values())
     return replace(
         own,
         connections=min(chosen.connections, limits.connections),
         streams_per_peer=limits.streams_per_peer,
         bytes_per_second_per_peer=limits.bytes_per_second_per_peer,
         message_bytes=limits.message_bytes,
-        blob_bytes=max(own.blob_bytes, *(entry.size for entry in charter.base.files)),
+        blob_bytes=max(own.blob_bytes, *(entry.size for base in bases for entry in base.files)),
     )

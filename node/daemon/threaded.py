@@ -17,6 +17,7 @@ from banyan.aggregation.encoding import encode
 from banyan.node.daemon.jobs import Lessons
 from banyan.node.learning.aggregate_job import aggregate
 from banyan.node.learning.blobs import read_sum, write_float32
+from banyan.node.learning.distill.teacher import Teacher
 from banyan.node.learning.inspect_job import inspect
 from banyan.node.learning.layout import Vector
 from banyan.node.learning.mix_job import mix
@@ -68,27 +69,30 @@ class ThreadWorkers:
         self._blobs = blobs
         self._trainer = trainer
         self._jobs = 0
+        self._teacher: Teacher | None = None
 
     async def inspect(self, job: Inspect) -> Inspected:
         """See :class:`~banyan.node.daemon.jobs.Workers`."""
         return await trio.to_thread.run_sync(
-            lambda: inspect(job, blobs=self._blobs, spec=self._charter.adapter)
+            lambda: inspect(job, blobs=self._blobs, spec=self._charter.adapter_at(job.branch))
         )
 
     async def aggregate(self, job: Aggregate) -> Aggregated:
         """See :class:`~banyan.node.daemon.jobs.Workers`."""
         return await trio.to_thread.run_sync(
-            lambda: aggregate(job, blobs=self._blobs, spec=self._charter.adapter)
+            lambda: aggregate(job, blobs=self._blobs, spec=self._charter.adapter_at(job.branch))
         )
 
     async def mix(self, job: Mix) -> Mixed:
         """See :class:`~banyan.node.daemon.jobs.Workers`."""
-        return await trio.to_thread.run_sync(lambda: mix(job, blobs=self._blobs, spec=self._charter.adapter))
+        spec = self._charter.adapter_at(job.branch)
+        return await trio.to_thread.run_sync(lambda: mix(job, blobs=self._blobs, spec=spec))
 
     async def train(
         self, job: Train, base: Path, lessons: Lessons, progress: Callable[[Progress], None]
     ) -> Trained:
         """See :class:`~banyan.node.daemon.jobs.Workers`."""
+        self._teacher = lessons.teacher
         progress(Progress("train", 0, lessons.settings.steps))
         trained = await trio.to_thread.run_sync(self._train, job)
         progress(Progress("train", lessons.settings.steps, lessons.settings.steps))
@@ -100,13 +104,13 @@ class ThreadWorkers:
         """See :class:`~banyan.node.daemon.jobs.Workers`."""
         return await trio.to_thread.run_sync(
             lambda: train_privately(
-                job, self._place(base), self, data=lessons.data, settings=lessons.settings
+                job, self._place(job.branch, base), self, data=lessons.data, settings=lessons.settings
             )
         )
 
     async def contribute(self, job: Train, folder: Path) -> Trained:
         """See :class:`~banyan.node.daemon.jobs.Workers`."""
-        return await trio.to_thread.run_sync(lambda: contribute(job, self._place(Path()), folder))
+        return await trio.to_thread.run_sync(lambda: contribute(job, self._place(job.branch, Path()), folder))
 
     async def rehearse(self, job: Rehearse, lessons: Lessons) -> Rehearsal:
         """There is no model to try."""
@@ -125,15 +129,15 @@ class ThreadWorkers:
         """The trainer as a client of the jobs that call one."""
         return self._trainer(vector, int(config["height"]))
 
-    def _place(self, base: Path) -> Workplace:
+    def _place(self, branch: str, base: Path) -> Workplace:
         charter = self._charter
         return Workplace(
-            charter.adapter, charter.round.codec, charter.network_id, "a node", base, self._blobs
+            charter.adapter_at(branch), charter.round.codec, charter.network_id, "a node", base, self._blobs
         )
 
     async def evaluate(self, job: Evaluate, lessons: Lessons) -> Evaluated:
         """See :class:`~banyan.node.daemon.jobs.Workers`. A model's loss is what its training begins with."""
-        spec = self._charter.adapter
+        spec = self._charter.adapter_at(job.branch)
 
         def losses() -> tuple[float, ...]:
             models = (read_sum(self._blobs, adapters, spec) for adapters in job.models)
@@ -143,7 +147,7 @@ class ThreadWorkers:
         return Evaluated(job.branch, job.height, job.job, measured, job.rows)
 
     def _train(self, job: Train) -> Trained:
-        spec = self._charter.adapter
+        spec = self._charter.adapter_at(job.branch)
         above = read_sum(self._blobs, job.adapters, spec)
         start = above + read_sum(self._blobs, job.carry, spec)
         after, metrics = self._trainer(start, job.height)
@@ -159,5 +163,6 @@ class ThreadWorkers:
         await trio.sleep_forever()
 
     def status(self) -> list[dict[str, object]]:
-        """How many jobs of training were done."""
-        return [{"worker": "thread", "jobs": self._jobs}]
+        """How many jobs of training were done, and by which branch's model the last one was to be taught."""
+        taught_by = self._teacher.branch if self._teacher else None
+        return [{"worker": "thread", "jobs": self._jobs, "taught_by": taught_by}]

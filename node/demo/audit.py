@@ -173,7 +173,7 @@ class Auditor:
     ) -> Aggregated:
         job = sums_of(replace(release, used=used, f=f), base, self._charter, expected=True)
         try:
-            return aggregate(job, blobs=blobs, spec=self._charter.adapter)
+            return aggregate(job, blobs=blobs, spec=self._charter.adapter_at(job.branch))
         except BlobMissing as error:
             raise AuditFailed(f"An input of release {release.height} is on no node any more") from error
 

@@ -22,6 +22,26 @@ from banyan.node.learning.layout import Layout, Tensor, Vector
 ADAPTER = "default"
 
 
+class Held:
+    """The columns of B that a small device does not train: kept bit for bit, whatever the optimiser does."""
+
+    def __init__(self, b: Sequence[TorchTensor], columns: int) -> None:
+        self._b, self._columns = b, columns
+        self._kept = [matrix[:, columns:].detach().clone() for matrix in b]
+
+    def still(self) -> None:
+        """Take the held columns out of the gradients, that they weigh in no norm."""
+        for matrix in self._b:
+            if matrix.grad is not None:
+                matrix.grad[:, self._columns :] = 0
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Undo what a step did to them: weight decay and corrections have no gradient."""
+        for matrix, kept in zip(self._b, self._kept, strict=True):
+            matrix[:, self._columns :] = kept
+
+
 class AdaptedModel:
     """``model`` wrapped with an adapter; B starts at zero, so at first it computes what ``model`` does."""
 
@@ -79,6 +99,10 @@ class AdaptedModel:
     def trainable(self) -> list[TorchTensor]:
         """The B matrices, in the layout's order."""
         return list(self._b.values())
+
+    def hold(self, columns: int) -> Held:
+        """Hold all but the first ``columns`` columns of every B as they are now; 0, or the whole rank: none."""
+        return Held(self.trainable(), columns or self.layout.rank)
 
     def vector(self) -> Vector:
         """B as one float32 vector, a copy."""

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from banyan.aggregation import EncodedVector, build, encode
+from banyan.aggregation.strips import aggregate_strips, column_groups, strip
 from banyan.node.learning.blobs import Blobs, read_blob, read_sum, write_float32
+from banyan.node.learning.directions import directions
 from banyan.node.learning.errors import AdapterError
 from banyan.node.learning.layout import Vector
-from banyan.protocol.effects import Aggregate, Aggregated, Input
+from banyan.protocol.delta import Delta
+from banyan.protocol.effects import Aggregate, Aggregated, Direction, Input
 from banyan.security.admission import clip_factors, norm
 from banyan.security.model import AdapterSpec
 
@@ -23,6 +26,10 @@ exact on every machine; only the last bits of sums may differ between matrix lib
 def aggregate(job: Aggregate, *, blobs: Blobs, spec: AdapterSpec) -> Aggregated:
     """Clip, apply the rule, add to the base; write the step and the sum as float32 blobs. So for the lift.
 
+    Columns of B that some devices did not train are clipped and judged over those that did
+    (:mod:`banyan.aggregation.strips`). Where these are fewer than ``job.least`` or the rule's own minimum the columns
+    stay as they are, and ``narrowed_to`` says how many moved. Children always have all columns.
+
     Where ``expected`` is given and agrees, the step *is* that blob and the sum is built on it (one
     float32 addition, the same bits everywhere), so every cosigner names the leader's digests. Where it does not
     agree, both are this node's own.
@@ -31,16 +38,20 @@ def aggregate(job: Aggregate, *, blobs: Blobs, spec: AdapterSpec) -> Aggregated:
     """
     change = lift = None
     agreement = 0.0
+    pointing: tuple[Direction, ...] = ()
+    heads: tuple[Direction, ...] = ()
     if job.inputs:
         inputs = _ordered(job.inputs)
-        deltas = [read_blob(blobs, each.blob, spec).vector for each in inputs]
-        change = _combine(inputs, deltas, job.rule, job.f, job.clip)
+        deltas = [read_blob(blobs, each.blob, spec) for each in inputs]
+        pointing = _directions(inputs, deltas)
+        change = _combine(inputs, deltas, job.rule, job.f, job.clip, spec, job.least)
         change = change.written(job.base, job.expected, blobs, spec)
     if job.lift is not None:
         inputs, before = _ordered(job.lift.inputs), job.lift.base
         held = [_beyond(each, before, blobs, spec) for each in inputs]
-        lift = _combine(inputs, held, job.lift.rule, job.lift.f, job.clip)
-        agreement = cosine_between(held, lift.vector)
+        heads = _directions(inputs, held)
+        lift = _combine(inputs, held, job.lift.rule, job.lift.f, job.clip, spec)
+        agreement = cosine_between([each.vector for each in held], lift.vector)
         lift.vector = np.multiply(lift.vector, job.lift.share, dtype=np.float32)
         lift = lift.written(before, job.lift.expected, blobs, spec)
     steps = [step for step in (change, lift) if step is not None]
@@ -63,14 +74,18 @@ def aggregate(job: Aggregate, *, blobs: Blobs, spec: AdapterSpec) -> Aggregated:
         lifted=lift.total if lift else (job.lift.base or b"" if job.lift else b""),
         lifted_size=lift.total_size if lift else 0,
         agreement=agreement,
+        directions=pointing,
+        heads=heads,
+        narrowed_to=change.moved if change and change.moved < spec.rank else 0,
     )
 
 
 @dataclass(slots=True)
 class _Step:
-    """What a rule made of some inputs, and what became of it."""
+    """What a rule made of some inputs, zero beyond the first ``moved`` columns of B, and what became of it."""
 
     vector: Vector
+    moved: int
     weights: dict[bytes, float] | None
     clipped: tuple[bytes, ...]
     agrees: bool | None = None
@@ -83,11 +98,11 @@ class _Step:
     def written(self, base: bytes | None, expected: bytes | None, blobs: Blobs, spec: AdapterSpec) -> _Step:
         """This step, compared with another node's and written, and its sum with ``base``."""
         if expected is not None:
-            theirs = read_blob(blobs, expected, spec).vector.decode()
+            theirs = read_blob(blobs, expected, spec).whole(spec)
             self.error = _relative_error(self.vector, theirs)
             self.agrees = self.error <= AGREEMENT
             self.vector = theirs if self.agrees else self.vector
-        before = read_blob(blobs, base, spec).vector.decode() if base is not None else 0
+        before = read_blob(blobs, base, spec).whole(spec) if base is not None else 0
         self.step, self.step_size = write_float32(blobs, self.vector, spec)
         total = np.add(before, self.vector, dtype=np.float32)
         self.total, self.total_size = write_float32(blobs, total, spec)
@@ -100,24 +115,57 @@ def _ordered(inputs: tuple[Input, ...]) -> list[Input]:
     return sorted(inputs, key=lambda each: each.key)
 
 
-def _combine(inputs: list[Input], vectors: list[EncodedVector], rule: str, f: int, clip: float) -> _Step:
-    factors = clip_factors([norm(vector) for vector in vectors], clip)
-    shortened = [
-        vector.scaled(factor) if factor < 1 else vector
-        for vector, factor in zip(vectors, factors, strict=True)
-    ]
-    result = build(rule, f)(shortened)
+def _combine(
+    inputs: Sequence[Input],
+    deltas: Sequence[Delta],
+    rule: str,
+    f: int,
+    clip: float,
+    spec: AdapterSpec,
+    least: int = 1,
+) -> _Step:
+    """Clip and apply the rule in each group of columns. Where all have all columns there is one group: the whole
+    vectors. An input's weight is its share averaged over the columns that moved."""
+    built = build(rule, f)
+    vector = np.zeros((spec.dimension // spec.rank, spec.rank), np.float32)
+    shares = np.zeros(len(deltas))
+    moved, clipped, is_weighed = 0, set[int](), True
+    for group in column_groups([delta.rank for delta in deltas]):
+        if moved and len(group.members) < max(least, built.minimum_n):
+            break  # the next groups have fewer still
+        strips = [strip(deltas[at].vector, deltas[at].rank, group) for at in group.members]
+        factors = clip_factors([norm(each) for each in strips], clip)
+        shortened = [
+            each.scaled(factor) if factor < 1 else each for each, factor in zip(strips, factors, strict=True)
+        ]
+        result = aggregate_strips(built, shortened)
+        width = group.stop - group.start
+        vector[:, group.start : group.stop] = result.vector.reshape(-1, width)
+        clipped.update(at for at, factor in zip(group.members, factors, strict=True) if factor < 1)
+        if result.weights is None:
+            is_weighed = False
+        else:
+            shares[list(group.members)] += result.weights * width
+        moved = group.stop
     weights = None
-    if result.weights is not None:
-        weights = {each.key: float(share) for each, share in zip(inputs, result.weights, strict=True)}
-    clipped = tuple(each.key for each, factor in zip(inputs, factors, strict=True) if factor < 1)
-    return _Step(result.vector, weights, clipped)
+    if is_weighed:
+        weights = {each.key: float(share) for each, share in zip(inputs, shares / moved, strict=True)}
+    return _Step(vector.ravel(), moved, weights, tuple(inputs[at].key for at in sorted(clipped)))
 
 
-def _beyond(child: Input, base: bytes | None, blobs: Blobs, spec: AdapterSpec) -> EncodedVector:
+def _directions(inputs: Sequence[Input], deltas: Sequence[Delta]) -> tuple[Direction, ...]:
+    """Where the inputs point in the columns that all of them have."""
+    common, *_ = column_groups([delta.rank for delta in deltas])
+    return directions(
+        [each.key for each in inputs], [strip(delta.vector, delta.rank, common) for delta in deltas]
+    )
+
+
+def _beyond(child: Input, base: bytes | None, blobs: Blobs, spec: AdapterSpec) -> Delta:
     """B of a child: what it holds beyond what was lifted from it before."""
     held = read_sum(blobs, [blob for blob in (child.blob, child.also) if blob], spec)
-    return encode(held - (read_blob(blobs, base, spec).vector.decode() if base else 0), "float32")
+    change = held - (read_blob(blobs, base, spec).whole(spec) if base else 0)
+    return Delta(encode(change, "float32"), b"", spec.rank)
 
 
 def cosine_between(held: Sequence[EncodedVector], consensus: Vector) -> float:

@@ -30,7 +30,7 @@ def read_sum(blobs: Blobs, digests: Iterable[bytes], spec: AdapterSpec) -> Vecto
     """The sum of adapters, float32 ``(dimension,)``, added in the order given; zero for none."""
     total = np.zeros(spec.dimension, np.float32)
     for digest in digests:
-        total += read_blob(blobs, digest, spec).vector.decode()
+        total += read_blob(blobs, digest, spec).whole(spec)
     return total
 
 

@@ -101,11 +101,12 @@ def train_dp(
 ) -> None:
     """Run ``settings.steps`` steps on B in place, each on rows drawn with probability ``sampling``.
 
-    ``noise`` is the standard deviation over ``settings.dp_clip``. ``rng`` must be one that nobody can foretell. Raises
-    :class:`LearningError` where B stops being finite.
+    ``noise`` is the standard deviation over ``settings.dp_clip``. ``rng`` must be one that nobody can foretell. Columns
+    of B beyond ``settings.columns`` keep their bits. Raises :class:`LearningError` where B stops being finite.
     """
     trainable = model.trainable()
     optimiser = torch.optim.AdamW(trainable, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    held = model.hold(settings.columns)
     model.peft.train()
     begin = time.perf_counter()
     for step in range(settings.steps):
@@ -121,7 +122,9 @@ def train_dp(
             drawn_noise = rng.standard_normal(tuple(b.shape)) * (noise * settings.dp_clip)
             total += torch.from_numpy(drawn_noise).to(total)
             b.grad = (total / (sampling * len(rows))).to(b)
+        held.still()
         optimiser.step()
+        held.restore()
         spent = time.perf_counter() - begin
         left = spent / (step + 1) * (settings.steps - step - 1)
         report(Progress("train", step + 1, settings.steps, seconds_left=left))

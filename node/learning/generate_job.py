@@ -12,11 +12,12 @@ from banyan.security.schema import Between, Digest, Length
 
 @dataclass(frozen=True, slots=True)
 class Generate:
-    """Answer ``prompt`` with the model that is the sum of the adapter blobs ``adapters``."""
+    """Answer ``prompt`` with the model that is the sum of the adapter blobs ``adapters`` on the base of ``branch``."""
 
     adapters: tuple[Digest, ...]
     prompt: Annotated[str, Length(0, 100_000)]
     max_tokens: Annotated[int, Between(1, 4096)] = 64
+    branch: Annotated[str, Length(1, 300)] = "/"
 
 
 def generate(job: Generate, place: Workplace, device: str = "auto") -> str:

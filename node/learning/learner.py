@@ -25,7 +25,7 @@ from banyan.node.learning.layout import Tensor, Vector
 from banyan.node.learning.progress import Progress, report
 from banyan.node.learning.settings import TrainingSettings
 from banyan.node.learning.tokens import examples, prompt_ids
-from banyan.node.learning.trainer import held_out_loss
+from banyan.node.learning.trainer import Objective, held_out_loss, next_token_loss
 
 Metrics = dict[str, float]
 
@@ -45,8 +45,8 @@ class Learner:
         """Raises :class:`AdapterError` where the adapter does not fit the model."""
         self.tokenizer = base.tokenizer
         self.model = AdaptedModel(base.model, rank=rank, scale=scale, tensors=tensors, shared_a=shared_a)
-        self._pad = int(self.tokenizer.pad_token_id or self.tokenizer.eos_token_id or 0)
-        self._context = int(
+        self.pad = int(self.tokenizer.pad_token_id or self.tokenizer.eos_token_id or 0)
+        self.context = int(
             getattr(base.model.config, "max_position_embeddings", 1 << 20)
         )  # more would be noise to it
         self._data_key: object = None
@@ -61,11 +61,13 @@ class Learner:
         seed: int,
         first_row: int = 0,
         memory: Path | None = None,
+        objective: Objective = next_token_loss,
     ) -> tuple[Vector, Metrics]:
         """B after one round from ``start`` (float32, Layout order), and what was measured.
 
         ``memory`` is the file of earlier tasks (see :mod:`banyan.node.learning.continual`), which this round protects
         and, unless its version is rejected, joins; None: nothing is remembered. A damaged file is set aside.
+        ``objective`` is what is made small; the held-out losses are those of the rows' own text whatever it is.
 
         ``loss_before`` and ``loss_after`` are held-out losses (absent where no row is held out). ``gate_passed`` is 0
         where an earlier task would lose more than the owner allows: B is then what was rejected. The same inputs give
@@ -82,8 +84,17 @@ class Learner:
         past, metrics = self._recall(memory)
         self.model.set_vector(start)
         if source.held_out:
-            metrics["loss_before"], _ = held_out_loss(self.model, source.held_out, settings, pad=self._pad)
-        outcome = learn(self.model, past, source, settings, seed=seed, first_row=first_row, pad=self._pad)
+            metrics["loss_before"], _ = held_out_loss(self.model, source.held_out, settings, pad=self.pad)
+        outcome = learn(
+            self.model,
+            past,
+            source,
+            settings,
+            seed=seed,
+            first_row=first_row,
+            pad=self.pad,
+            objective=objective,
+        )
         if outcome.loss is not None:
             metrics["loss_after"] = outcome.loss
         if memory is not None and outcome.memory is not None:
@@ -120,7 +131,7 @@ class Learner:
         if not held_out:
             raise DataError(source.name, None, "no row is held out to measure on", "Add rows")
         self.model.set_vector(vector)
-        loss, tokens = held_out_loss(self.model, held_out, settings, pad=self._pad)
+        loss, tokens = held_out_loss(self.model, held_out, settings, pad=self.pad)
         spent = time.perf_counter() - begin
         return {"loss": loss, "rows": float(len(held_out)), "tokens": float(tokens), "seconds": spent}
 
@@ -135,7 +146,7 @@ class Learner:
                 max_new_tokens=max_tokens,
                 do_sample=False,
                 use_cache=True,
-                pad_token_id=self._pad,
+                pad_token_id=self.pad,
             )
         return str(self.tokenizer.decode(answer[0, ids.shape[1] :], skip_special_tokens=True)).strip()
 
@@ -156,7 +167,7 @@ class Learner:
         if self._source is None or key != self._data_key:
             report(Progress("read data"))
             rows = load_dataset(data, use_pretrain_rows=settings.use_pretrain_rows)
-            length = min(settings.max_length, self._context)
+            length = min(settings.max_length, self.context)
             self._source = Source(
                 ", ".join(map(str, data)),
                 frozenset(row.content for row in rows.training),

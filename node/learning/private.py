@@ -17,6 +17,7 @@ from urllib.parse import quote
 import numpy as np
 
 from banyan.aggregation.encoding import encode
+from banyan.aggregation.strips import leading, widened
 from banyan.node.home import write_durably
 from banyan.node.learning.blobs import read_sum, write_float32
 from banyan.node.learning.errors import AppError, LearningError
@@ -139,25 +140,33 @@ def train_privately(
 def contribute(job: Train, place: Workplace, folder: Path) -> Trained:
     """The update that gives the others what is kept for the job's branch, with the carry; nothing is trained.
 
-    The figures name the update's blob from then on, so that it is known what to forget once it is announced. Raises
+    A device that learnt the first columns of B alone sends no others; those of the carry stay in the new one. The
+    figures name the update's blob from then on, so that it is known what to forget once it is announced. Raises
     :class:`LearningError` where there is nothing to give.
     """
     spec, blobs = place.spec, place.blobs
     kept = find(folder, job.branch)
-    delta = read(folder, job.branch, spec) + read_sum(blobs, job.carry, spec)
-    if kept is None or not delta.any():
+    learnt = read(folder, job.branch, spec)
+    if kept is None or not learnt.any():
         raise LearningError(
             f"Nothing has been learnt privately for {job.branch}", "See `banyan train --private`"
         )
-    encoded = encode(delta, place.codec)
-    blob = write_delta(encoded, spec=spec, base=job.base)
-    left_over = delta - encoded.decode()
+    delta = learnt + read_sum(blobs, job.carry, spec)
+    rank = _columns(learnt, spec.rank) if job.base else spec.rank
+    encoded = encode(leading(delta, spec.rank, rank), place.codec)
+    blob = write_delta(encoded, spec=spec, base=job.base, rank=rank)
+    left_over = delta - widened(encoded.decode(), rank, spec.rank)
     carry = write_float32(blobs, left_over, spec)[0] if left_over.any() else None
     digest = blobs.put(blob)
     write_durably(_figures(folder, job.branch), _json(replace(kept, update=digest.hex())))
     losses = {"loss_before": kept.loss_before, "loss_after": kept.loss_after}
     metrics = {name: value for name, value in losses.items() if value is not None}
     return Trained(job.branch, job.height, job.base, digest, len(blob), carry, metrics)
+
+
+def _columns(learnt: Vector, rank: int) -> int:
+    """Up to which column of B there is anything in a vector that is not zero."""
+    return int(np.flatnonzero(learnt.reshape(-1, rank).any(axis=0))[-1]) + 1
 
 
 def _keep(folder: Path, kept: Kept, delta: bytes) -> None:

@@ -31,6 +31,9 @@ class TrainingSettings:
     clip_norm: Annotated[float, Between(1e-6, 1e6)] = 1.0
     #: Held-out rows the loss is measured on before and after. More: a surer number that takes longer.
     eval_rows: Annotated[int, Between(1, 1_000_000)] = 32
+    #: Columns of B that this device trains, the first of the adapter's rank; 0: all of them. Fewer: a smaller update to
+    #: send, in proportion, and less learnt a round. Columns that too few members train stand still.
+    columns: Annotated[int, Between(0, 1_024)] = 0
     #: Where to train: ``auto`` takes a GPU where there is one.
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     #: ``auto`` computes in bfloat16 where a GPU has it (twice as fast, slightly rougher), else in float32.

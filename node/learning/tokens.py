@@ -52,17 +52,19 @@ def conversation_ids(turns: Sequence[Turn], tokenizer: PreTrainedTokenizerBase) 
 
     Raises ``jinja2.TemplateError`` where the tokenizer's chat template does not take such turns.
     """
-    whole = (*turns, ("assistant", ""))
-    pieces = (
-        _template_pieces(whole, tokenizer) if tokenizer.chat_template else _plain_pieces(whole, tokenizer)
-    )
-    return [token for piece, _ in pieces[:-1] for token in piece]
+    *before, _ = _pieces((*turns, ("assistant", "")), tokenizer)
+    return [token for piece, _ in before for token in piece]
 
 
 def text_ids(text: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """The ids after which the model should go on with ``text``, as with the plain texts that it was trained on."""
     start = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
     return start + _plain_ids(tokenizer, text)
+
+
+def windows_of(text: str, tokenizer: PreTrainedTokenizerBase, max_length: int) -> list[tuple[int, ...]]:
+    """The ids of a plain text, cut into the sequences that it is learnt in."""
+    return [example.ids for example in _windows(text, tokenizer, max_length)]
 
 
 def _windows(text: str, tokenizer: PreTrainedTokenizerBase, max_length: int) -> list[Example]:
@@ -73,9 +75,7 @@ def _windows(text: str, tokenizer: PreTrainedTokenizerBase, max_length: int) -> 
 
 
 def _conversation(turns: tuple[Turn, ...], tokenizer: PreTrainedTokenizerBase, max_length: int) -> Example:
-    pieces = (
-        _template_pieces(turns, tokenizer) if tokenizer.chat_template else _plain_pieces(turns, tokenizer)
-    )
+    pieces = _pieces(turns, tokenizer)
     room = max_length // 2
     first, is_loss = pieces[0]
     if not is_loss and len(first) > room:
@@ -84,6 +84,11 @@ def _conversation(turns: tuple[Turn, ...], tokenizer: PreTrainedTokenizerBase, m
     ids = [token for piece, _ in pieces for token in piece]
     labels = [token if is_loss else IGNORED for piece, is_loss in pieces for token in piece]
     return Example(tuple(ids[:max_length]), tuple(labels[:max_length]))
+
+
+def _pieces(turns: tuple[Turn, ...], tokenizer: PreTrainedTokenizerBase) -> list[tuple[list[int], bool]]:
+    """The turns as (ids, has loss), in the form the model was trained on."""
+    return _template_pieces(turns, tokenizer) if tokenizer.chat_template else _plain_pieces(turns, tokenizer)
 
 
 def _template_pieces(

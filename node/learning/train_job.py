@@ -11,10 +11,12 @@ from typing import Protocol
 import numpy as np
 
 from banyan.aggregation.encoding import encode
+from banyan.aggregation.strips import leading, widened
 from banyan.node.learning.blobs import read_sum, write_float32
 from banyan.node.learning.compensation import compensated
 from banyan.node.learning.continual import rejected
 from banyan.node.learning.continual.rejected import Rejected
+from banyan.node.learning.distill.teacher import Teacher
 from banyan.node.learning.errors import AppError, LearningError
 from banyan.node.learning.layout import Vector
 from banyan.node.learning.settings import TrainingSettings
@@ -38,7 +40,13 @@ class Client(Protocol):
 
 
 def train(
-    job: Train, place: Workplace, client: Client, *, data: Sequence[Path], settings: TrainingSettings
+    job: Train,
+    place: Workplace,
+    client: Client,
+    *,
+    data: Sequence[Path],
+    settings: TrainingSettings,
+    teacher: Teacher | None = None,
 ) -> Trained | Rejected:
     """Train from the path's sum plus the carry; write the encoded delta and what the encoding left over.
 
@@ -46,13 +54,21 @@ def train(
     Δ = B - h, the blob holds Q(Δ), and the new carry is Δ - Q(Δ): nothing learnt is ever lost to rounding, it is
     only sent later (error feedback, Seide et al. 2014; Karimireddy et al. 2019).
 
+    A device that trains ``settings.columns`` columns of B sends no others. Those of Δ beyond it, which come of an
+    earlier carry alone, stay in the new one. A whole model (``job.base`` is empty) always has all.
+
     Where the client says ``gate_passed`` = 0 nothing is published: B - h is kept aside with its figures, and the same
-    job is not trained a second time.
+    job, with the same ``teacher`` if it has one, is not trained a second time.
 
     Raises :class:`LearningError`; the same job on the same machine, remembering the same, gives the same blob.
     """
     spec, blobs = place.spec, place.blobs
-    aside = None if place.memory is None else rejected.place(place.memory, job, settings, data)
+    if settings.columns > spec.rank:
+        raise LearningError(
+            f"This device is to train {settings.columns} columns of B where the adapter has {spec.rank}",
+            f"Choose a rank of at most {spec.rank}",
+        )
+    aside = None if place.memory is None else rejected.place(place.memory, job, settings, data, teacher)
     if aside is not None and (before := rejected.find(aside)) is not None:
         return replace(before, again=True)
     head = read_sum(blobs, job.adapters, spec)
@@ -80,7 +96,7 @@ def train(
     if rise:
         metrics = metrics | {"compensated": rise}
     delta = trained - head
-    if not delta.any():
+    if not leading(delta, spec.rank, settings.columns or spec.rank).any():
         raise LearningError("Training changed nothing", "Check the learning rate and the data")
     if aside is not None and metrics.get("gate_passed") == 0:
         rise = metrics.get("gate_rise", float("nan"))
@@ -88,9 +104,10 @@ def train(
         version = Rejected(job.branch, job.height, file, rise, settings.continual_epsilon, metrics)
         rejected.keep(aside, version, write_delta(encode(delta, "float32"), spec=spec, base=job.base))
         return version
-    encoded = encode(delta, place.codec)
-    blob = write_delta(encoded, spec=spec, base=job.base)
-    left_over = delta - encoded.decode()
+    rank = (settings.columns if job.base else 0) or spec.rank
+    encoded = encode(leading(delta, spec.rank, rank), place.codec)
+    blob = write_delta(encoded, spec=spec, base=job.base, rank=rank)
+    left_over = delta - widened(encoded.decode(), rank, spec.rank)
     carry = write_float32(blobs, left_over, spec)[0] if left_over.any() else None
     return Trained(job.branch, job.height, job.base, blobs.put(blob), len(blob), carry, metrics)
 

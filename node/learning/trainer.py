@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -42,6 +43,16 @@ class Batch:
     tokens: int
 
 
+#: The mean loss of a batch, nats a token, differentiable in B. Its first rows, so many, are new, the others replayed.
+Objective: TypeAlias = Callable[[AdaptedModel, Batch, int], Tensor]
+
+
+def next_token_loss(model: AdaptedModel, batch: Batch, new: int) -> Tensor:
+    """The cross entropy of what comes next, the mean over all targets of the batch."""
+    loss: Tensor = model.peft(input_ids=batch.ids, attention_mask=batch.mask, labels=batch.labels).loss
+    return loss
+
+
 def train(
     model: AdaptedModel,
     examples: Sequence[Example],
@@ -51,11 +62,13 @@ def train(
     first_row: int = 0,
     pad: int = 0,
     protection: Protection | None = None,
+    objective: Objective = next_token_loss,
 ) -> Training:
     """Run ``settings.steps`` optimiser steps on B in place, reporting progress after each.
 
     Rows come from :func:`row_order`, so a later round that passes ``first_row`` goes on where the earlier one ended.
     ``protection`` keeps earlier tasks; the rows that it adds to a step are not counted, their tokens are.
+    ``objective`` is what is made small. Columns of B beyond ``settings.columns`` keep their bits.
     Raises :class:`LearningError` if the loss stops being finite, and what :func:`report` raises.
     """
     torch.manual_seed(seed)
@@ -67,6 +80,7 @@ def train(
         weight_decay=settings.weight_decay,
         fused=model.device.type == "cuda",
     )
+    held = model.hold(settings.columns)
     order = row_order(len(examples), seed, first_row)
     model.peft.train()
     losses: list[float] = []
@@ -78,12 +92,14 @@ def train(
         new = [examples[next(order)] for _ in range(settings.batch)]
         batch = collate([*new, *protection.rows(len(new))], pad, model.device)
         with _autocast(model, settings):
-            loss = model.peft(input_ids=batch.ids, attention_mask=batch.mask, labels=batch.labels).loss
+            loss = objective(model, batch, len(new))
         penalty = protection.penalty(trainable)
         (loss if penalty is None else loss + penalty).backward()
+        held.still()
         torch.nn.utils.clip_grad_norm_(trainable, settings.clip_norm)
         optimiser.step()
         protection.correct(trainable)
+        held.restore()
         optimiser.zero_grad(set_to_none=True)
         losses.append(_finite(loss.item(), step))
         rows += len(new)
@@ -111,7 +127,7 @@ def held_out_loss(
         chosen = ordered[at : at + settings.batch]
         batch = collate(chosen, pad, model.device)
         with _autocast(model, settings):
-            loss = model.peft(input_ids=batch.ids, attention_mask=batch.mask, labels=batch.labels).loss
+            loss = next_token_loss(model, batch, len(chosen))
         targets = sum(example.targets for example in chosen)
         total += loss.item() * targets
         count += targets

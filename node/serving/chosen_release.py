@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from banyan.node.settings import load as load_settings
 from banyan.node.store import BlobStore, Database, HomeLock
 from banyan.protocol.peer import Peer, PeerSettings
 from banyan.security.charter import Charter
+from banyan.security.model import AdapterSpec, BaseModel
 
 #: Seconds that fetching adapters may take.
 PATIENCE = 600.0
@@ -32,13 +33,23 @@ PATIENCE = 600.0
 
 @dataclass(frozen=True, slots=True)
 class ChosenRelease:
-    """A model of the tree: the branch it is of, the blobs whose sum it is, the releases that they are of (from the root
-    down; none where this node mixes its own model)."""
+    """A model of the tree: the branch it is of, the blobs whose sum it is, the releases that they are of (from
+    where its base begins down; none where this node mixes its own model)."""
 
     branch: str
     adapters: tuple[bytes, ...]
     parts: tuple[tuple[str, int, str], ...]
     pinned: bool
+
+    @classmethod
+    def of(cls, composed: Mapping[str, Any]) -> ChosenRelease:
+        """The model that :func:`~banyan.node.daemon.composing.compose` has named."""
+        return cls(
+            composed["branch"],
+            tuple(map(bytes.fromhex, composed["adapters"])),
+            tuple((each["branch"], each["height"], each["release"]) for each in composed["parts"]),
+            composed["pinned"],
+        )
 
     @property
     def name(self) -> str:
@@ -78,12 +89,7 @@ def choose(home: Home, branch: str | None = None, release: str | None = None) ->
         found = Client(home).post("/compose", {"branch": branch, "release": release}, PATIENCE)
     except NotRunning:
         found = _from_store(home, charter, ComposeRequest(branch=branch, release=release))
-    return ChosenRelease(
-        found["branch"],
-        tuple(map(bytes.fromhex, found["adapters"])),
-        tuple((each["branch"], each["height"], each["release"]) for each in found["parts"]),
-        found["pinned"],
-    )
+    return ChosenRelease.of(found)
 
 
 def charter_of(home: Home) -> Charter:
@@ -95,37 +101,37 @@ def charter_of(home: Home) -> Charter:
     return charter
 
 
-def vector_of(home: Home, charter: Charter, chosen: ChosenRelease) -> Vector:
+def vector_of(home: Home, spec: AdapterSpec, chosen: ChosenRelease) -> Vector:
     """The sum of the model's adapters: B, float32, Layout order."""
-    return read_sum(BlobStore(home.blobs), chosen.adapters, charter.adapter)
+    return read_sum(BlobStore(home.blobs), chosen.adapters, spec)
 
 
-def shared_a_of(home: Home, charter: Charter) -> dict[str, Vector]:
-    """The network's A. Raises :class:`ServingError` where it is not here yet."""
-    blobs, spec = BlobStore(home.blobs), charter.adapter
+def shared_a_of(home: Home, spec: AdapterSpec) -> dict[str, Vector]:
+    """The network's A on a base model. Raises :class:`ServingError` where it is not here yet."""
+    blobs = BlobStore(home.blobs)
     if spec.a_digest not in blobs:
         raise ServingError("The network's shared A is not on this device yet", "Fetch it with `banyan up`")
     return from_bytes(blobs.read(spec.a_digest), spec.rank, spec.tensors)
 
 
-def base_of(home: Home, charter: Charter, given: Path | None = None) -> Path:
-    """The folder of the base model: ``given``, which is checked, or this node's copy.
+def base_of(home: Home, base: BaseModel, given: Path | None = None) -> Path:
+    """The folder of the ``base`` model: ``given``, which is checked, or this node's copy.
 
     Raises :class:`~banyan.node.learning.errors.ModelError` and :class:`ServingError`.
     """
     if given is not None:
         from banyan.node.learning.base_model import check_fingerprint
 
-        check_fingerprint(given, charter.base)
+        check_fingerprint(given, base)
         return given
     blobs = BlobStore(home.blobs)
-    if missing := base_folder.missing(blobs, charter.base):
+    if missing := base_folder.missing(blobs, base):
         size = sum(size for _, size in missing) / 1e6
         raise ServingError(
-            f"The base model {charter.base.name} is not on this device: {size:,.1f} MB of it are missing",
+            f"The base model {base.name} is not on this device: {size:,.1f} MB of it are missing",
             "Give a folder that holds it with --base, or let the node fetch it: `banyan train --data PATH`",
         )
-    return base_folder.link(home, blobs, charter.base)
+    return base_folder.link(home, blobs, base)
 
 
 # ------------------------------------------------------------------------------------------ where no node runs

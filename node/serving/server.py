@@ -65,10 +65,9 @@ class ModelServer:
         try:
             self._charter = charter_of(self._home)
             self.chosen = choose(self._home, self._branch, self._release)
-            folder = base_of(self._home, self._charter, self._base)
-            base = BaseInMemory(
-                folder, self._charter.adapter, shared_a_of(self._home, self._charter), self._device
-            )
+            self._ground = self._charter.foundation_of(self.chosen.branch)
+            folder, spec = base_of(self._home, self._ground.base, self._base), self._ground.adapter
+            base = BaseInMemory(folder, spec, shared_a_of(self._home, spec), self._device)
             self.engine = Engine(base, self._limits)
             self.served = Served(self.engine, self.chosen, int(time.time()))
             self.key = read_token(self._home.serving_key)
@@ -104,7 +103,13 @@ class ModelServer:
             self.engine.close()
 
     def _change(self, chosen: ChosenRelease) -> None:
-        self.engine.serve(chosen.fingerprint, vector_of(self._home, self._charter, chosen))
+        ground = self._charter.foundation_of(chosen.branch)
+        if ground != self._ground:
+            raise ServingError(
+                f"{chosen.branch} has another base model ({ground.base.name}) than the one that is served",
+                "Start `banyan serve` again to serve that",
+            )
+        self.engine.serve(chosen.fingerprint, vector_of(self._home, ground.adapter, chosen))
         self.chosen = self.served.chosen = chosen
 
     def _config(self) -> Config:

@@ -35,10 +35,11 @@ class Talk:
     ) -> None:
         charter = charter_of(home)
         self.chosen = choose(home, branch, release)
-        folder = base_of(home, charter, base)
-        loaded = BaseInMemory(folder, charter.adapter, shared_a_of(home, charter), device)
+        ground = charter.foundation_of(self.chosen.branch)
+        folder = base_of(home, ground.base, base)
+        loaded = BaseInMemory(folder, ground.adapter, shared_a_of(home, ground.adapter), device)
         self._engine = Engine(loaded, EngineLimits(slots=1, queue=1))
-        self._engine.serve(self.chosen.fingerprint, vector_of(home, charter, self.chosen))
+        self._engine.serve(self.chosen.fingerprint, vector_of(home, ground.adapter, self.chosen))
         self._engine.start()
 
         def ids_of(turns: Sequence[Turn]) -> list[int]:

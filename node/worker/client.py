@@ -13,6 +13,7 @@ import trio
 
 from banyan.aggregation.encoding import Codec
 from banyan.node.learning.continual.rejected import Rejected
+from banyan.node.learning.distill.teacher import Teacher
 from banyan.node.learning.generate_job import Generate
 from banyan.node.learning.private import PrivatelyTrained, PrivateTrain
 from banyan.node.learning.progress import Progress
@@ -26,6 +27,7 @@ from banyan.node.worker.messages import (
     ContributeOrder,
     EvaluateOrder,
     GenerateOrder,
+    Ground,
     Hello,
     Kind,
     Order,
@@ -138,10 +140,12 @@ class Worker:
         *,
         data: Sequence[Path],
         settings: TrainingSettings,
+        teacher: Teacher | None = None,
         on_progress: OnProgress | None = None,
     ) -> Trained | Rejected:
-        """One round of local training on ``data`` (files and folders of JSONL rows)."""
-        order = TrainOrder(job, tuple(map(str, data)), settings)
+        """One round of local training on ``data`` (files and folders of JSONL rows), or of learning from ``teacher`` on
+        them."""
+        order = TrainOrder(job, tuple(map(str, data)), settings, teacher)
         result = await self._do(order, on_progress)
         return result if isinstance(result, Rejected) else _as(Trained, result)
 
@@ -305,18 +309,19 @@ def hello_for(
     blobs: Path,
     app: str = OWN_APP,
     memory: Path | None = None,
+    others: Sequence[Ground] = (),
 ) -> Hello:
     """Whom a worker serves: the charter's adapter ``spec`` and round ``codec``, the network's id, this node's id, the
     folders of its base model and of its blob store, and the Flower ClientApp (``module:attribute``) that trains,
-    and the folder of what it has learnt before (None: it remembers nothing)."""
+    and the folder of what it has learnt before (None: it remembers nothing). ``others``: the branches with another base
+    model than the root's."""
     return Hello(
         role=role,
         parent=os.getpid(),
-        spec=spec,
+        grounds=(Ground("/", spec, str(base_model)), *others),
         codec=codec,
         network=network,
         node=node,
-        base_model=str(base_model),
         blobs=str(blobs),
         app=app,
         memory=str(memory or ""),

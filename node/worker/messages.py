@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, TypeAlias, cast
 
 from banyan.aggregation.encoding import Codec
 from banyan.node.learning.continual.rejected import Rejected
+from banyan.node.learning.distill.teacher import Teacher
 from banyan.node.learning.generate_job import Generate
 from banyan.node.learning.private import PrivatelyTrained, PrivateTrain
 from banyan.node.learning.progress import Progress
@@ -40,17 +41,26 @@ Result: TypeAlias = (
 
 
 @dataclass(frozen=True, slots=True)
+class Ground:
+    """What the branches from ``path`` down are built on: the adapter's ``spec`` and the folder of their base model."""
+
+    path: str
+    spec: AdapterSpec
+    base_model: str
+
+
+@dataclass(frozen=True, slots=True)
 class Hello:
-    """Who the worker works for. ``memory`` is its folder for what was learnt before, or empty. ``idle`` (seconds, 0:
-    never) is how long it waits for a job before it exits."""
+    """Who the worker works for. ``grounds`` are those of the network's base models, the root's among them. ``memory``
+    is its folder for what was learnt before, or empty. ``idle`` (seconds, 0: never) is how long it waits for a job
+    before it exits."""
 
     role: Kind
     parent: int
-    spec: AdapterSpec
+    grounds: tuple[Ground, ...]
     codec: Codec
     network: Digest
     node: Annotated[str, Length(1, 128)]
-    base_model: str
     blobs: str
     app: str
     memory: str
@@ -60,11 +70,13 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class TrainOrder:
-    """A :class:`Train` with what only this node knows."""
+    """A :class:`Train` with what only this node knows. With a ``teacher``, the data are public text to learn from it
+    on."""
 
     job: Train
     data: tuple[str, ...]
     settings: TrainingSettings
+    teacher: Teacher | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +192,8 @@ def _result(order: Order, values: dict[str, Any]) -> Result:
             return Inspected(**values)
         case Aggregate():
             values["clipped"] = tuple(values["clipped"])
+            for name in ("directions", "heads"):
+                values[name] = tuple((key, norm, tuple(cosines)) for key, norm, cosines in values[name])
             return Aggregated(**values | {"weights": _weights(values["weights"])})
         case Mix():
             values["left_out"] = tuple(values["left_out"])

@@ -222,4 +222,4 @@ class Attack:
 
     def change(self, blob: bytes) -> npt.NDArray[np.float32]:
         """The numbers in a delta blob."""
-        return read_delta(blob, self.charter.adapter).vector.decode()
+        return read_delta(blob, self.charter.adapter).whole(self.charter.adapter)

@@ -29,6 +29,7 @@ class Quadratic:
         rate: how far one round of training goes, 0 to 1.
         seed: of the root's centre.
         branch_spread: how far siblings differ, a coordinate.
+        rank: columns of the model, of which small devices train the first.
     """
 
     def __init__(
@@ -38,9 +39,10 @@ class Quadratic:
         rate: float = 0.5,
         seed: int = 0,
         branch_spread: float = 0.0,
+        rank: int = 1,
     ) -> None:
         self.dimension = dimension
-        self.spec = spec_of(dimension)
+        self.spec = spec_of(dimension, rank)
         self._spread = np.float32(spread)
         self._branch_spread = np.float32(branch_spread)
         self._rate = np.float32(rate)

@@ -77,10 +77,12 @@ class Task(Protocol):
         ...
 
 
-def spec_of(dimension: int) -> AdapterSpec:
-    """An adapter spec whose flat vector has ``dimension`` numbers."""
-    tensors = (TensorSpec("virtual", dimension, 1),)
-    return AdapterSpec(rank=1, scale=1.0, seed=0, a_digest=bytes(32), a_size=0, tensors=tensors)
+def spec_of(dimension: int, rank: int = 1) -> AdapterSpec:
+    """An adapter spec whose flat vector has ``dimension`` numbers, a multiple of ``rank``. Raises ValueError."""
+    if dimension % rank:
+        raise ValueError(f"An adapter of rank {rank} cannot have {dimension} numbers")
+    tensors = (TensorSpec("virtual", dimension // rank, rank),)
+    return AdapterSpec(rank=rank, scale=1.0, seed=0, a_digest=bytes(32), a_size=0, tensors=tensors)
 
 
 def seed_of(*parts: object) -> int:

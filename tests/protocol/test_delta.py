@@ -81,3 +81,47 @@ def test_a_mutated_blob_is_refused_or_still_gives_finite_numbers(
     except DeltaRefused:
         return
     assert np.isfinite(delta.vector.decode()).all()
+
+
+def narrow(rank: int = 3, base: bytes = bytes(32), columns: int | None = None) -> bytes:
+    """A delta of ``rank`` columns, or with numbers for other ``columns``, of an adapter of rank 4."""
+    vector = np.arange(1, 1 + 500 * (columns or rank), dtype=np.float32)
+    return write_delta(encode(vector, "int8"), spec=WIDE, base=base, rank=rank)
+
+
+WIDE = spec_of(2000, rank=4)
+
+
+def test_a_delta_of_fewer_columns_is_shorter_and_comes_back_with_its_rank() -> None:
+    delta = read_delta(narrow(), WIDE)
+    assert (delta.rank, delta.vector.size) == (3, 1500)
+    whole = delta.whole(WIDE).reshape(500, 4)
+    assert np.array_equal(whole[:, :3].ravel(), delta.vector.decode())
+    assert not whole[:, 3].any()
+    assert len(narrow(3)) < 0.8 * len(narrow(4))
+
+
+def test_a_delta_of_all_columns_has_one_encoding() -> None:
+    assert b"rank" not in narrow(4)
+    claimed = narrow(3, columns=4).replace(b"\xa4rank\x03", b"\xa4rank\x04")
+    with pytest.raises(DeltaRefused) as refused:
+        read_delta(claimed, WIDE)
+    assert refused.value.reason == "wrong-spec"
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (narrow(3, columns=2), "wrong-spec"),
+        (narrow(3, columns=4), "wrong-spec"),
+        (narrow(5), "wrong-spec"),
+        (narrow(3, base=b""), "wrong-spec"),
+        (narrow(3).replace(b"\xa4rank\x03", b"\xa4rank\x00"), "malformed"),
+        (narrow(3)[:-1], "malformed"),
+    ],
+    ids=["too short", "too long", "beyond the adapter", "an adapter", "rank 0", "cut off"],
+)
+def test_a_rank_that_cannot_be_is_refused(data: bytes, reason: str) -> None:
+    with pytest.raises(DeltaRefused) as refused:
+        read_delta(data, WIDE)
+    assert refused.value.reason == reason

@@ -29,6 +29,7 @@ BLOB = b"x" * 32
 @dataclass(frozen=True)
 class FakeSpec:
     dimension: int
+    rank: int = 1
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class FakeVector:
 class FakeDelta:
     vector: FakeVector
     base: bytes
+    rank: int = 1
 
 
 def decode(data: bytes, spec: Any, /) -> FakeDelta:

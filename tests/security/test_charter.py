@@ -16,6 +16,7 @@ from banyan.security.charter import (
     Charter,
     CharterRefused,
     FileEntry,
+    Foundation,
     TensorSpec,
     found,
     preset,
@@ -198,3 +199,59 @@ def test_policies_that_contradict_themselves_cannot_be_made() -> None:
         CommitteePolicy(size=1, pinned=("a", "b"))
     with pytest.raises(SchemaError, match="twice presence_interval"):
         GossipPolicy(presence_interval=1_000, presence_lifetime=1_500)
+
+
+# ------------------------------------------------------------------------------------------ base models
+
+
+def with_pocket(who: Who, charter: Charter, path: str = "/en/pocket") -> Charter:
+    small = BaseModel.of(
+        "pocket", [FileEntry("w", 3, bytes(32))], parameters=3, architecture="Llama", license=""
+    )
+    return found(
+        who("founder"), name="n", created=1, admission="open", base=charter.base, adapter=charter.adapter,
+        bases=(Foundation(path, small, replace(charter.adapter, seed=9)),),
+    )  # fmt: skip
+
+
+def test_a_branch_may_name_its_own_base_and_all_below_inherit_it(who: Who, charter: Charter) -> None:
+    made = with_pocket(who, charter)
+    assert Charter.decode(made.encode()) == made
+    assert made.branches == ("/", "/en", "/en/pocket")
+    assert made.base_at("/en").name == charter.base.name
+    assert made.base_at("/en/pocket/tiny").name == "pocket"
+    assert made.adapter_at("/en/pocket/tiny").seed == 9
+    assert made.model_path("/en/pocket/tiny") == ("/en/pocket", "/en/pocket/tiny")
+    assert made.model_path("/en") == ("/", "/en")
+    assert made.alike("/", made.branches) == ("/", "/en")
+
+
+def test_a_charter_without_other_bases_does_not_name_them(who: Who, charter: Charter) -> None:
+    assert b"bases" not in charter.encode()
+    assert charter.alike("/", charter.branches) == charter.branches
+    named = rewritten(charter, who("founder"), lambda body: body.update(bases=[]))
+    assert "must not be named" in str(refuses(named))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda body: body["bases"][0].update(path="/"),
+        lambda body: body["bases"][0].update(path="/nowhere"),
+        lambda body: body["bases"].append(body["bases"][0]),
+        lambda body: body.update(bases={}),
+    ],
+)
+def test_a_base_of_no_branch_or_of_one_twice_is_refused(
+    who: Who, charter: Charter, change: Callable[[dict[str, object]], object]
+) -> None:
+    refusal = refuses(rewritten(with_pocket(who, charter), who("founder"), change))
+    assert refusal.reason == "malformed"
+    assert "bases" in str(refusal)
+
+
+def test_an_adapter_of_another_base_must_fit_the_blob_limit_too(who: Who, charter: Charter) -> None:
+    def grow(body: dict[str, object]) -> None:
+        body["bases"][0]["adapter"].update(a_size=2**40)  # type: ignore[index]
+
+    assert "limits.blob_bytes" in str(refuses(rewritten(with_pocket(who, charter), who("founder"), grow)))

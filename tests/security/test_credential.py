@@ -406,7 +406,7 @@ def test_a_payload_of_another_shape_is_refused_though_its_checksum_holds(payload
         [bytes(32), [], bytes(32), "", [payload]],
     ):
         data = encode(value)
-        text = "banyan1" + invites._to_text(data + invites._checksum(data))
+        text = invites.checksummed("banyan1", data)
         assert refused(lambda text=text: Invite.parse(text)) == "malformed"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 
@@ -9,11 +10,15 @@ import numpy as np
 import pytest
 
 from banyan.node.learning.blobs import read_sum
+from banyan.protocol.agreement import quorum_of
 from banyan.protocol.composition import blobs_of, parts_of
 from banyan.protocol.effects import Command, Effect, Evaluate, InputEvent, Send
 from banyan.protocol.events import Compensated, Event, ReleaseAudited
+from banyan.protocol.judgement import Open, judge
 from banyan.protocol.messages import CertifiedRelease, Proposal, Vote
-from banyan.protocol.release import Release
+from banyan.protocol.release import Release, committee_of
+from banyan.protocol.round import Child, Round
+from banyan.protocol.transfer import Transfer
 from banyan.security.charter import Preset, TransferPolicy
 from banyan.simulations.device import Device
 from banyan.simulations.invariants import Everywhere
@@ -125,11 +130,11 @@ def test_a_child_that_slept_through_many_lifts_agrees_after_it_has_caught_up() -
     for device in asleep:
         device.crash()
     slept = head(on(world, "/a")[0], "/").height
-    assert world.run(until=lambda: world.agreed("/", slept + 3))
+    assert world.run(until=lambda: world.agreed("/", slept + 2))
     for device in asleep:
         device.start()
     before = [device.own_model() for device in asleep]
-    assert world.run(until=lambda: world.agreed("/", slept + 4))
+    assert world.run(until=lambda: world.agreed("/", slept + 3))
     height = max(device.height("/c") for device in asleep)
     assert world.run(until=lambda: min(device.height("/c") for device in asleep) >= height + 1)
     assert world.run(until=lambda: "/c" in {each.source for r in releases(asleep[0], "/") for each in r.used})
@@ -154,7 +159,8 @@ def test_a_branch_that_joins_late_begins_with_all_that_was_lifted_and_keeps_it_t
     )
     first = head(late[0], "/c")
     given = model_of(world, [first])
-    parents = [release for release in releases(late[0], "/") if release.lifted == first.adapter]
+    everywhere = (release for device in world.live() for release in releases(device, "/"))
+    parents = [release for release in everywhere if release.lifted == first.adapter]
     assert parents, "it does not begin with the model of the branch above"
     untaught = np.zeros(world.spec.dimension, np.float32)
     assert world.task.score("/c", given).loss < world.task.score("/c", untaught).loss / 2
@@ -241,6 +247,55 @@ def test_a_captured_child_moves_the_parent_no_further_than_its_rule_allows_and_i
         np.testing.assert_array_equal(model_of(world, [release, head(on(world, "/a")[-1], "/a")]), truth)
 
 
+def judged(world: World, alter: Callable[[Release], Release]) -> str:
+    """The reason why an altered first lift of ``world`` would not be co-signed; empty if it would be."""
+    device = max(world.live(), key=lambda each: each.height("/"))
+    base, true = releases(device, "/")[:2]
+    charter = world.charter
+    children = {}
+    for used in true.used:
+        chain = next(d for d in on(world, used.source)).peer.branches[used.source].chain  # type: ignore[union-attr]
+        release = next(each for each in chain.releases() if each.digest == used.key)
+        children[used.key] = Child(release, committee_of(release, charter.committee))
+    round_ = Round(base, 3, Transfer(replace(charter.transfer, min_children=2)), 20_000)
+    round_.children = {child.release.branch: child for child in children.values()}
+    verdict = judge(alter(true), round_, charter, {}, children.get, world.clock.now)
+    assert not isinstance(verdict, Open)
+    return verdict.reason if verdict is not None else ""
+
+
+@pytest.mark.parametrize(
+    ("alter", "reason"),
+    [
+        (lambda lift: lift, ""),
+        (lambda lift: replace(lift, used=lift.used[:2]), "censored"),
+        (lambda lift: replace(lift, used=lift.used[:1]), "no-lift"),
+        (
+            lambda lift: replace(lift, used=(replace(lift.used[0], blob=bytes(32)), *lift.used[1:])),
+            "wrong-child",
+        ),
+        (lambda lift: replace(lift, lift=b"", lift_size=0), "wrong-steps"),
+        (lambda lift: replace(lift, change=bytes(32)), "wrong-steps"),
+        (lambda lift: replace(lift, lifted_at=0), "wrong-steps"),
+        (lambda lift: replace(lift, children=()), "wrong-children"),
+    ],
+    ids=["as-it-is", "a-child-less", "one-child", "misquoted", "no-lift", "a-change", "never", "uncounted"],
+)
+def test_nobody_co_signs_a_lift_that_no_honest_leader_could_propose(
+    steady: World, alter: Callable[[Release], Release], reason: str
+) -> None:
+    assert judged(steady, alter) == reason
+
+
+@pytest.fixture(scope="module")
+def steady() -> World:
+    """Three children whose first lift counts them all."""
+    world = world_of({"/": 0, "/a": 3, "/b": 3, "/c": 3}, transfer=replace(EVERY_ROUND, min_children=3))
+    world.start()
+    assert world.run(until=lambda: lifted(world, 1))
+    return world
+
+
 # ------------------------------------------------------------------------------------ when
 
 
@@ -253,7 +308,8 @@ def test_under_gain_a_lift_is_tried_on_the_committees_own_data_and_makes_the_par
     world.start()
     assert world.run(until=lambda: lifted(world, 2))
     device = max(world.live(), key=lambda each: each.height("/"))
-    assert set(tried) >= set(releases(device, "/")[0].members), "not everybody on the committee has tried it"
+    committee = committee_of(releases(device, "/")[0], world.charter.committee)
+    assert len(set(tried) & set(committee)) >= quorum_of(len(committee)), "it was signed untried"
     losses = [
         np.mean([world.task.score(path, model_of(world, [release])).loss for path in ("/a", "/b")])
         for release in releases(device, "/")

@@ -17,7 +17,7 @@ from banyan.node.learning.continual.reservoir import Reservoir
 from banyan.node.learning.layout import Vector
 from banyan.node.learning.settings import TrainingSettings
 from banyan.node.learning.tokens import Example
-from banyan.node.learning.trainer import Training, held_out_loss, train
+from banyan.node.learning.trainer import Objective, Training, held_out_loss, next_token_loss, train
 
 #: Rows of a task on which its Fisher information is estimated. More: surer and slower, one row at a time.
 FISHER_ROWS = 64
@@ -58,8 +58,9 @@ def learn(
     seed: int,
     first_row: int = 0,
     pad: int = 0,
+    objective: Objective = next_token_loss,
 ) -> Outcome:
-    """Train ``model`` in place on ``source``, protecting the tasks in ``memory``.
+    """Train ``model`` in place on ``source`` by ``objective``, protecting the tasks in ``memory``.
 
     Afterwards the model's B is what passed the gate, or the whole of what was learnt where nothing did. The same inputs
     give the same B and memory. Raises what :func:`train` raises.
@@ -76,6 +77,7 @@ def learn(
         first_row=first_row,
         pad=pad,
         protection=protection,
+        objective=objective,
     )
     began = time.perf_counter()
     verdict = _gate(model, start, earlier, settings, pad)

@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from banyan.node.home import write_durably
 from banyan.node.learning.dataset import files_of
+from banyan.node.learning.distill.teacher import Teacher
 from banyan.node.learning.settings import TrainingSettings
 from banyan.protocol.effects import Train
 
@@ -51,10 +52,16 @@ class Rejected:
         )
 
 
-def place(folder: Path, job: Train, settings: TrainingSettings, data: Sequence[Path]) -> Path:
-    """Where the figures of this very job's rejected version lie: same head, carry, settings and files."""
+def place(
+    folder: Path,
+    job: Train,
+    settings: TrainingSettings,
+    data: Sequence[Path],
+    teacher: Teacher | None = None,
+) -> Path:
+    """Where the figures of this very job's rejected version lie: same head, carry, settings, files and teacher."""
     stats = [(str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in files_of(data)]
-    key = hashlib.sha256(repr((job, settings, stats)).encode()).hexdigest()[:16]
+    key = hashlib.sha256(repr((job, settings, stats, teacher)).encode()).hexdigest()[:16]
     return folder / "rejected" / f"{quote(job.branch, safe='')}-{job.height}-{key}.json"
 
 

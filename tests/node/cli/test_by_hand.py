@@ -1,4 +1,4 @@
-"""Two terminals, by hand: found, up, invite, join, up, train, log, checkout, down. Real processes, real training."""
+"""Two terminals, by hand: found, up, invite, join, up, train, log, checkout, branch, down. Real processes."""
 
 import json
 import subprocess
@@ -7,6 +7,8 @@ import sys
 import pytest
 
 from banyan.node.assets import corpora_path
+from banyan.node.cli.client import Client
+from banyan.node.home import Home
 
 pytestmark = pytest.mark.network
 
@@ -74,3 +76,27 @@ def test_two_people_found_join_and_learn_together(banyan, tmp_path):
     assert [each["release"] for each in again] == [each["release"] for each in log]
     assert "pinned to /@1" in banyan("ben", "status")
     assert "No longer pinned to /@1" in banyan("ben", "checkout", "--latest")
+
+
+def heard(node, kind):
+    """The first event of a kind at a running node, waited for."""
+    return next(event for event in node.follow(after=0) if event["event"] == kind)
+
+
+def test_a_guest_comes_to_an_open_network_and_hears_of_a_new_branch(banyan, tmp_path):
+    meadow = ["--preset", "local", "--rank", 2, "--admission", "open", "--growth", "members"]
+    assert "--guests prints" in banyan("ada", "found", "meadow", *meadow)
+    banyan("ada", "up")
+    door = banyan("ada", "invite", "--guests").strip()
+    assert door.startswith("banyanopen1")
+    assert "comes as a guest" in banyan("ben", "join", door)
+    banyan("ben", "up")
+    ada, ben = (Client(Home(tmp_path / who)) for who in ("ada", "ben"))
+    node = ben.get("/status")["node"]
+    assert heard(ada, "member-joined")["member"] == node
+    assert {each["node"]: each["guest"] for each in ada.get("/status")["core"]["members"]}[node] is True
+    assert "Founded /herbs" in banyan("ada", "branch", "create", "/herbs", "--description", "For the kitchen")
+    assert heard(ben, "branch-founded")["branch"] == "/herbs"
+    assert "For the kitchen" in banyan("ben", "branches")
+    pages = ben.get("/branches")["branches"]
+    assert [(page["branch"], page["state"]) for page in pages] == [("/", "waiting"), ("/herbs", "elsewhere")]

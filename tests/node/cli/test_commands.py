@@ -3,13 +3,16 @@
 import json
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from banyan.node.cli.app import app
+from banyan.node.cli.branches import suggestion_line, tree
 from banyan.node.cli.main import run
 from banyan.node.home import Home
 from banyan.node.membership import load_charter, load_identity
 from banyan.node.settings import load
+from banyan.security.delegation import CredentialRefused
 from banyan.security.invite import Invite
 
 ADDRESS = "/ip4/127.0.0.1/tcp/4701/p2p/12D3KooWNuqjLTFZgZhrRqsRSKzSCt7GcLcg7Pjp7nFEqq3hZPm7"
@@ -59,6 +62,13 @@ def test_every_command_has_help_with_examples(command):
     assert result.exit_code == 0
     assert "Examples" in result.output
     assert f"banyan {command}" in result.output
+
+
+@pytest.mark.parametrize("command", ["create", "approve"])
+def test_every_command_about_a_branch_has_help_with_examples(command):
+    result = CliRunner().invoke(app, ["branch", command, "--help"])
+    assert result.exit_code == 0
+    assert f"banyan branch {command} /en/medical/dermatology" in result.output
 
 
 def test_found_makes_a_whole_network(banyan, tmp_path):
@@ -312,3 +322,83 @@ def test_a_bug_is_one_line_and_a_traceback_only_with_debug(capsys, founded, monk
     assert "Traceback" not in capsys.readouterr().err
     assert run(["invite", "--home", str(founded)], debug=True) == 1
     assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_closed_network_has_no_address_for_guests(banyan, founded):
+    code, _, errors = banyan("invite", "--guests", "--home", founded, "--address", ADDRESS)
+    assert code == 1
+    assert "by invitation only" in errors
+
+
+def test_an_open_network_s_address_survives_wrapping_and_is_no_invite(banyan, tmp_path):
+    banyan("found", "lab", "--home", tmp_path / "lab", "--admission", "open", "--rank", 2)
+    code, out, _ = banyan("invite", "--guests", "--home", tmp_path / "lab", "--address", ADDRESS)
+    assert code == 0
+    text = out.strip()
+    wrapped = "\n ".join(text[at : at + 20] for at in range(0, len(text), 20)).upper()
+    code, out, _ = banyan("join", wrapped, "--home", tmp_path / "guest", "--json")
+    assert code == 0
+    assert json.loads(out)["guest"] is True
+    code, _, errors = banyan(
+        "join", text[:-1] + ("q" if text[-1] != "q" else "p"), "--home", tmp_path / "other"
+    )
+    assert code == 1
+    assert "altered or cut off" in errors
+    with pytest.raises(CredentialRefused, match="not an invite"):
+        Invite.parse(text)
+
+
+def test_the_growth_of_a_network_is_its_founders_choice(banyan, tmp_path):
+    banyan(
+        "found", "lab", "--home", tmp_path, "--rank", 2, "--growth", "votes", "--votes", 2, "--dormancy", 90
+    )
+    growth = load_charter(Home(tmp_path)).growth
+    assert (growth.branches, growth.votes, growth.dormancy) == ("votes", 2, 90_000)
+
+
+def test_branches_are_drawn_with_who_is_there_what_sleeps_and_what_is_proposed():
+    def page(branch, state, members=None, height=None, **more):
+        head = None if height is None else "ab" * 32
+        plain = {
+            "branch": branch,
+            "state": state,
+            "description": "",
+            "members": members,
+            "guests": 0 if members else None,
+        }
+        return {**plain, "height": height, "head": head, "agreed": [], "votes": None, **more}
+
+    answer = {
+        "network": "garden",
+        "own": "/en",
+        "branches": [
+            page("/", "open", 3, 12),
+            page("/en", "open", 1, 4, guests=2, description="[English]"),
+            page("/en/law", "dormant", 0, 7),
+            page("/en/tax", "proposed", agreed=["a"], votes=3),
+            page("/fr", "elsewhere"),
+        ],
+    }
+    console = Console(width=120, highlight=False)
+    with console.capture() as capture:
+        console.print(tree(answer))
+    lines = capture.get().splitlines()
+    assert lines[0].startswith("/  3 members, release 12 (abababab)")
+    assert "/en  1 member and 2 guests, release 4 (abababab) [English]" in lines[1]
+    assert "dormant" in lines[2]
+    assert "proposed: 1 of 3 votes" in lines[3]
+    assert "not followed here" in lines[4]
+
+
+def test_suggestions_are_sentences():
+    split = {
+        "kind": "split",
+        "branch": "/en",
+        "rounds": 3,
+        "groups": [["a"], ["b"]],
+        "within": 0.8,
+        "across": -0.5,
+    }
+    assert "pulled two ways for 3 rounds (cosine 0.80 within, -0.50 across): a; b" in suggestion_line(split)
+    merge = {"kind": "merge", "branches": ["/en/a", "/en/b"], "rounds": 4, "cosine": 0.99}
+    assert "/en/a and /en/b have become nearly the same model" in suggestion_line(merge)

@@ -44,6 +44,7 @@ def run(*arguments):
         run("found", "--help"),
         run("log"),
         "import banyan.node.learning.comparison, banyan.node.learning.export, banyan.node.learning.shared_a",
+        "import banyan.node.catalog.recommender, banyan.node.catalog.hardware, banyan.node.catalog.offline",
         "import banyan.node.learning.blobs, banyan.node.membership, banyan.node.store, banyan.node.base_folder",
         "import banyan.node.serving.chosen_release, banyan.node.serving.conversation",
     ],

@@ -4,7 +4,8 @@ from banyan.node.cli.log import _details
 
 PAGE = {
     "leader": "ada", "cosigners": ["ada"], "used": ["ada"], "left_out": [], "reported": None, "counted": [],
-    "counted_in": None, "rule": "arc+nnm+trimmed-mean", "refused": [], "trial": None,
+    "counted_in": None, "rule": "arc+nnm+trimmed-mean", "refused": [], "trial": None, "narrowed_to": 0,
+    "lifted": None,
 }  # fmt: skip
 
 
@@ -13,7 +14,7 @@ def votes(change, count=3):
 
 
 def lines(**changes):
-    return [line for _, line in _details(PAGE | changes, None)][2:]
+    return [line for _, line in _details(PAGE | changes, None, None)][2:]
 
 
 def test_a_release_that_was_voted_on_says_how_the_vote_went():

@@ -112,6 +112,12 @@ def council(tmp_path):
 
 
 @pytest.fixture
+def inn(tmp_path):
+    """A garden with an open door, whose members may found branches."""
+    return Garden(tmp_path, admission="open", growth="members")
+
+
+@pytest.fixture
 def village(tmp_path):
     """A garden without a committee."""
     return Garden(tmp_path, coordination="gossip", mixing_rule="nna", min_neighbours=1)

@@ -18,7 +18,11 @@ from banyan.node.daemon.parts import Parts
 from banyan.node.learning.blobs import read_sum
 from banyan.node.learning.export import peft_key
 from banyan.node.learning.layout import Layout
+from banyan.node.learning.private import read
+from banyan.node.learning.shared_a import from_bytes
 from banyan.node.network.memory import MemoryBlobs
+
+from .conftest import Garden
 
 
 @pytest.fixture
@@ -90,6 +94,36 @@ async def test_a_member_clones_a_branch_it_did_not_work_on_and_trains_it_on(
             again = json.loads((await banyan(2, "clone", "/en", "--json"))[1])
             assert again["here_before"] == again["total"]
             assert sum(again["sources"].values()) < again["total"] / 2  # the base did not come a second time
+
+
+async def test_a_branch_on_a_base_of_its_own_is_cloned_learnt_for_and_exported_on_that(
+    tmp_path, banyan, wait_until, brisk_clock
+):
+    pocket = "/en/pocket"
+    garden = Garden(tmp_path, branches=("/", "/en"), bases=((pocket, base_model_path()),))
+    ground = garden.charter.foundation_of(pocket)
+    spec = ground.adapter
+    garden.join(1)
+    async with (
+        garden.running(0, training__branch=pocket),
+        garden.running(1, training__branch="/en") as (member,),
+    ):
+        await ready(member, wait_until)
+        code, out, errors = await banyan(1, "clone", pocket, "--json")
+        assert code == 0, errors
+        assert json.loads(out)["total"] == sum(entry.size for entry in ground.base.files) + spec.a_size
+        assert member.member.branch() == pocket
+        code, _, errors = await banyan(1, "train", "--private", "--data", garden.data)
+        assert code == 0, errors
+        code, _, errors = await banyan(1, "export", "--private", "--to", tmp_path / "mine")
+        assert code == 0, errors
+        stored = load_file(tmp_path / "mine" / "adapter_model.safetensors")
+        own = from_bytes(member.blobs.read(spec.a_digest), spec.rank, spec.tensors)
+        for tensor in spec.tensors:
+            np.testing.assert_array_equal(stored[peft_key(tensor.name, "A")], own[tensor.name])
+        b = {tensor.name: stored[peft_key(tensor.name, "B")] for tensor in spec.tensors}
+        learnt = read(member.home.private, pocket, spec)
+        np.testing.assert_array_equal(Layout(spec.rank, spec.tensors).join(b), learnt)
 
 
 async def test_an_unknown_branch_and_one_beyond_the_invite_are_refused_in_words(

@@ -39,6 +39,13 @@ class Node:
     async def checkout(self, release):
         return {"release": release}
 
+    async def cards(self, branch):
+        return [{"path": branch or "/"}]
+
+    async def describe(self, words):
+        self.asked.append(words)
+        return {"branch": "/"}
+
     async def train(self, request):
         self.asked.append(request)
         return {"branch": "/", "height": 0, "target": request.rounds}
@@ -88,6 +95,9 @@ async def test_each_question_has_a_json_answer(client, node):
     assert (await client.post("/compose", json={"release": "/en~1"})).json() == {"adapters": []}
     assert node.asked[-1].release == "/en~1"
     assert (await client.post("/checkout", json={"release": None})).json() == {"release": None}
+    assert (await client.get("/cards", params={"branch": "/en"})).json() == {"cards": [{"path": "/en"}]}
+    assert (await client.post("/card", json={"title": "Garden"})).json() == {"branch": "/"}
+    assert (node.asked[-1].title, node.asked[-1].languages) == ("Garden", None)
     assert (await client.post("/stop", json={})).json() == {"stopping": True}
     assert node.asked[-1] == "stop"
 
@@ -121,6 +131,9 @@ async def test_events_are_followed_line_by_line(client):
         ("POST", "/compose", {"json": {"release": ""}}, "release"),
         ("POST", "/compose", {"json": {"alone": 1}}, "alone"),
         ("POST", "/checkout", {"json": {}}, "release"),
+        ("GET", "/cards", {"params": {"branch": ""}}, "branch"),
+        ("POST", "/card", {"json": {"title": "x" * 81}}, "title"),
+        ("POST", "/card", {"json": {"height": 9}}, "height"),
         ("POST", "/checkout", {"json": {"release": "x" * 401}}, "release"),
     ],
 )

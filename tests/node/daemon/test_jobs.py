@@ -61,7 +61,7 @@ class Workers:
 
 
 class Provisions:
-    async def base_folder(self):
+    async def base_folder(self, branch):
         await trio.lowlevel.checkpoint()
         return Path("/model")
 
@@ -73,7 +73,10 @@ class World:
     def __init__(self):
         self.workers, self.answers, self.reports = Workers(), [], []
         self.lessons = Lessons((Path("/data"),), TrainingSettings())
-        self.jobs = Jobs(self.workers, Provisions(), lambda: self.lessons, self.deliver, self.reports.append)
+        self.jobs = Jobs(self.workers, Provisions(), self.plan, self.deliver, self.reports.append)
+
+    async def plan(self, job):
+        return self.lessons
 
     async def deliver(self, answer):
         self.answers.append(answer)

@@ -13,6 +13,8 @@ from banyan.node.learning.blobs import read_sum
 from banyan.node.learning.export import peft_key
 from banyan.node.learning.layout import Layout
 from banyan.node.learning.private import find, read
+from banyan.protocol.learner import CARRY
+from banyan.security import canonical
 
 
 @pytest.fixture
@@ -40,6 +42,11 @@ def height(daemon):
 
 def published(daemon):
     return daemon.events.after(0, 9_999, "update-published")
+
+
+def carried(daemon):
+    """The blobs whose sum goes into the node's next update."""
+    return canonical.decode(daemon.database.state().get(CARRY + "/", canonical.encode([])), max_bytes=1_024)
 
 
 async def ready(daemon, wait_until):
@@ -91,13 +98,14 @@ async def test_a_private_lesson_stays_here_until_it_is_shared_and_then_counts_on
             code, out, errors = await banyan(2, "share", "--yes", "--json")
             assert code == 0, errors
             page = json.loads(out)["release"]
-            mine = owner.identity.node_id
-            assert mine in page["used"] or mine in [each["author"] for each in page["left_out"]]
-            assert len(published(owner)) == 1
+            (update,) = published(owner)
+            # On a busy machine it may arrive once the round is closed: then it waits for this node's next update.
+            is_used = owner.identity.node_id in page["used"]
+            await wait_until(lambda: is_used or bytes.fromhex(update.body["blob"]) in carried(owner))
             assert find(owner.home.private, "/") is None
             assert not list(owner.home.private.iterdir())
-            update = read_sum(owner.blobs, [bytes.fromhex(published(owner)[0].body["blob"])], spec)
-            assert np.linalg.norm(update - learnt) < 0.02 * np.linalg.norm(learnt)  # int8 on the way
+            given = read_sum(owner.blobs, [bytes.fromhex(update.body["blob"])], spec)
+            assert np.linalg.norm(given - learnt) < 0.02 * np.linalg.norm(learnt)  # int8 on the way
             before = height(owner)
             await wait_until(lambda: height(owner) >= before + 2)
             assert len(published(owner)) == 1  # it has no part in later rounds

@@ -72,7 +72,7 @@ async def test_a_server_follows_releases_and_pins_and_goes_on_without_the_node(
     other = await trio.to_thread.run_sync(lambda: choose(garden.home(1)))
     assert other.parts[-1][1] >= seen[-1].parts[-1][1]
     assert not other.pinned
-    assert vector_of(garden.home(1), garden.charter, other).any()
+    assert vector_of(garden.home(1), garden.charter.adapter, other).any()
     with pytest.raises(BanyanError, match="has no release 999 here"):
         await trio.to_thread.run_sync(lambda: choose(home, release="@999"))
     capsys.readouterr()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from banyan.node.learning.blobs import read_sum
+from banyan.node.learning.blobs import read_sum, write_float32
 from banyan.node.learning.errors import LearningError
 from banyan.node.learning.private import (
     PrivateTrain,
@@ -14,6 +14,7 @@ from banyan.node.learning.private import (
     train_privately,
 )
 from banyan.node.learning.settings import TrainingSettings
+from banyan.protocol.delta import read_delta
 from banyan.protocol.effects import Train
 
 SETTINGS = TrainingSettings(steps=1, batch=1)
@@ -86,3 +87,29 @@ def test_a_contribution_is_what_was_learnt_and_the_carry(lesson, place, tmp_path
     np.testing.assert_allclose(both, 2.0, atol=0.02)
     forget(folder, "/en")
     assert not list(folder.iterdir())
+
+
+class FirstColumn:
+    """A client of a small device, whose training adds one to the first column of B."""
+
+    def __init__(self, rank):
+        self.rank = rank
+
+    def ask(self, kind, vector, *, data, settings, config):
+        b = vector.reshape(-1, self.rank).copy()
+        b[:, 0] += 1
+        return b.ravel(), {}
+
+
+def test_who_learnt_the_first_columns_alone_gives_no_others(lesson, place, tmp_path):
+    spec = place.spec
+    lesson(FirstColumn(spec.rank))
+    carried = np.zeros((spec.dimension // spec.rank, spec.rank), np.float32)
+    carried[:, -1] = 0.5
+    carry, _ = write_float32(place.blobs, carried.ravel(), spec)
+    given = contribute(Train("/en", 3, b"b" * 32, (), (carry,)), place, tmp_path / "private")
+    sent = read_delta(place.blobs.read(given.blob), spec)
+    assert sent.rank == 1 < spec.rank
+    np.testing.assert_allclose(sent.vector.decode(), 1.0, atol=0.01)
+    left = read_sum(place.blobs, [given.carry], spec).reshape(-1, spec.rank)
+    np.testing.assert_array_equal(left[:, 1:], carried[:, 1:])

@@ -17,7 +17,9 @@ from banyan.node.learning.progress import Progress
 from banyan.node.learning.settings import TrainingSettings
 from banyan.node.store.blobs import BlobStore
 from banyan.node.worker.client import JobError, Worker, WorkerLost, job_failed
-from banyan.protocol.effects import Aggregate, Input, Inspect, JobFailed, Mix, Train
+from banyan.node.worker.messages import TrainOrder, read_order
+from banyan.protocol.effects import Aggregate, Input, Inspect, JobFailed, Lift, Mix, Train
+from banyan.security.schema import to_plain
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="watches processes as Linux lets one")
 
@@ -271,3 +273,12 @@ async def until_dead(pid: int) -> None:
     with trio.fail_after(20):
         await trio.lowlevel.wait_readable(watch)
     os.close(watch)
+
+
+def test_an_order_to_lift_comes_out_of_its_plain_map_as_it_went_in():
+    inputs = (Input(b"k" * 32, b"b" * 32, b"a" * 32), Input(b"m" * 32, b"c" * 32))
+    lift = Lift(inputs, "median", 1, 0.5, b"d" * 32, None)
+    job = Aggregate("/en", 3, b"j" * 32, (), "krum", 1, 3.0, None, lift=lift)
+    train = Train("/en", 1, b"b" * 32, (b"a" * 32,), (), before=(), epsilon=0.1)
+    assert read_order("aggregate", to_plain(job)) == job
+    assert read_order("train", to_plain(TrainOrder(train, (), SETTINGS))) == TrainOrder(train, (), SETTINGS)
