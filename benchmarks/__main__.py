@@ -11,6 +11,7 @@ BENCHMARKS = {
         "benchmarks.daemon_footprint",
         "memory, idle processor time and start of a daemon, against its limits",
     ),
+    "clone": ("benchmarks.clone_from_peers", "a base model from two peers against one, uplinks the limit"),
     "training": ("benchmarks.training_overhead", "local training against a bare PEFT + PyTorch loop"),
     "continual": (
         "benchmarks.learning_continual",

@@ -7,8 +7,11 @@ import shutil
 from pathlib import Path
 
 from banyan.node.home import Home
-from banyan.node.store import BlobStore
+from banyan.node.store import BlobStore, DiskFull
 from banyan.security.charter import BaseModel
+
+#: Room that must stay on the disk (bytes): the database needs some to go on.
+SPARE = 64 << 20
 
 
 def missing(blobs: BlobStore, base: BaseModel) -> list[tuple[bytes, int]]:
@@ -25,7 +28,18 @@ def import_folder(folder: Path, blobs: BlobStore, base: BaseModel) -> None:
 
     check_fingerprint(folder, base)
     for entry in base.files:
-        blobs.put_file(folder / entry.name, entry.digest)
+        if entry.digest not in blobs:
+            blobs.put_file(folder / entry.name, entry.digest)
+
+
+def check_room(folder: Path, size: int) -> None:
+    """Raise :class:`DiskFull` unless ``size`` bytes and :data:`SPARE` more are free where ``folder`` is."""
+    free = shutil.disk_usage(folder).free
+    if free < size + SPARE:
+        raise DiskFull(
+            f"{size:,} bytes do not fit into {folder}: {free:,} are free there, and {SPARE:,} must stay so",
+            "Free some space, or choose a folder on another disk",
+        )
 
 
 def place(home: Home, base: BaseModel) -> Path:

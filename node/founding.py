@@ -139,9 +139,12 @@ def _lay(
     """Read a base model into the store and draw its A: its fingerprint, and the adapter on it."""
     from banyan.node.learning import base_model
     from banyan.node.learning.adapter_spec import design_adapter
+    from banyan.node.learning.base_manifest import check_content, check_manifest
 
     progress(f"reading the base model {folder.name}")
     base = base_model.fingerprint(folder)
+    check_manifest(base)
+    check_content(folder, base)
     for entry in base.files:
         blobs.put_file(folder / entry.name, entry.digest)
     progress("drawing its shared A")

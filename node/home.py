@@ -88,6 +88,11 @@ class Home:
         return self.root / "memory"
 
     @property
+    def private(self) -> Path:
+        """What this node has learnt for itself alone."""
+        return self.root / "private"
+
+    @property
     def log(self) -> Path:
         """The daemon's log in lines."""
         return self.root / "daemon.log"

@@ -106,6 +106,13 @@ def first_branch(branches: Sequence[str], scope: str) -> str:
     return next((path for path in leaves if covers(scope, path)), scope)
 
 
+def covered_branch(home: Home, charter: Charter) -> str:
+    """The branch that this node works on where its owner has chosen none: the first that its credential covers."""
+    credential = load_credential(home)
+    scope = decode_credential(credential).scope if credential is not None else "/"
+    return first_branch(charter.branches, scope)
+
+
 def encode_credential(credential: Credential) -> bytes:
     """The wire form."""
     return canonical.encode(to_plain(credential))

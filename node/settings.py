@@ -89,6 +89,17 @@ class Network(Section):
         description="Open connections at most. More reach more peers at once; each costs about 0.5 MB of "
         "memory.",
     )
+    share_base: bool = Field(
+        True,
+        description="Whether other nodes may fetch the base model from this one. false spares this device's uplink, "
+        "and newcomers depend on the others for it.",
+    )
+    upload: int = Field(
+        0,
+        ge=0,
+        description="Bytes a second of blobs that this node sends to all others together; 0 (default): as many as "
+        "they take. Less leaves more of the line for you; below 1000000 others may pass this node over as too slow.",
+    )
 
 
 class Training(Section):
@@ -110,6 +121,11 @@ class Training(Section):
         le=1_000_000,
         description="Rounds that what has arrived is trained on; 0: every round until more arrives. More learn it "
         "better and take longer.",
+    )
+    private: bool = Field(
+        False,
+        description="true: what is learnt from data stays on this device, until `banyan share`. false (default): it "
+        "goes into the branch's rounds.",
     )
     branch: str | None = Field(
         None,
@@ -204,6 +220,31 @@ class Training(Section):
         ge=0,
         le=16,
         description="Rows of earlier sources for each new one in a step, with replay. More forgets less, slower.",
+    )
+    dp_epsilon: float = Field(
+        _LEARNING.dp_epsilon,
+        ge=0,
+        le=1000,
+        description="How much this node's updates may tell of any one row, in all: the ε of differential privacy. "
+        "Lower tells less and learns less. 0 (default): no noise.",
+    )
+    dp_delta: float = Field(
+        _LEARNING.dp_delta,
+        gt=0,
+        le=0.1,
+        description="The chance that dp_epsilon does not hold; well below one over the number of rows.",
+    )
+    dp_clip: float = Field(
+        _LEARNING.dp_clip,
+        gt=0,
+        le=1e6,
+        description="What each row's gradient is shortened to, with dp_epsilon. Lower: less noise and less learnt.",
+    )
+    dp_rounds: int = Field(
+        _LEARNING.dp_rounds,
+        ge=1,
+        le=1_000_000,
+        description="Rounds over which the budget of dp_epsilon is spread. More: each tells and learns less.",
     )
     ewc_strength: float = Field(
         _LEARNING.ewc_strength,

@@ -29,7 +29,10 @@ def distill(
     source: Annotated[str, typer.Option("--from", help="The branch whose model is the teacher.")],
     target: Annotated[str, typer.Option("--to", help="The branch that learns.")],
     text: Annotated[
-        Path, typer.Option(exists=True, help="Public text to learn on: a JSONL file, or a folder of them.")
+        Path,
+        typer.Option(
+            exists=True, help="Public text to learn on: files as for `banyan train`, or a folder of them."
+        ),
     ],
     rounds: Annotated[int, typer.Option(min=1, max=1_000_000, help="Releases to take part in.")] = 1,
     steps: Annotated[

@@ -34,6 +34,8 @@ Examples:
 
     banyan export --to adapter                       the model that this node uses, as a LoRA adapter
 
+    banyan export --private --to mine                with what this device has learnt for itself
+
     banyan export --branch /health --to health --format merged --dtype bfloat16
 
     banyan export --format gguf --dtype q8_0 --to health && llama-cli -m health/model.gguf
@@ -74,6 +76,10 @@ def export(
         str | None,
         typer.Option(help="The base model's name to write into a PEFT folder.", show_default="the folder"),
     ] = None,
+    private: Annotated[
+        bool,
+        typer.Option("--private", help="With what this device has learnt for itself alone on its branch."),
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an export that is there.")] = False,
     home: HomeOption = None,
     json_: JsonOption = False,
@@ -86,9 +92,14 @@ def export(
 
     from banyan.node.cli.wording import choice, size
     from banyan.node.home import Home
+    from banyan.node.learning.private import find
     from banyan.node.serving.chosen_release import choose
     from banyan.security.errors import BanyanError
 
+    if private and (branch is not None or release is not None):
+        raise click.UsageError(
+            "--private is of the model that this node uses: give no --branch or --release."
+        )
     if branch is not None and release is not None:
         raise click.UsageError("Give --branch or --release, not both.")
     choice("--format", format_, FORMATS)
@@ -100,22 +111,33 @@ def export(
         )
     place = Home.find(home)
     chosen = choose(place, branch, release)
-    if not chosen.adapters:
+    if private and find(place.private, chosen.branch) is None:
+        raise BanyanError(
+            f"Nothing has been learnt privately on {chosen.branch}",
+            "First: `banyan train --private --data PATH`",
+        )
+    if not chosen.adapters and not private:
         raise BanyanError(
             f"{chosen.branch} has learnt nothing yet, so there is nothing to export",
             "Wait for its first release: `banyan train`",
         )
-    written = _write(place, to, chosen, format_, numbers, base, base_name, quiet=json_)
+    written = write_model(place, to, chosen, format_, numbers, base, base_name, quiet=json_, private=private)
     if json_:
         import json
 
         print(json.dumps({"to": str(to.absolute()), "bytes": written, "format": format_, **_lineage(chosen)}))
         return
     parts = " + ".join(f"{path}@{height} ({digest[:8]})" for path, height, digest in chosen.parts)
+    if private:
+        parts = (
+            f"{parts} + what this device has learnt for itself"
+            if parts
+            else "what this device has learnt for itself"
+        )
     print(f"Wrote {to} ({size(written)}): {parts or _OWN}.")
 
 
-def _write(
+def write_model(
     home: Home,
     to: Path,
     chosen: ChosenRelease,
@@ -125,6 +147,7 @@ def _write(
     base_name: str | None,
     *,
     quiet: bool,
+    private: bool = False,
 ) -> int:
     """Write the folder, each file in one step; returns the bytes of the weights."""
     import json
@@ -143,7 +166,14 @@ def _write(
     ground = charter.foundation_of(chosen.branch)
     spec = ground.adapter
     shared_a, vector = shared_a_of(home, spec), vector_of(home, spec, chosen)
-    later = later_of(home, spec, chosen)
+    own = {}
+    if private:
+        from banyan.node.learning.private import read
+
+        own = read(home.private, chosen.branch, spec)
+    if 0 in own:
+        vector = vector + own.pop(0)
+    later = later_of(home, spec, chosen, own)
     before = list(to.iterdir()) if (to / LINEAGE).exists() else []
     to.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=to, prefix=".new-") as name:

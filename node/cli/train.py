@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from banyan.node.cli.options import HomeOption, JsonOption
+
+if TYPE_CHECKING:
+    from banyan.node.home import Home
 
 EXAMPLES = """
 Examples:
 
     banyan train --data ~/notes.jsonl                until the branch has one more release
 
-    banyan train --data ~/notes --branch /health/first_aid --rounds 5 --steps 100
+    banyan train --data ~/faq.csv --data-only        say what is understood of the data, and train nothing
+
+    banyan train --data ~/notes --branch /health/first_aid --rounds 5 --steps 100 --yes
+
+    banyan train --data ~/notes --private            for this device alone, until `banyan share`
+
+    banyan train --data ~/notes --rounds 10 --dp epsilon=8,delta=1e-5
 
     banyan train --rounds 3                          with the data and settings of last time
 
@@ -56,6 +65,9 @@ TOLD = {
     "joining",
 }
 
+#: Seconds that trying the model on the data may take: it may have to be fetched and loaded first.
+REHEARSAL = 900.0
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -64,14 +76,19 @@ def register(app: typer.Typer) -> None:
 
 def train(
     data: Annotated[
-        Path | None, typer.Option(exists=True, help="JSONL file or folder.", show_default="that of last time")
+        Path | None,
+        typer.Option(
+            exists=True,
+            help="JSONL, CSV, text, Markdown, Parquet, or a folder of them.",
+            show_default="that of last time",
+        ),
     ] = None,
     watch: Annotated[
         Path | None,
         typer.Option(
             exists=True,
             file_okay=False,
-            help="Folder to learn from as JSONL files arrive.",
+            help="Folder to learn from as files arrive.",
             show_default="none",
         ),
     ] = None,
@@ -88,10 +105,17 @@ def train(
         ),
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, max=1_000_000, help="Optimiser steps a round.", show_default="as set")
+        int | None,
+        typer.Option(
+            min=1,
+            max=1_000_000,
+            help="Optimiser steps a round.",
+            show_default="as set, else as the device allows",
+        ),
     ] = None,
     batch: Annotated[
-        int | None, typer.Option(min=1, max=4_096, help="Rows a step.", show_default="as set")
+        int | None,
+        typer.Option(min=1, max=4_096, help="Rows a step.", show_default="as set, else as the device allows"),
     ] = None,
     learning_rate: Annotated[
         float | None, typer.Option(help="Peak learning rate.", show_default="as set")
@@ -102,6 +126,26 @@ def train(
             help="What protects earlier data: replay, ewc, orthogonal, none.", show_default="as set"
         ),
     ] = None,
+    private: Annotated[
+        bool | None,
+        typer.Option(
+            "--private/--shared",
+            help="Keep what is learnt on this device until `banyan share`; or let it go into the branch's rounds.",
+            show_default="as set",
+        ),
+    ] = None,
+    dp: Annotated[
+        str | None,
+        typer.Option(
+            "--dp",
+            help="Differential privacy: epsilon=8[,delta=1e-5][,clip=1], spread over --rounds; or off.",
+            show_default="as set",
+        ),
+    ] = None,
+    data_only: Annotated[
+        bool, typer.Option("--data-only", help="Say what is understood of the data, and train nothing.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Share without asking first.")] = False,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Watch until the rounds are closed.")] = True,
     home: HomeOption = None,
     json_: JsonOption = False,
@@ -113,10 +157,41 @@ def train(
     if data is not None and watch is not None:
         raise typer.BadParameter("Give --data or --watch, not both")
     from banyan.node.cli.client import Client
+    from banyan.node.cli.lesson import parse_privacy, result_lines, sample_lines
     from banyan.node.home import Home
+    from banyan.node.settings import load
 
-    client = Client(Home.find(home))
-    seen = int(client.get("/status")["last_event"])
+    place = Home.find(home)
+
+    def say(lines: list[str]) -> None:
+        if lines and not json_:
+            print("\n".join(lines))
+
+    privacy = parse_privacy(dp) if dp is not None else {}
+    if privacy.get("dp_epsilon"):
+        if forever:
+            raise typer.BadParameter("A privacy budget is spread over --rounds, not over --forever")
+        privacy["dp_rounds"] = rounds
+    if data_only:
+        _show_data(place, branch, data, json_)
+        return
+    client = Client(place)
+    status = client.get("/status")
+    seen, chosen = int(status["last_event"]), load(place.settings).training
+    keeps = chosen.private if private is None else private
+    tried: dict[str, Any] | None = None
+    if data is not None:
+        _show_data(place, branch, data, quiet=json_)
+        if chosen.app is None and status["phase"] == "running":
+            measure = steps is None and batch is None and not {"steps", "batch"} & chosen.model_fields_set
+            tried = _rehearse(client, data, branch, measure, quiet=json_)
+            say(sample_lines("The model before:", tried["samples"]))
+            if measure and tried["batch"]:
+                steps, batch = tried["steps"], tried["batch"]
+                each = tried["step_seconds"]
+                say([f"This device: {batch} rows a step, {steps} steps a round, about {steps * each:.0f} s"])
+    if (data is not None or watch is not None or private is False) and not keeps and not yes:
+        ask_to_share(branch or status.get("branch", "the branch"))
     answer = client.post(
         "/train",
         {
@@ -129,8 +204,23 @@ def train(
             "batch": batch,
             "learning_rate": learning_rate,
             "continual": continual,
+            "private": private,
+            **privacy,
         },
     )
+    if answer.get("private"):
+        say([f"Learning for this device alone, on top of {answer['branch']}."])
+        if wait:
+            course = _watch_private(client, quiet=json_)
+            say(result_lines(course["metrics"] or {}))
+            _after(client, data, answer["branch"], tried, say, json_)
+            say(["Nothing left this device. Next: banyan export --private, or banyan share"])
+            answer |= {"course": course}
+        if json_:
+            import json
+
+            print(json.dumps(answer))
+        return
     if not json_:
         unit = answer["counts"]
         if answer["watch"]:
@@ -144,10 +234,100 @@ def train(
         except KeyboardInterrupt:
             print("\nNo longer watching; the node goes on. See `banyan status`.")
             return
+        ended = client.get("/events", after=seen, kind="training-finished", limit=500)["events"]
+        mine = [event["metrics"] for event in ended if event["branch"] == answer["branch"]]
+        say(result_lines(mine[-1]) if mine else [])
+        _after(client, data, answer["branch"], tried, say, json_)
     if json_:
         import json
 
         print(json.dumps(answer | {"releases": client.get("/log", branch=answer["branch"])["releases"]}))
+
+
+def _show_data(place: Home, branch: str | None, data: Path | None, quiet: bool) -> None:
+    """Read the data as training on ``branch`` will, and say what was understood. Raises :class:`DataError`."""
+    from banyan.node import base_folder
+    from banyan.node.cli.lesson import preview_lines
+    from banyan.node.learning.preview import preview, tokenizer_of
+    from banyan.node.membership import covered_branch, load_charter
+    from banyan.node.settings import load
+
+    if data is None:
+        raise typer.BadParameter("Say which data: --data PATH")
+    charter = load_charter(place)
+    count = None
+    if charter is not None:
+        chosen = branch or load(place.settings).training.branch or covered_branch(place, charter)
+        base = charter.base_at(chosen)
+        count = tokenizer_of(base_folder.place(place, base))
+    seen = preview([data.resolve()], count)
+    if not quiet:
+        print("\n".join(preview_lines(seen)))
+
+
+def _rehearse(client: Any, data: Path, branch: str | None, measure: bool, quiet: bool) -> dict[str, Any]:
+    from rich.console import Console
+    from rich.status import Status
+
+    with Status("trying the model on your data", console=Console(stderr=True, quiet=quiet)):
+        asked = {"data": str(data.resolve()), "branch": branch, "measure": measure}
+        return dict(client.post("/rehearse", asked, REHEARSAL))
+
+
+def _after(
+    client: Any,
+    data: Path | None,
+    branch: str,
+    tried: Mapping[str, Any] | None,
+    say: Callable[[list[str]], None],
+    quiet: bool,
+) -> None:
+    """The same samples once more."""
+    from banyan.node.cli.lesson import sample_lines
+
+    if data is not None and tried is not None and tried["samples"] and not quiet:
+        say(sample_lines("The model now:", _rehearse(client, data, branch, False, quiet)["samples"]))
+
+
+def ask_to_share(branch: str) -> None:
+    """Have the owner agree that what is learnt is shared. Raises ``click.Abort``, and a usage error where nobody can
+    be asked."""
+    import sys
+
+    import click
+
+    if not sys.stdin.isatty():
+        raise click.UsageError(
+            f"What is learnt would be shared with {branch}, and there is nobody to ask. Say --yes, or keep it here "
+            "with --private."
+        )
+    print(f"A signed change of the adapter will go to the members of {branch}; your rows stay here.")
+    typer.confirm("Share what is learnt?", abort=True)
+
+
+def _watch_private(client: Any, quiet: bool) -> dict[str, Any]:
+    """Show progress until the lessons are over. Raises :class:`BanyanError` where one came to nothing."""
+    from rich.console import Console
+    from rich.status import Status
+
+    from banyan.node.cli.status import training_line
+    from banyan.security.errors import BanyanError
+
+    with Status("starting", console=Console(quiet=quiet)) as line:
+        while True:
+            status = client.get("/status")
+            course = status["private"]["course"]
+            if course["error"] is not None:
+                raise BanyanError(course["error"].rstrip("."), "What was learnt before is still here")
+            if course["done"] >= course["lessons"]:
+                return dict(course)
+            told = course["training"]
+            if told:
+                name = {"branch": course["branch"], "height": course["done"] + 1}
+                line.update(training_line(told | name).replace(" round ", " lesson "))
+            elif fetching := status.get("training"):
+                line.update(training_line(fetching))
+            time.sleep(INTERVAL)
 
 
 def watch_rounds(client: Any, answer: Mapping[str, Any], seen: int, quiet: bool) -> None:

@@ -59,7 +59,7 @@ def up(
         str | None, typer.Option(help="Address to listen on.", show_default="by preset")
     ] = None,
     data: Annotated[
-        Path | None, typer.Option(exists=True, help="JSONL file or folder to train on in every round.")
+        Path | None, typer.Option(exists=True, help="File or folder to train on in every round.")
     ] = None,
     app: Annotated[
         str | None, typer.Option(help="Your own Flower ClientApp, as package.module:attribute.")

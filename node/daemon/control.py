@@ -13,6 +13,10 @@
 | ``POST /branch`` | found the branch ``branch``, or propose it where the charter wants votes |
 | ``POST /approve`` | agree, as a member of the committee above, that there be a branch ``branch`` |
 | ``POST /train`` | train: ``data``, ``watch``, ``rounds``, ``steps`` … are all optional |
+| ``POST /rehearse`` | try the model on ``data``: samples and, with ``measure``, rows and steps that suit the device |
+| ``POST /share`` | give what was learnt privately in the branch's next round |
+| ``POST /clone`` | bring the whole model of ``branch`` here and work on it; ``base``: a folder with the base model |
+| ``GET /clone`` | how far that is |
 | ``POST /target`` | take part until the branch has reached ``height``; null: for ever |
 | ``POST /compose`` | bring the adapters of the model of ``branch`` or at ``release`` here, and name them |
 | ``POST /checkout`` | pin this node to ``release`` of its branch; null: use the head again |
@@ -72,6 +76,26 @@ class TrainRequest(_Body):
     batch: int | None = Field(None, ge=1, le=4_096)
     learning_rate: float | None = Field(None, gt=0, le=10)
     continual: Literal["replay", "ewc", "orthogonal", "none"] | None = None
+    private: bool | None = None
+    dp_epsilon: float | None = Field(None, ge=0, le=1000)
+    dp_delta: float | None = Field(None, gt=0, le=0.1)
+    dp_clip: float | None = Field(None, gt=0, le=1e6)
+    dp_rounds: int | None = Field(None, ge=1, le=1_000_000)
+
+
+class RehearseRequest(_Body):
+    """``POST /rehearse``. ``data`` as for training; ``measure``: also choose rows and steps for this device."""
+
+    data: str = Field(..., min_length=1, max_length=4_096)
+    branch: str | None = Field(None, min_length=1, max_length=300)
+    measure: bool = False
+
+
+class CloneRequest(_Body):
+    """``POST /clone``. ``base``: a folder that holds the base model; without it peers are asked."""
+
+    branch: str = Field(..., min_length=1, max_length=300)
+    base: str | None = Field(None, min_length=1, max_length=4_096)
 
 
 class DistillRequest(_Body):
@@ -197,6 +221,13 @@ class Controlled(Protocol):
 
     async def train(self, request: TrainRequest) -> Mapping[str, object]: ...
 
+    async def rehearse(self, request: RehearseRequest) -> Mapping[str, object]: ...
+
+    async def share(self) -> Mapping[str, object]: ...
+
+    async def clone(self, request: CloneRequest) -> Mapping[str, object]: ...
+
+    async def cloning(self) -> Mapping[str, object]: ...
     async def distill(self, request: DistillRequest) -> Mapping[str, object]: ...
 
     async def target(self, height: int | None) -> Mapping[str, object]: ...
@@ -266,6 +297,20 @@ def application(node: Controlled) -> Starlette:
     async def train(request: Request) -> Response:
         return JSONResponse(dict(await node.train(await _body(request, TrainRequest))))
 
+    async def rehearse(request: Request) -> Response:
+        return JSONResponse(dict(await node.rehearse(await _body(request, RehearseRequest))))
+
+    async def share(request: Request) -> Response:
+        await _body(request, NothingRequest)
+        return JSONResponse(dict(await node.share()))
+
+    async def clone(request: Request) -> Response:
+        return JSONResponse(dict(await node.clone(await _body(request, CloneRequest))))
+
+    async def cloning(request: Request) -> Response:
+        _query(request, NothingRequest)
+        return JSONResponse(dict(await node.cloning()))
+
     async def distill(request: Request) -> Response:
         return JSONResponse(dict(await node.distill(await _body(request, DistillRequest))))
 
@@ -316,6 +361,10 @@ def application(node: Controlled) -> Starlette:
             Route("/branch", branch, methods=["POST"]),
             Route("/approve", approve, methods=["POST"]),
             Route("/train", train, methods=["POST"]),
+            Route("/rehearse", rehearse, methods=["POST"]),
+            Route("/share", share, methods=["POST"]),
+            Route("/clone", cloning, methods=get),
+            Route("/clone", clone, methods=["POST"]),
             Route("/distill", distill, methods=["POST"]),
             Route("/target", target, methods=["POST"]),
             Route("/compose", compose, methods=["POST"]),

@@ -90,7 +90,7 @@ def check_wish(request: DistillRequest, charter: Charter, branches: Sequence[str
     path = Path(request.text)
     try:
         if not path.is_absolute() or not path.exists():
-            raise BadRequest(f"There is no text at {request.text}", "Give a JSONL file or a folder of them")
+            raise BadRequest(f"There is no text at {request.text}", "Give a file or a folder of them")
         files_of([path])
     except BadRequest:
         raise

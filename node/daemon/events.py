@@ -63,12 +63,13 @@ class DiskRecovered(Event):
 
 @dataclass(frozen=True, slots=True)
 class BlobArrived(Event):
-    """A blob came from peers, whole and true."""
+    """A blob came from peers, whole and true; ``liars`` sent bytes of another and are not asked again for a while."""
 
     blob: str
     size: int
     seconds: float
     sources: dict[str, int] = field(default_factory=dict)
+    liars: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,32 @@ class TrainingFinished(Event):
     height: int
     seconds: float
     metrics: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PrivateLessonFinished(Event):
+    """What was learnt in a lesson is kept on this device; nobody was told. ``lessons`` counts all on this branch."""
+
+    branch: str
+    lessons: int
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PrivateLessonFailed(Event):
+    """A lesson came to nothing; what was kept before stays."""
+
+    branch: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PrivateShared(Event):
+    """What was learnt privately on this branch is in the update ``blob`` now, and no longer kept apart."""
+
+    branch: str
+    height: int
+    blob: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Awaitable, Callable, Sequence
 
 import trio
 
+from banyan.node.base_folder import check_room
 from banyan.node.daemon.book import AddressBook
 from banyan.node.daemon.events import BlobArrived, BlobUnavailableEvent
 from banyan.node.daemon.supervisor import describe
@@ -22,8 +22,8 @@ AT_ONCE = 4
 #: Attempts before the answer is "no", and the pause before each but the first (seconds).
 PAUSES = (0.0, 0.5, 2.0)
 
-#: Room that a transfer must leave on the disk (bytes): the database needs some to go on.
-SPARE = 64 << 20
+#: Seconds for which a peer that sent false bytes is not asked again.
+DISTRUST = 600.0
 
 
 class Fetcher:
@@ -43,11 +43,18 @@ class Fetcher:
         self._limit = trio.CapacityLimiter(AT_ONCE)
         self._running: dict[bytes, trio.Event] = {}
         self._failures: dict[bytes, str] = {}
+        self._liars: dict[str, float] = {}
         self.partials: dict[bytes, PartialBlob] = {}
 
     def wanted(self) -> frozenset[bytes]:
         """Digests of the transfers that run or wait."""
         return frozenset(self._running)
+
+    def distrusted(self) -> frozenset[str]:
+        """Peers that are not asked for now, since they sent bytes that were not the blob's."""
+        now = trio.current_time()
+        self._liars = {peer: until for peer, until in self._liars.items() if until > now}
+        return frozenset(self._liars)
 
     async def fetch(self, digest: bytes, size: int, sources: Sequence[str]) -> str | None:
         """Have the blob in the store. Returns None when it is there, else why not, in a sentence.
@@ -84,8 +91,11 @@ class Fetcher:
             for source in sources:
                 await self._book.reach(self._transport, source)
             others = tuple(peer for peer in self._transport.peers() if peer not in sources)
-            asked = tuple(peer for peer in (*sources, *others) if peer not in liars)
+            distrusted = self.distrusted() | set(liars)
+            asked = tuple(peer for peer in (*sources, *others) if peer not in distrusted)
             if not asked:
+                if distrusted:
+                    why = f"Whoever could be asked has sent false bytes ({', '.join(sorted(distrusted))})."
                 continue
             try:
                 await self._once(digest, size, asked)
@@ -94,7 +104,7 @@ class Fetcher:
                 break
             except (NetworkError, RefusedByPeer) as error:
                 why = str(error)
-                liars = (*liars, *getattr(error, "liars", ()))
+                liars = (*liars, *self._distrust(getattr(error, "liars", ())))
             except (BanyanError, OSError) as error:
                 why = describe(error)
             else:
@@ -117,16 +127,17 @@ class Fetcher:
             raise
         finally:
             del self.partials[digest]
+        self._distrust(report.liars)
         seconds = trio.current_time() - began
-        self._report(BlobArrived(digest.hex(), size, round(seconds, 3), dict(report.received)))
+        self._report(BlobArrived(digest.hex(), size, round(seconds, 3), dict(report.received), report.liars))
+
+    def _distrust(self, liars: Sequence[str]) -> Sequence[str]:
+        until = trio.current_time() + DISTRUST
+        self._liars |= dict.fromkeys(liars, until)
+        return liars
 
     def _open(self, digest: bytes, size: int) -> PartialBlob:
-        free = shutil.disk_usage(self._blobs.root).free
-        if free < size + SPARE:
-            raise DiskFull(
-                f"A blob of {size:,} bytes does not fit: {free:,} bytes are free, and {SPARE:,} must stay so",
-                "Free some space; the blob is asked for again",
-            )
+        check_room(self._blobs.root, size)
         return self._blobs.partial(digest, size)
 
 

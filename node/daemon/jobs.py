@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
@@ -16,7 +16,9 @@ from banyan.node.daemon.provisions import Provisions
 from banyan.node.daemon.supervisor import describe, first_cause
 from banyan.node.learning.continual.rejected import LISTED, Rejected
 from banyan.node.learning.distill.teacher import Teacher
+from banyan.node.learning.private import PrivatelyTrained, PrivateTrain
 from banyan.node.learning.progress import Progress
+from banyan.node.learning.rehearsal import Rehearsal, Rehearse
 from banyan.node.learning.settings import TrainingSettings
 from banyan.protocol.effects import (
     Aggregate,
@@ -46,6 +48,8 @@ class Lessons:
     settings: TrainingSettings
     app: str | None = None
     teacher: Teacher | None = None
+    #: The folder of what was learnt privately, where a round is to give that instead of training.
+    gives: Path | None = None
 
 
 #: What to train on in a job, or to measure with, which takes no teacher; None: nothing is set. Raises a ``BanyanError``
@@ -66,6 +70,14 @@ class Workers(Protocol):
     async def train(
         self, job: Train, base: Path, lessons: Lessons, progress: Callable[[Progress], None]
     ) -> Trained | Rejected: ...
+
+    async def train_privately(
+        self, job: PrivateTrain, base: Path, lessons: Lessons, progress: Callable[[Progress], None]
+    ) -> PrivatelyTrained: ...
+
+    async def contribute(self, job: Train, folder: Path) -> Trained: ...
+
+    async def rehearse(self, job: Rehearse, lessons: Lessons) -> Rehearsal: ...
 
     async def evaluate(self, job: Evaluate, lessons: Lessons) -> Evaluated: ...
 
@@ -185,6 +197,9 @@ class Jobs:
         if lessons is None:
             await self._deliver(JobFailed("train", job.branch, job.height, "no data is set for this node"))
             return
+        if lessons.gives is not None:
+            await self._give(job, lessons.gives)
+            return
         base = await self._provisions.base_folder(job.branch)
         if lessons.teacher is not None:
             await self._provisions.base_folder(lessons.teacher.branch)
@@ -206,6 +221,13 @@ class Jobs:
         seconds = round(trio.current_time() - began, 2)
         self._report(TrainingFinished(job.branch, job.height, seconds, dict(trained.metrics)))
         await self._deliver(trained)
+
+    async def _give(self, job: Train, folder: Path) -> None:
+        try:
+            answer: InputEvent = await self._workers.contribute(job, folder)
+        except Exception as error:  # noqa: BLE001 - see above
+            answer = JobFailed("train", job.branch, job.height, describe(first_cause(error)))
+        await self._deliver(answer)
 
     def _note(self, progress: Progress) -> None:
         self.progress = progress
@@ -233,17 +255,7 @@ class Jobs:
                 "height": self.current.height,
                 **(fetching or {"phase": "start"}),
             }
-        return {
-            "branch": self.current.branch,
-            "height": self.current.height,
-            "phase": told.phase,
-            "step": told.step,
-            "steps": told.steps,
-            "loss": told.loss,
-            "rows_per_second": told.rows_per_second,
-            "tokens_per_second": told.tokens_per_second,
-            "seconds_left": told.seconds_left,
-        }
+        return {"branch": self.current.branch, "height": self.current.height, **asdict(told)}
 
 
 def _rejected(version: Rejected) -> VersionRejected:

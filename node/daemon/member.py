@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 import random
 import secrets
@@ -16,19 +17,36 @@ import trio
 from banyan.node import membership
 from banyan.node.daemon.advising import Advising
 from banyan.node.daemon.cards import Cards
+from banyan.node.daemon.cloning import Cloning
 from banyan.node.daemon.composing import compose
-from banyan.node.daemon.control import BadRequest, ComposeRequest, DistillRequest, LogRequest, TrainRequest
+from banyan.node.daemon.control import (
+    BadRequest,
+    CloneRequest,
+    ComposeRequest,
+    DistillRequest,
+    LogRequest,
+    RehearseRequest,
+    TrainRequest,
+)
 from banyan.node.daemon.distilling import KEY, Distillation, check_wish
 from banyan.node.daemon.driver import Driver
-from banyan.node.daemon.events import BlobsCollected, NodeStarted, PeerConnectedEvent, PeerLostEvent
+from banyan.node.daemon.events import (
+    BlobsCollected,
+    NodeStarted,
+    PeerConnectedEvent,
+    PeerLostEvent,
+)
+from banyan.node.daemon.giving import Giving
 from banyan.node.daemon.hands import NodeHands
 from banyan.node.daemon.hooks import ReleaseHook
 from banyan.node.daemon.jobs import Jobs, Lessons
 from banyan.node.daemon.lobby import MARK, Lobby
+from banyan.node.daemon.private_lessons import PrivateLessons
 from banyan.node.daemon.provisions import Provisions
 from banyan.node.daemon.watch import Watch
 from banyan.node.home import HomeError
 from banyan.node.learning.continual.rejected import listed
+from banyan.node.learning.rehearsal import Rehearse
 from banyan.node.learning.settings import TrainingSettings
 from banyan.node.network.transport import MessageArrived, PeerDown, PeerUp
 from banyan.node.store import Batch
@@ -64,6 +82,13 @@ WATCH_PAUSE = 0.5
 TARGET_KEY = "node/target"
 
 
+#: The settings of differential privacy that a request to train may change.
+DP_SETTINGS = ("dp_epsilon", "dp_delta", "dp_clip", "dp_rounds")
+
+#: Seconds that a private lesson waits for news of the branch.
+PRIVATE_PATIENCE = 60.0
+
+
 class Member:
     """Everything of a running node that needs the charter. Made by the daemon once it has one."""
 
@@ -74,6 +99,7 @@ class Member:
         self._rng = random.Random(secrets.randbits(64))
         settings = daemon.settings.training
         self._target: int | None = None
+        began_at = daemon.events.position
         self.distillation = Distillation.restore(daemon.database.state())
         self.provisions = Provisions(
             daemon.home,
@@ -86,9 +112,33 @@ class Member:
             local_base=settings.base,
             trains=settings.data is not None or settings.watch is not None,
         )
+        self.cloning = Cloning(
+            charter,
+            daemon.blobs,
+            daemon.fetcher,
+            daemon.transport,
+            self.provisions,
+            self._compose_head,
+            self._is_open,
+        )
         self.workers = daemon.parts.workers(daemon)
         self.jobs = Jobs(
             self.workers, self.provisions, self._plan, self._give, daemon.emit, listed(daemon.home.memory)
+        )
+        self.private = PrivateLessons(
+            daemon.home.private,
+            self.workers,
+            self.provisions,
+            self.lessons,
+            self._adapters_of,
+            daemon.emit,
+        )
+        self.giving = Giving(
+            self,
+            daemon.home.private,
+            daemon.database,
+            lambda: daemon.follow(began_at, "update-published"),
+            daemon.emit,
         )
         self.watch = self._open_watch()
         self._rewatching = trio.CancelScope()
@@ -141,6 +191,9 @@ class Member:
                 ("workers", self.workers.run),
                 ("jobs", self.jobs.run),
                 ("provisions", self.provisions.run),
+                ("private", self.private.run),
+                ("giving", self.giving.run),
+                ("cloning", self.cloning.run),
                 ("neighbours", self._stay_connected),
                 ("collection", self._collect),
                 ("watch", self._watch_folder),
@@ -169,7 +222,9 @@ class Member:
             branch=self.branch(),
             credential=self._credential,
             addresses=self._daemon.transport.addresses(),
-            trains=bool(self._sources()) or self.distillation is not None,
+            trains=self.giving.source is not None
+            or self.distillation is not None
+            or (bool(self._sources()) and not self._daemon.settings.training.private),
             target_height=self._target,
             follows=() if self.distillation is None else (self.distillation.source,),
         )
@@ -287,10 +342,15 @@ class Member:
         return membership.first_branch(self.charter.branches, scope)
 
     def _check_branch(self, branch: str) -> str:
-        if not is_path(branch) or branch not in self._tree():
+        tree = self._tree()
+        if not is_path(branch) or branch not in tree:
+            nearest = difflib.get_close_matches(branch, tree, n=3, cutoff=0.5)
+            found = f"found it: `banyan branch create {branch}`"
             raise BadRequest(
                 f"The network {self.charter.name} has no branch {branch}, as far as this node knows",
-                f"Choose one of {', '.join(self._tree()[:20])}, or found it: `banyan branch create {branch}`",
+                f"Did you mean {' or '.join(nearest)}? Else {found}"
+                if nearest
+                else f"Choose one of {', '.join(tree[:20])}, or {found}",
             )
         return self._check_reach(branch)
 
@@ -313,7 +373,8 @@ class Member:
         teacher, who is needed in training alone."""
         wish = self.distillation
         if wish is None or not wish.is_due(job.branch, job.height - 1):
-            return self.lessons()
+            keeps = self._daemon.settings.training.private and self.giving.source is None
+            return None if keeps and isinstance(job, Train) else self.lessons()
         if isinstance(job, Train):
             wish = await self._begun(wish, job.height - 1)
         settings = self._settings()
@@ -339,9 +400,10 @@ class Member:
     def lessons(self) -> Lessons | None:
         """What to train on, and how; None if no data is set."""
         sources = self._sources()
-        if not sources:
+        gives = self.giving.source
+        if not sources and gives is None:
             return None
-        return Lessons(sources, self._settings(), self._daemon.settings.training.app)
+        return Lessons(sources, self._settings(), self._daemon.settings.training.app, gives=gives)
 
     def _settings(self) -> TrainingSettings:
         chosen = self._daemon.settings.training
@@ -360,6 +422,10 @@ class Member:
             replay_rows=chosen.replay_rows,
             replay_ratio=chosen.replay_ratio,
             ewc_strength=chosen.ewc_strength,
+            dp_epsilon=chosen.dp_epsilon,
+            dp_delta=chosen.dp_delta,
+            dp_clip=chosen.dp_clip,
+            dp_rounds=chosen.dp_rounds,
         )
 
     def _sources(self) -> tuple[Path, ...]:
@@ -377,9 +443,7 @@ class Member:
         if request.data is not None:
             path = Path(request.data)
             if not path.is_absolute() or not path.exists():
-                raise BadRequest(
-                    f"There is no data at {request.data}", "Give a JSONL file or a folder of them"
-                )
+                raise BadRequest(f"There is no data at {request.data}", "Give a file or a folder of them")
             changes |= {"training.data": str(path), "training.watch": None}
         elif request.watch is not None:
             folder = Path(request.watch)
@@ -394,13 +458,15 @@ class Member:
             raise BadRequest(
                 f"The adapter has rank {most}, less than {request.rank}", f"Choose a rank of at most {most}"
             )
-        for name in ("rank", "steps", "batch", "learning_rate", "continual"):
+        for name in ("rank", "steps", "batch", "learning_rate", "continual", "private", *DP_SETTINGS):
             if (value := getattr(request, name)) is not None:
                 changes[f"training.{name}"] = value
         return changes
 
     async def train(self, request: TrainRequest) -> dict[str, object]:
         """Train from now on, for ``request.rounds`` rounds or for ever; the settings are saved already."""
+        if self._daemon.settings.training.private:
+            return await self._train_privately(request)
         height = self.height()
         watches = self._daemon.settings.training.watch is not None
         rounds = 0 if watches else request.rounds  # with a watched folder they begin when something arrives
@@ -417,10 +483,113 @@ class Member:
             "counts": "step" if self.charter.round.coordination == "gossip" else "release",
         }
 
+    async def begin_clone(self, request: CloneRequest) -> bool:
+        """Begin to bring the model of a branch here. Returns whether it is another than this node works on. Raises
+        :class:`BadRequest`, and what :meth:`Cloning.begin` raises."""
+        self._check_branch(request.branch)
+        if request.base is not None and not (
+            Path(request.base).is_absolute() and Path(request.base).is_dir()
+        ):
+            raise BadRequest(
+                f"There is no folder at {request.base}", "Give the folder that holds the base model"
+            )
+        await self.cloning.begin(request.branch, Path(request.base) if request.base is not None else None)
+        return request.branch != self.branch()
+
+    async def move(self) -> None:
+        """The owner has chosen another branch and no data for it: training stops, since what was chosen for the branch
+        before is not to be taught to this one unasked."""
+        await self._stop_rounds()
+
+    async def _stop_rounds(self) -> None:
+        """Take part in no more rounds, also not to learn from a teacher."""
+        self.distillation = None
+        await self.retarget(0, {KEY: b""})
+
+    def _is_open(self, path: str) -> bool:
+        """Whether the model of this node's branch is known, which after a change of branch takes a moment."""
+        peer = self.driver.peer
+        if peer is None or peer.branch != path:
+            return False
+        return peer.mixer.is_active or peer.branches[path].chain.head is not None
+
+    async def _compose_head(self, path: str) -> Mapping[str, object]:
+        mixes = self._core().mixer.is_active  # such a branch has no releases: its model is this node's own
+        return await self.compose(ComposeRequest(branch=None if mixes else path))
+
+    async def _train_privately(self, request: TrainRequest) -> dict[str, object]:
+        """Give lessons for this device alone, one for each of ``request.rounds``; no round hears of them."""
+        if self._daemon.settings.training.data is None:
+            raise BadRequest(
+                "Learning privately from a watched folder is not possible",
+                "Give a file or folder with --data",
+            )
+        branch, lessons = self.branch(), request.rounds or 1
+        await self._stop_rounds()
+        self.private.begin(branch, lessons)
+        return {"branch": branch, "private": True, "lessons": lessons, "watch": None}
+
+    async def _adapters_of(self, path: str) -> tuple[bytes, ...]:
+        with trio.fail_after(PRIVATE_PATIENCE):
+            while not self._is_open(path):
+                await trio.sleep(0.1)
+        model = await self._compose_head(path)
+        adapters = model["adapters"]
+        assert isinstance(adapters, list)
+        return tuple(map(bytes.fromhex, adapters))
+
+    async def rehearse(self, request: RehearseRequest) -> dict[str, object]:
+        """Samples of the model on data, with what was learnt privately, and where asked rows and steps that suit."""
+        branch = self._check_branch(request.branch) if request.branch is not None else self.branch()
+        if branch != self.branch():
+            raise BadRequest(
+                f"This node works on {self.branch()}, not on {branch}", f"First: `banyan clone {branch}`"
+            )
+        data = Path(request.data)
+        if not data.is_absolute() or not data.exists():
+            raise BadRequest(f"There is no data at {request.data}", "Give a file or a folder")
+        await self.provisions.base_folder(branch)
+        adapters = await self._adapters_of(branch)
+        settings = self._settings()
+        deadline = self.charter.round.deadline / 1000 if request.measure else 0.0
+        job = Rehearse(branch, adapters, str(self._daemon.home.private), deadline)
+        found = await self.workers.rehearse(job, Lessons((data,), settings))
+        return {
+            "branch": branch,
+            "samples": [list(pair) for pair in found.samples],
+            "batch": found.batch,
+            "steps": found.steps,
+            "step_seconds": found.step_seconds,
+        }
+
+    async def share(self) -> dict[str, object]:
+        """Give what was learnt privately in the branch's next round."""
+        if self._core().mixer.is_active:
+            raise BadRequest(
+                f"{self.branch()} has no rounds: its members mix their models",
+                "Train there without --private to share what is learnt",
+            )
+        if self._taught() is not None:
+            raise BadRequest(
+                f"{self.branch()} is learning from another model in its next rounds",
+                "Share once they are over, see `banyan status`, or end them with `banyan train`",
+            )
+        return await self.giving.begin()
+
+    async def retarget(self, target: int | None, state: dict[str, bytes]) -> None:
+        """Train until the branch has reached ``target`` (None: for ever), beginning now; see :class:`Owner`."""
+        await self._remember_target(target, state)
+        self.driver.rebuild()
+
     async def check_distillation(self, request: DistillRequest) -> None:
         """Raises :class:`BadRequest` for a wish that cannot come true."""
         await trio.to_thread.run_sync(check_wish, request, self.charter, self._tree())
         self._check_branch(request.target)
+        if self.giving.source is not None:
+            raise BadRequest(
+                "What was learnt privately is still to go into the next round",
+                "Distil once it has: see `banyan status`",
+            )
 
     async def distill(self, request: DistillRequest) -> dict[str, object]:
         """Learn from the model of another branch in the next rounds of ``request.target``, which is set already."""
@@ -448,8 +617,7 @@ class Member:
 
     async def aim_at(self, height: int | None) -> dict[str, object]:
         """Train until the branch has reached ``height``; None: for ever."""
-        await self._remember_target(height)
-        self.driver.rebuild()
+        await self.retarget(height, {})
         return {"branch": self.branch(), "height": self.height(), "target": height}
 
     async def _remember_target(
@@ -579,6 +747,7 @@ class Member:
             "watch": None if self.watch is None else self.watch.status(),
             "teacher": self._taught(),
             "set_aside": self.jobs.set_aside(),
+            "private": self.private.status(self.branch()),
             "workers": self.workers.status(),
             "disk_trouble": self.driver.disk_trouble,
             "messages": dict(self._daemon.outbox.counters),

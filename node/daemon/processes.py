@@ -13,7 +13,9 @@ from banyan.node import base_folder
 from banyan.node.daemon.events import WorkerRestarted
 from banyan.node.daemon.jobs import Lessons
 from banyan.node.learning.continual.rejected import Rejected
+from banyan.node.learning.private import PrivatelyTrained, PrivateTrain
 from banyan.node.learning.progress import Progress
+from banyan.node.learning.rehearsal import Rehearsal, Rehearse
 from banyan.node.worker.client import OWN_APP, Worker, WorkerSettings, hello_for
 from banyan.node.worker.messages import Ground, Kind
 from banyan.protocol.effects import (
@@ -97,6 +99,23 @@ class ProcessWorkers:
         return await full.train(
             job, data=lessons.data, settings=lessons.settings, teacher=lessons.teacher, on_progress=progress
         )
+
+    async def train_privately(
+        self, job: PrivateTrain, base: Path, lessons: Lessons, progress: Callable[[Progress], None]
+    ) -> PrivatelyTrained:
+        """See :class:`~banyan.node.daemon.jobs.Workers`."""
+        worker = await self._full_worker(lessons)
+        return await worker.train_privately(
+            job, data=lessons.data, settings=lessons.settings, on_progress=progress
+        )
+
+    async def contribute(self, job: Train, folder: Path) -> Trained:
+        """See :class:`~banyan.node.daemon.jobs.Workers`."""
+        return await self._full.contribute(job, folder)
+
+    async def rehearse(self, job: Rehearse, lessons: Lessons) -> Rehearsal:
+        """See :class:`~banyan.node.daemon.jobs.Workers`."""
+        return await self._full.rehearse(job, data=lessons.data, settings=lessons.settings)
 
     async def evaluate(self, job: Evaluate, lessons: Lessons) -> Evaluated:
         """See :class:`~banyan.node.daemon.jobs.Workers`."""

@@ -12,6 +12,7 @@ from banyan.node import base_folder
 from banyan.node.daemon.events import Joining
 from banyan.node.daemon.fetcher import Fetcher
 from banyan.node.home import Home
+from banyan.node.learning.base_manifest import check_content, check_manifest
 from banyan.node.network.transport import Transport
 from banyan.node.store import BlobStore
 from banyan.protocol.events import Event
@@ -104,11 +105,13 @@ class Provisions:
 
     async def _settle(self, path: str) -> None:
         base = self._charter.base_at(path)
+        check_manifest(base)
         own = self._charter.is_alike(path, self._branch)
         if self._local_base is not None and own:
             await trio.to_thread.run_sync(base_folder.import_folder, self._local_base, self._blobs, base)
         await self._bring(lambda: self._gather(path, base=True))
-        await trio.to_thread.run_sync(base_folder.link, self._home, self._blobs, base)
+        folder = await trio.to_thread.run_sync(base_folder.link, self._home, self._blobs, base)
+        await trio.to_thread.run_sync(check_content, folder, base)
         self._ready[path].set()
 
     async def _bring(self, gather: Callable[[], Awaitable[str | None]]) -> None:

@@ -17,9 +17,11 @@ from banyan.node.daemon.book import AddressBook
 from banyan.node.daemon.control import (
     BadRequest,
     BranchRequest,
+    CloneRequest,
     ComposeRequest,
     DistillRequest,
     LogRequest,
+    RehearseRequest,
     TrainRequest,
     application,
 )
@@ -33,6 +35,7 @@ from banyan.node.daemon.parts import Parts
 from banyan.node.daemon.supervisor import Supervisor
 from banyan.node.home import Home
 from banyan.node.network.addresses import Address
+from banyan.node.network.sharing import SharedBlobs
 from banyan.node.page.service import PageService, words
 from banyan.node.settings import Settings
 from banyan.node.settings import load as load_settings
@@ -107,6 +110,7 @@ class Daemon:
         self.identity: Identity = membership.load_identity(self.home, self._passphrase)
         self.database = Database(self.home.database, self.settings.store.events)
         self.blobs = BlobStore(self.home.blobs)
+        self.shared_blobs = SharedBlobs(self.blobs, self._withheld)
         self.events = EventLog(self._parts.clock, self.database.last_position())
         self.supervisor = Supervisor(self.events.emit)
         self.charter: Charter | None = membership.load_charter(self.home)
@@ -209,6 +213,13 @@ class Daemon:
     def emit(self, event: Event) -> None:
         """Log an event."""
         self.events.emit(event)
+
+    def _withheld(self) -> frozenset[bytes]:
+        """Blobs that the owner does not give to others: the base model, where it is not to be shared."""
+        if self.settings.network.share_base or self.charter is None:
+            return frozenset()
+        bases = (ground.base for ground in self.charter.foundations.values())
+        return frozenset(entry.digest for base in bases for entry in base.files)
 
     async def _keep_port(self) -> None:
         ports = set()
@@ -350,18 +361,40 @@ class Daemon:
         member = self._running()
         changes = member.checked(request)
         if changes:
-            await trio.to_thread.run_sync(save_settings, self.home.settings, changes)
-            self._flags = {name: value for name, value in self._flags.items() if name not in changes}
-            self.settings = load_settings(self.home.settings, self._flags)
+            await self._change(changes)
         return await member.train(request)
+
+    async def _change(self, changes: Mapping[str, object]) -> None:
+        """Save settings; they outweigh the flags that this run began with."""
+        await trio.to_thread.run_sync(save_settings, self.home.settings, changes)
+        self._flags = {name: value for name, value in self._flags.items() if name not in changes}
+        self.settings = load_settings(self.home.settings, self._flags)
+
+    async def rehearse(self, request: RehearseRequest) -> Mapping[str, object]:
+        """Try this node's model on data."""
+        return await self._running().rehearse(request)
+
+    async def share(self) -> Mapping[str, object]:
+        """Give what was learnt privately in the next round."""
+        return await self._running().share()
+
+    async def clone(self, request: CloneRequest) -> Mapping[str, object]:
+        """Begin to bring a branch's whole model here, and work on that branch from now on."""
+        member = self._running()
+        if await member.begin_clone(request):
+            await self._change({"training.branch": request.branch})
+            await member.move()
+        return member.cloning.status()
+
+    async def cloning(self) -> Mapping[str, object]:
+        """How far the last clone is."""
+        return self._running().cloning.status()
 
     async def distill(self, request: DistillRequest) -> Mapping[str, object]:
         """Let a branch learn from the model of another on public text."""
         member = self._running()
         await member.check_distillation(request)
-        await trio.to_thread.run_sync(save_settings, self.home.settings, {"training.branch": request.target})
-        self._flags = {name: value for name, value in self._flags.items() if name != "training.branch"}
-        self.settings = load_settings(self.home.settings, self._flags)
+        await self._change({"training.branch": request.target})
         return await member.distill(request)
 
     async def target(self, height: int | None) -> Mapping[str, object]:

@@ -9,8 +9,9 @@ from banyan.node.daemon.jobs import Workers
 from banyan.node.daemon.parts import Parts
 from banyan.node.network.limits import NetworkLimits
 from banyan.node.network.transport import Transport
+from banyan.node.settings import Network
 from banyan.protocol.events import ServiceRestarted
-from banyan.security.charter import Limits
+from banyan.security.charter import Charter
 
 if TYPE_CHECKING:
     from banyan.node.daemon.service import Daemon
@@ -41,20 +42,25 @@ def libp2p_transport(daemon: Daemon) -> Transport:
     return Libp2pTransport(
         daemon.identity,
         daemon.network,
-        blobs=daemon.blobs,
+        blobs=daemon.shared_blobs,
         host=chosen.listen,
         port=daemon.port,
         announce=announce,
-        limits=_limits(daemon.charter.limits if daemon.charter else None, chosen.timeout, chosen.connections),
+        limits=_limits(daemon.charter, chosen),
         local_discovery=chosen.mdns,
         failed=report,
     )
 
 
-def _limits(charter: Limits | None, timeout: float, connections: int) -> NetworkLimits:
-    """The charter's limits where it is known, this node's own time-outs."""
+def _limits(charter: Charter | None, chosen: Network) -> NetworkLimits:
+    """The charter's limits where it is known, this node's own time-outs.
+
+    A file of a base model is a blob that every root signed for, so it may be as large as the charter says.
+    """
+    timeout = chosen.timeout
     own = NetworkLimits(
-        connections=connections,
+        connections=chosen.connections,
+        upload_bytes_per_second=chosen.upload,
         handshake_timeout=timeout,
         dial_timeout=max(1.0, timeout / 2),
         request_timeout=timeout * 1.5,
@@ -63,10 +69,12 @@ def _limits(charter: Limits | None, timeout: float, connections: int) -> Network
     )
     if charter is None:
         return own
+    limits, bases = charter.limits, (ground.base for ground in charter.foundations.values())
     return replace(
         own,
-        connections=min(connections, charter.connections),
-        streams_per_peer=charter.streams_per_peer,
-        bytes_per_second_per_peer=charter.bytes_per_second_per_peer,
-        message_bytes=charter.message_bytes,
+        connections=min(chosen.connections, limits.connections),
+        streams_per_peer=limits.streams_per_peer,
+        bytes_per_second_per_peer=limits.bytes_per_second_per_peer,
+        message_bytes=limits.message_bytes,
+        blob_bytes=max(own.blob_bytes, *(entry.size for base in bases for entry in base.files)),
     )

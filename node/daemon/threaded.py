@@ -6,7 +6,7 @@ trained one, so that a network's behaviour can be watched without a model; what 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -21,7 +21,12 @@ from banyan.node.learning.distill.teacher import Teacher
 from banyan.node.learning.inspect_job import inspect
 from banyan.node.learning.layout import Vector
 from banyan.node.learning.mix_job import mix
+from banyan.node.learning.private import PrivatelyTrained, PrivateTrain, contribute, train_privately
 from banyan.node.learning.progress import Progress
+from banyan.node.learning.rehearsal import Rehearsal, Rehearse
+from banyan.node.learning.settings import TrainingSettings
+from banyan.node.learning.train_job import NOTHING
+from banyan.node.learning.workplace import Workplace
 from banyan.node.store import BlobStore
 from banyan.protocol.delta import write_delta
 from banyan.protocol.effects import (
@@ -93,6 +98,45 @@ class ThreadWorkers:
         trained = await trio.to_thread.run_sync(self._train, job)
         progress(Progress("train", lessons.settings.steps, lessons.settings.steps))
         return trained
+
+    async def train_privately(
+        self, job: PrivateTrain, base: Path, lessons: Lessons, progress: Callable[[Progress], None]
+    ) -> PrivatelyTrained:
+        """See :class:`~banyan.node.daemon.jobs.Workers`."""
+        return await trio.to_thread.run_sync(
+            lambda: train_privately(
+                job, self._place(job.branch, base), self, data=lessons.data, settings=lessons.settings
+            )
+        )
+
+    async def contribute(self, job: Train, folder: Path) -> Trained:
+        """See :class:`~banyan.node.daemon.jobs.Workers`."""
+        return await trio.to_thread.run_sync(lambda: contribute(job, self._place(job.branch, Path()), folder))
+
+    async def rehearse(self, job: Rehearse, lessons: Lessons) -> Rehearsal:
+        """There is no model to try."""
+        await trio.lowlevel.checkpoint()
+        return Rehearsal()
+
+    def ask(
+        self,
+        kind: str,
+        vector: Vector,
+        *,
+        data: Sequence[Path],
+        settings: TrainingSettings,
+        config: dict[str, str | int | float],
+        season: int = 0,
+        frozen: Mapping[int, Vector] = NOTHING,
+    ) -> tuple[Vector, dict[str, float]]:
+        """The trainer as a client of the jobs that call one."""
+        return self._trainer(vector, int(config["height"]))
+
+    def _place(self, branch: str, base: Path) -> Workplace:
+        charter = self._charter
+        return Workplace(
+            charter.adapter_at(branch), charter.round.codec, charter.network_id, "a node", base, self._blobs
+        )
 
     async def evaluate(self, job: Evaluate, lessons: Lessons) -> Evaluated:
         """See :class:`~banyan.node.daemon.jobs.Workers`. A model's loss is what its training begins with."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from banyan.node.learning.dataset import HELD_OUT_SPLITS, files_of, read_rows
+from banyan.node.learning.dataset import HELD_OUT_SPLITS, files_of, is_jsonl, read_rows
 from banyan.node.learning.errors import DataError
 
 Row = Mapping[str, Any]
@@ -44,7 +44,12 @@ def choose_leaf(data: Path) -> Leaf:
     """
     data = data.expanduser().resolve()
     root = data if data.is_dir() else data.parent
-    best = max(files_of([data]), key=lambda file: (_owners_and_rows(file), str(file)))
+    files = [file for file in files_of([data]) if is_jsonl(file)]
+    if not files:
+        raise DataError(
+            str(data), None, "there is no JSONL in it", "The demo deals rows of JSONL to its people"
+        )
+    best = max(files, key=lambda file: (_owners_and_rows(file), str(file)))
     parts = [root.name, *best.relative_to(root).with_suffix("").parts]
     return Leaf(best, "/" + "/".join(filter(None, map(_segment, parts))))
 

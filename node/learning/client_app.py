@@ -15,6 +15,8 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 from banyan.node.learning.continual.memory import place
+from banyan.node.learning.differential_privacy import train_with_privacy
+from banyan.node.learning.errors import LearningError
 from banyan.node.learning.export import PREFIX, peft_key
 from banyan.node.learning.flower import reply_to
 from banyan.node.learning.layout import Vector
@@ -25,21 +27,40 @@ from banyan.security.schema import from_plain
 
 app = ClientApp()
 
+#: The file of the privacy budget in the folder of what a node has learnt before: one for all its branches.
+LEDGER = "privacy.json"
+
 
 @app.train()  # type: ignore[untyped-decorator, unused-ignore]
 def train(message: Message, context: Context) -> Message:
     """Train B for one round; answers with B and the held-out loss before and after."""
     learner, start = _open(message, context)
-    config = message.content["config"]
+    config, settings = message.content["config"], _settings(message)
+    if settings.dp_epsilon:
+        vector, metrics = _train_with_privacy(learner, start, message, context)
+        return reply_to(
+            message, learner.model.layout.split(vector), metrics | {"num-examples": metrics["rows"]}
+        )
     vector, metrics = learner.train(
         start,
         _data(context),
-        _settings(message),
+        settings,
         seed=int(config["seed"]),
         first_row=int(config["first_row"]),
         memory=_memory(message, context),
     )
     return reply_to(message, learner.model.layout.split(vector), metrics | {"num-examples": metrics["rows"]})
+
+
+def _train_with_privacy(
+    learner: Learner, start: Vector, message: Message, context: Context
+) -> tuple[Vector, dict[str, float]]:
+    folder = str(context.node_config["memory"])
+    if not folder:
+        raise LearningError(
+            "Differential privacy needs a place to keep what is spent", "Give the node a memory"
+        )
+    return train_with_privacy(learner, start, _data(context), _settings(message), Path(folder) / LEDGER)
 
 
 @app.evaluate()  # type: ignore[untyped-decorator, unused-ignore]

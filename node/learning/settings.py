@@ -57,3 +57,12 @@ class TrainingSettings:
     replay_ratio: Annotated[float, Between(0.0, 16.0)] = 2.0
     #: How stiff the springs of ``ewc`` are; 1 weighs the earlier sources' estimated rise like the new one's loss.
     ewc_strength: Annotated[float, Between(0.0, 1e9)] = 10.0
+    #: How much the updates may tell of any one row, in all: the ε of differential privacy at ``dp_delta``. Lower: less,
+    #: by more noise, and less is learnt. 0: no noise, and nothing promised.
+    dp_epsilon: Annotated[float, Between(0.0, 1000.0)] = 0.0
+    #: The chance that the promise of ``dp_epsilon`` does not hold; well below one over the number of rows.
+    dp_delta: Annotated[float, Between(1e-15, 0.1)] = 1e-5
+    #: What each row's gradient is shortened to. Lower: less noise, and less of what is unusual is learnt.
+    dp_clip: Annotated[float, Between(1e-6, 1e6)] = 1.0
+    #: Rounds over which the budget is spread. More: each tells and learns less.
+    dp_rounds: Annotated[int, Between(1, 1_000_000)] = 1

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
 
-from banyan.node.learning.dataset import read_rows
+from banyan.node.learning.dataset import below_folder, read_rows
 from banyan.node.learning.errors import DataError
 from banyan.security import canonical
 from banyan.security.schema import Between, Digest, Length, from_plain, to_plain
@@ -103,11 +103,10 @@ class WatchedFolder:
 
 
 def look_at(folder: Path) -> dict[str, Sight]:
-    """Every ``*.jsonl`` below ``folder`` but hidden ones, at most :data:`MOST_FILES`; empty where there is no
-    folder."""
+    """Every file below ``folder`` that is data, at most :data:`MOST_FILES`; empty where there is no folder."""
     found: dict[str, Sight] = {}
-    for path in sorted(folder.rglob("*.jsonl")):
-        if path.name.startswith("."):
+    for path, why in below_folder(folder):
+        if why:
             continue
         try:
             stat = path.stat()
@@ -122,6 +121,6 @@ def look_at(folder: Path) -> dict[str, Sight]:
 def read_file(path: Path) -> bytes:
     """The content's SHA-256. Raises :class:`DataError` naming the first line that is no row, or if there is none."""
     if not sum(1 for _ in read_rows(path)):
-        raise DataError(str(path), None, "there is no row in it", "Add JSONL rows to it")
+        raise DataError(str(path), None, "there is no row in it", "Add rows to it")
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").digest()

@@ -17,6 +17,7 @@ from banyan.node.network.connection import Connection
 from banyan.node.network.errors import PeerRefused
 from banyan.node.network.frames import FrameStream
 from banyan.node.network.limits import MIB, NetworkLimits
+from banyan.node.network.throttle import TokenBucket
 from banyan.node.network.transport import BlobReader, BlobSource, Digest, NodeId
 from banyan.security.schema import Between, Length
 
@@ -51,6 +52,7 @@ class BlobServer:
         self._source = source
         self._limits = limits
         self._streams: Counter[NodeId] = Counter()
+        self._uplink: TokenBucket | None = None
 
     async def answer(self, connection: Connection, frames: FrameStream) -> None:
         """Serve one stream. Raises PeerRefused or TooSlowError if the peer breaks a rule or dawdles."""
@@ -72,11 +74,22 @@ class BlobServer:
                         if request.offset + request.length > reader.size:
                             raise PeerRefused("blob-range", "A peer asked for bytes beyond the end of a blob")
                         await frames.send_header(BlobAnswer(None, reader.size))
-                        await frames.send_pieces(request.length, _pieces(reader, request))
+                        await frames.send_pieces(request.length, self._pieces(reader, request))
         finally:
             self._streams[peer] -= 1
             if not self._streams[peer]:
                 del self._streams[peer]
+
+    async def _pieces(self, reader: BlobReader, request: BlobRequest) -> AsyncGenerator[bytes, None]:
+        rate = self._limits.upload_bytes_per_second
+        if rate and self._uplink is None:
+            self._uplink = TokenBucket(rate)
+        end = request.offset + request.length
+        for offset in range(request.offset, end, _PIECE):
+            length = min(_PIECE, end - offset)
+            if self._uplink is not None:
+                await self._uplink.take(length)
+            yield await trio.to_thread.run_sync(reader.read, offset, length)
 
 
 class _OneOpenBlob:
@@ -101,9 +114,3 @@ class _OneOpenBlob:
             self._reader = await trio.to_thread.run_sync(self._source.open, digest)
             self._digest = digest
         return self._reader
-
-
-async def _pieces(reader: BlobReader, request: BlobRequest) -> AsyncGenerator[bytes, None]:
-    end = request.offset + request.length
-    for offset in range(request.offset, end, _PIECE):
-        yield await trio.to_thread.run_sync(reader.read, offset, min(_PIECE, end - offset))

@@ -28,6 +28,8 @@ class NetworkLimits:
     chunk_bytes: int = 1 * MIB
     #: The largest blob we fetch.
     blob_bytes: int = 4 * 1024 * MIB
+    #: What we send of blobs, on average, to all peers together. 0: as much as they take.
+    upload_bytes_per_second: int = 0
 
     #: Inbound connections that have not yet proved who they are. The oldest gives way to the newest.
     handshakes: int = 64

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,16 @@ class ChosenRelease:
     adapters: tuple[bytes, ...]
     parts: tuple[tuple[str, int, str], ...]
     pinned: bool
+
+    @classmethod
+    def of(cls, composed: Mapping[str, Any]) -> ChosenRelease:
+        """The model that :func:`~banyan.node.daemon.composing.compose` has named."""
+        return cls(
+            composed["branch"],
+            tuple(map(bytes.fromhex, composed["adapters"])),
+            tuple((each["branch"], each["height"], each["release"]) for each in composed["parts"]),
+            composed["pinned"],
+        )
 
     @property
     def name(self) -> str:
@@ -82,12 +92,7 @@ def choose(home: Home, branch: str | None = None, release: str | None = None) ->
         found = Client(home).post("/compose", {"branch": branch, "release": release}, PATIENCE)
     except NotRunning:
         found = _from_store(home, charter, ComposeRequest(branch=branch, release=release))
-    return ChosenRelease(
-        found["branch"],
-        tuple(map(bytes.fromhex, found["adapters"])),
-        tuple((each["branch"], each["height"], each["release"]) for each in found["parts"]),
-        found["pinned"],
-    )
+    return ChosenRelease.of(found)
 
 
 def charter_of(home: Home) -> Charter:
@@ -105,10 +110,14 @@ def vector_of(home: Home, spec: AdapterSpec, chosen: ChosenRelease) -> Vector:
     return layers.get(0, np.zeros(spec.dimension, np.float32))
 
 
-def later_of(home: Home, spec: AdapterSpec, chosen: ChosenRelease) -> Frozen:
-    """What the model's adapters of all later seasons add to it; nothing in the first."""
+def later_of(
+    home: Home, spec: AdapterSpec, chosen: ChosenRelease, own: Mapping[int, Vector] | None = None
+) -> Frozen:
+    """What the model's adapters of all later seasons add to it, and ``own`` by its seasons; nothing in the first."""
     blobs = BlobStore(home.blobs)
     layers = read_layers(blobs, chosen.adapters, spec)
+    for season, vector in (own or {}).items():
+        layers[season] = layers.get(season, np.float32(0)) + vector
     return frozen_of(spec, {each: b for each, b in layers.items() if each}, blobs)
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from banyan.node.store.errors import BlobMismatch, BlobMissing, disk_full, is_disk_full
-from banyan.node.store.partial import PartialBlob, place, sync_folder
+from banyan.node.store.partial import PartialBlob, place, received, sync_folder
 
 DIGEST_BYTES = 32
 
@@ -144,6 +144,10 @@ class BlobStore:
     def partial(self, digest: bytes, size: int) -> PartialBlob:
         """Begin, or go on with, the download of a blob. One at a time for each digest."""
         return PartialBlob(self._incoming / f"{_hex(digest)}.part", self.path(digest), digest, size)
+
+    def received(self, digest: bytes) -> int:
+        """How many bytes of an earlier download of the blob are here and not whole yet."""
+        return received(self._incoming / f"{_hex(digest)}.part")
 
     # ----------------------------------------------------------------------------------------- collection
 

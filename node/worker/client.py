@@ -15,19 +15,24 @@ from banyan.aggregation.encoding import Codec
 from banyan.node.learning.continual.rejected import Rejected
 from banyan.node.learning.distill.teacher import Teacher
 from banyan.node.learning.generate_job import Generate
+from banyan.node.learning.private import PrivatelyTrained, PrivateTrain
 from banyan.node.learning.progress import Progress
+from banyan.node.learning.rehearsal import Rehearsal, Rehearse
 from banyan.node.learning.settings import TrainingSettings
 from banyan.node.learning.workplace import OWN_APP
 from banyan.node.worker.child import Child, WorkerSettings
 from banyan.node.worker.frames import FrameError
 from banyan.node.worker.messages import (
     NAMES,
+    ContributeOrder,
     EvaluateOrder,
     GenerateOrder,
     Ground,
     Hello,
     Kind,
     Order,
+    PrivateOrder,
+    RehearseOrder,
     Result,
     TrainOrder,
     read_progress,
@@ -143,6 +148,35 @@ class Worker:
         order = TrainOrder(job, tuple(map(str, data)), settings, teacher)
         result = await self._do(order, on_progress)
         return result if isinstance(result, Rejected) else _as(Trained, result)
+
+    async def train_privately(
+        self,
+        job: PrivateTrain,
+        *,
+        data: Sequence[Path],
+        settings: TrainingSettings,
+        on_progress: OnProgress | None = None,
+    ) -> PrivatelyTrained:
+        """One lesson for this device alone."""
+        order = PrivateOrder(job, tuple(map(str, data)), settings)
+        return _as(PrivatelyTrained, await self._do(order, on_progress))
+
+    async def contribute(self, job: Train, folder: Path) -> Trained:
+        """The update that gives what was learnt privately."""
+        return _as(Trained, await self._do(ContributeOrder(job, str(folder))))
+
+    async def rehearse(
+        self,
+        job: Rehearse,
+        *,
+        data: Sequence[Path],
+        settings: TrainingSettings,
+        on_progress: OnProgress | None = None,
+    ) -> Rehearsal:
+        """How the model does on ``data``, and what a step costs."""
+        return _as(
+            Rehearsal, await self._do(RehearseOrder(job, tuple(map(str, data)), settings), on_progress)
+        )
 
     async def evaluate(
         self,

@@ -12,10 +12,22 @@ from banyan.node.learning.evaluate_job import evaluate
 from banyan.node.learning.generate_job import generate
 from banyan.node.learning.inspect_job import inspect
 from banyan.node.learning.mix_job import mix
+from banyan.node.learning.private import contribute, train_privately
+from banyan.node.learning.rehearsal import rehearse
 from banyan.node.learning.train_job import train
 from banyan.node.learning.workplace import Workplace
 from banyan.node.store.blobs import BlobStore
-from banyan.node.worker.messages import EvaluateOrder, GenerateOrder, Hello, Order, Result, TrainOrder
+from banyan.node.worker.messages import (
+    ContributeOrder,
+    EvaluateOrder,
+    GenerateOrder,
+    Hello,
+    Order,
+    PrivateOrder,
+    RehearseOrder,
+    Result,
+    TrainOrder,
+)
 from banyan.protocol.effects import Aggregate, Inspect, Mix
 from banyan.protocol.paths import path_to
 
@@ -59,12 +71,21 @@ class Bench:
         if self._light:
             raise LearningError("A light worker only aggregates, mixes and inspects")
         match order:
+            case ContributeOrder():
+                return contribute(order.job, place, Path(order.folder))
+            case RehearseOrder():
+                return rehearse(order.job, place, data=_paths(order.data), settings=order.settings)
             case TrainOrder(job, data, settings, None):
                 client = self._ready_client(order)
                 return train(job, place, client, data=_paths(data), settings=settings)
             case TrainOrder(job, data, settings, teacher):
                 taught = self._taught_by(place, teacher)
                 return train(job, place, taught, data=_paths(data), settings=settings, teacher=teacher)
+            case PrivateOrder():
+                client = self._ready_client(order)
+                return train_privately(
+                    order.job, place, client, data=_paths(order.data), settings=order.settings
+                )
             case EvaluateOrder(job, data, settings):
                 return evaluate(job, place, self._ready_client(order), data=_paths(data), settings=settings)
             case GenerateOrder(job, device):
@@ -72,7 +93,7 @@ class Bench:
 
     def _ground_of(self, order: Order) -> str:
         """Where the base model of the order's branch begins."""
-        job = order.job if isinstance(order, TrainOrder | EvaluateOrder | GenerateOrder) else order
+        job = order if isinstance(order, Aggregate | Mix | Inspect) else order.job
         return self._ground_at(job.branch)
 
     def _ground_at(self, branch: str) -> str:

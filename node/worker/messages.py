@@ -14,7 +14,9 @@ from banyan.aggregation.encoding import Codec
 from banyan.node.learning.continual.rejected import Rejected
 from banyan.node.learning.distill.teacher import Teacher
 from banyan.node.learning.generate_job import Generate
+from banyan.node.learning.private import PrivatelyTrained, PrivateTrain
 from banyan.node.learning.progress import Progress
+from banyan.node.learning.rehearsal import Rehearsal, Rehearse
 from banyan.node.learning.settings import TrainingSettings
 from banyan.node.worker.frames import FrameError
 from banyan.protocol.effects import (
@@ -33,7 +35,9 @@ from banyan.security.model import AdapterSpec
 from banyan.security.schema import Between, Digest, Length, from_plain
 
 Kind: TypeAlias = Literal["full", "light"]
-Result: TypeAlias = Trained | Rejected | Aggregated | Mixed | Inspected | Evaluated | str
+Result: TypeAlias = (
+    Trained | Rejected | Aggregated | Mixed | Inspected | Evaluated | PrivatelyTrained | Rehearsal | str
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +96,49 @@ class GenerateOrder:
     device: str
 
 
-Order: TypeAlias = TrainOrder | EvaluateOrder | GenerateOrder | Aggregate | Mix | Inspect
+@dataclass(frozen=True, slots=True)
+class PrivateOrder:
+    """A :class:`PrivateTrain` with what only this node knows."""
+
+    job: PrivateTrain
+    data: tuple[str, ...]
+    settings: TrainingSettings
+
+
+@dataclass(frozen=True, slots=True)
+class ContributeOrder:
+    """A :class:`Train` that nothing is trained for: it gives what is kept in ``folder``."""
+
+    job: Train
+    folder: str
+
+
+@dataclass(frozen=True, slots=True)
+class RehearseOrder:
+    """A :class:`Rehearse` with what only this node knows."""
+
+    job: Rehearse
+    data: tuple[str, ...]
+    settings: TrainingSettings
+
+
+Order: TypeAlias = (
+    TrainOrder
+    | PrivateOrder
+    | ContributeOrder
+    | RehearseOrder
+    | EvaluateOrder
+    | GenerateOrder
+    | Aggregate
+    | Mix
+    | Inspect
+)
 
 ORDERS: dict[str, type[Order]] = {
     "train": TrainOrder,
+    "train privately": PrivateOrder,
+    "contribute": ContributeOrder,
+    "rehearse": RehearseOrder,
     "evaluate": EvaluateOrder,
     "generate": GenerateOrder,
     "aggregate": Aggregate,
@@ -135,6 +178,13 @@ def _result(order: Order, values: dict[str, Any]) -> Result:
     match order:
         case TrainOrder():
             return Rejected(**values) if "rise" in values else Trained(**values)
+        case PrivateOrder():
+            return PrivatelyTrained(**values)
+        case ContributeOrder():
+            return Trained(**values)
+        case RehearseOrder():
+            samples = tuple((str(prompt), str(answer)) for prompt, answer in values["samples"])
+            return Rehearsal(**values | {"samples": samples})
         case EvaluateOrder():
             values["losses"] = tuple(values["losses"])
             return Evaluated(**values)

@@ -14,7 +14,7 @@ import numpy as np
 
 from banyan.node.assets import base_model_path, corpora_path
 from banyan.node.learning.adapter_spec import design_adapter
-from banyan.node.learning.dataset import HELD_OUT_SPLITS, Row, files_of, read_rows
+from banyan.node.learning.dataset import HELD_OUT_SPLITS, Row, files_of, is_jsonl, read_rows
 from banyan.node.learning.settings import TrainingSettings
 from banyan.node.learning.shared_a import from_bytes
 from banyan.security.errors import BanyanError
@@ -127,8 +127,9 @@ class Language:
     def _corpus(self, branch: str) -> _Corpus:
         if branch not in self._read:
             below = self._corpora / branch.strip("/")
-            paths = files_of([below]) if below.is_dir() else [below.with_suffix(".jsonl")]
-            if not all(path.is_file() for path in paths):
+            found = files_of([below]) if below.is_dir() else [below.with_suffix(".jsonl")]
+            paths = [path for path in found if is_jsonl(path)]
+            if not paths or not all(path.is_file() for path in paths):
                 raise NoCorpus(
                     f"There is no corpus for {branch}: neither a folder {below} nor a file {below.name}.jsonl",
                     "Name branches after the folders and files of the corpora",

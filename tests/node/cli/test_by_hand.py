@@ -51,7 +51,7 @@ def test_two_people_found_join_and_learn_together(banyan, tmp_path):
     banyan("ben", "up")
 
     rows = corpora_path() / "health" / "first_aid.jsonl"
-    small = ["--data", rows, "--rounds", 1, "--steps", 2, "--batch", 2]
+    small = ["--data", rows, "--rounds", 1, "--steps", 2, "--batch", 2, "--yes"]
     banyan("ada", "train", *small, "--no-wait")
     done = banyan("ben", "train", *small)
     assert "Done: / has reached release 1" in done

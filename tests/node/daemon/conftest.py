@@ -64,7 +64,9 @@ class Garden:
 
     def parts(self):
         def transport(daemon):
-            return self.wires.transport(daemon.identity.node_id, network=daemon.network, blobs=daemon.blobs)
+            return self.wires.transport(
+                daemon.identity.node_id, network=daemon.network, blobs=daemon.shared_blobs
+            )
 
         def workers(daemon):
             return ThreadWorkers(daemon.charter, daemon.blobs, towards(self.goal))

@@ -54,6 +54,18 @@ class Node:
         self.asked.append(request)
         return {"branch": "/", "height": 0, "target": request.rounds}
 
+    async def rehearse(self, request):
+        return {"samples": []}
+
+    async def share(self):
+        return {"branch": "/"}
+
+    async def clone(self, request):
+        return {"branch": request.branch}
+
+    async def cloning(self):
+        return {"phase": "none"}
+
     async def target(self, height):
         return {"target": height}
 

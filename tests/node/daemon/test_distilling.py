@@ -104,7 +104,7 @@ async def test_a_wish_that_cannot_come_true_is_refused_in_words(
             ("/en", "/en", pocket_garden.data, "cannot learn from itself"),
             ("/en", POCKET, tmp_path / "nothing", "There is no text"),
             ("/en", POCKET, "relative", "There is no text"),
-            ("/en", POCKET, empty, "no .jsonl file"),
+            ("/en", POCKET, empty, "no file in this folder that can be read"),
         ):
             with pytest.raises(BadRequest, match=complaint):
                 await daemon.distill(wish(source, target, text))

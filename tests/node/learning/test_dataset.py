@@ -95,7 +95,7 @@ def test_a_folder_gives_every_file_below_it(write_rows: Write, tmp_path: Path) -
 
 
 def test_a_folder_without_rows_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no \.jsonl file"):
+    with pytest.raises(DataError, match=r"no file in this folder that can be read"):
         load_dataset([tmp_path])
 
 

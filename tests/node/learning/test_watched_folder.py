@@ -67,7 +67,7 @@ def test_what_arrives_during_a_lesson_joins_it_and_after_it_is_the_next() -> Non
 
 def test_only_rows_in_plain_sight_are_found(tmp_path: Path) -> None:
     (tmp_path / "below").mkdir()
-    for name in ("a.jsonl", "below/b.jsonl", ".half.jsonl", "notes.txt"):
+    for name in ("a.jsonl", "below/b.jsonl", ".half.jsonl", "notes.pdf"):
         (tmp_path / name).write_text('{"text": "hello"}\n')
     found = look_at(tmp_path)
     assert {Path(name).name for name in found} == {"a.jsonl", "b.jsonl"}
