@@ -21,8 +21,8 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)        ## a network of real processes learns together and shuts an attacker out
 	$(BIN)/banyan demo
 
-test: $(READY)        ## run every test
-	$(BIN)/python -m pytest -q
+test: $(READY)        ## run every test, on every core
+	$(BIN)/python -m pytest -q --numprocesses auto --dist loadfile
 
 # mypy and IDEs see the rooms under their import name through links.
 build/types/banyan:

@@ -53,6 +53,7 @@ class PageService:
         try:
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             bound.bind(("127.0.0.1", self._wish))
+            bound.listen()  # before anybody is told: a browser that comes at once waits, and is not refused
         except OSError as error:
             bound.close()
             self._trouble = PageError(
