@@ -170,7 +170,7 @@ class Jobs:
     async def _measure_once(self, job: Evaluate) -> InputEvent:
         lessons = await self._lessons(job)
         if lessons is None:
-            reason = "no data is set for this node"
+            reason = "no data is set for this node, or none that it speaks of"
             return JobFailed("evaluate", job.branch, job.height, reason, job.job)
         await self._provisions.base_folder(job.branch)
         return await self._workers.evaluate(job, lessons)

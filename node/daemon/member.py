@@ -371,10 +371,11 @@ class Member:
     async def _plan(self, job: Train | Evaluate) -> Lessons | None:
         """What to train on in ``job``, or to measure with: the public text while this branch is to learn from a
         teacher, who is needed in training alone."""
-        wish = self.distillation
+        wish, chosen = self.distillation, self._daemon.settings.training
         if wish is None or not wish.is_due(job.branch, job.height - 1):
-            keeps = self._daemon.settings.training.private and self.giving.source is None
-            return None if keeps and isinstance(job, Train) else self.lessons()
+            if isinstance(job, Evaluate) and (chosen.private or chosen.dp_epsilon):
+                return None  # a vote says how a model does on this node's rows, and no noise covers that
+            return None if chosen.private and self.giving.source is None else self.lessons()
         if isinstance(job, Train):
             wish = await self._begun(wish, job.height - 1)
         settings = self._settings()

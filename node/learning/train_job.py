@@ -79,7 +79,9 @@ def train(
     head, frozen = layers_of(job.adapters, season, place)
     carry, _ = layers_of(job.carry, season, place)
     start, rise = np.add(head, carry, dtype=np.float32), 0.0
-    if job.before is not None:
+    if (
+        job.before is not None and not settings.dp_epsilon
+    ):  # which start is better is told by rows, without any noise
         held, then = layers_of(job.before, season, place)
         before = np.add(held, carry, dtype=np.float32)
         if same_layers(then, frozen):  # what another season's A says cannot be taken off in this one's

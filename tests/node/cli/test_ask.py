@@ -144,15 +144,14 @@ def test_a_conversation_ends_with_its_input(home, capsys, monkeypatch):
 
 
 COMMANDS = typer.main.get_command(app)
-WITH_CLONE = pytest.mark.skipif("clone" not in COMMANDS.commands, reason="this build has no `banyan clone`")
 
 
 @pytest.mark.parametrize(
     ("action", "sure"),
     [
-        pytest.param(Action(do="clone", branch="/en"), True, marks=WITH_CLONE),
+        (Action(do="clone", branch="/en"), True),
         (Action(do="train", branch="/en", data="."), False),
-        pytest.param(Action(do="train", branch="/en", data=".", private=True), True, marks=WITH_CLONE),
+        (Action(do="train", branch="/en", data=".", private=True), True),
         (Action(do="serve", branch="/en"), False),
     ],
     ids=["clone", "train", "train privately", "serve"],
