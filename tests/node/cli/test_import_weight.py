@@ -1,6 +1,5 @@
 """The command line stays light: no torch where nothing is computed, and help at once."""
 
-import resource
 import subprocess
 import sys
 
@@ -60,16 +59,12 @@ def test_help_and_status_do_not_even_import_the_daemon(arguments, tmp_path):
     assert result.returncode == 0, result.stderr
 
 
-def test_help_answers_within_half_a_second_of_work():
-    def once():  # a watch would measure what else this machine does
-        began = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run(
-            [sys.executable, "-c", "from banyan.node.cli import main; main(['--help'])"],
-            capture_output=True,
-            check=True,
-            timeout=60,
-        )
-        ended = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return ended.ru_utime + ended.ru_stime - began.ru_utime - began.ru_stime
-
-    assert min(once() for _ in range(3)) < 0.5
+def test_help_imports_few_modules(tmp_path):
+    """What makes it answer at once: about 360 modules, most of them of typer and rich; the daemon has 840."""
+    count = (
+        "import sys\nfrom banyan.node.cli.main import run\nrun(['--help'])\nsys.exit(len(sys.modules) > 400)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", count], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert result.returncode == 0, result.stderr
