@@ -157,23 +157,19 @@ def write_model(
     from banyan.node.serving.chosen_release import (
         base_of,
         charter_of,
-        later_of,
+        model_of,
         shared_a_of,
-        vector_of,
     )
 
     charter = charter_of(home)
     ground = charter.foundation_of(chosen.branch)
     spec = ground.adapter
-    shared_a, vector = shared_a_of(home, spec), vector_of(home, spec, chosen)
-    own = {}
+    shared_a, own = shared_a_of(home, spec), {}
     if private:
         from banyan.node.learning.private import read
 
         own = read(home.private, chosen.branch, spec)
-    if 0 in own:
-        vector = vector + own.pop(0)
-    later = later_of(home, spec, chosen, own)
+    vector, later = model_of(home, spec, chosen, own)
     before = list(to.iterdir()) if (to / LINEAGE).exists() else []
     to.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=to, prefix=".new-") as name:

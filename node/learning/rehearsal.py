@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
-
 from banyan.node.learning import private
 from banyan.node.learning.blobs import read_layers
 from banyan.node.learning.dataset import Row, load_dataset
@@ -17,7 +15,7 @@ from banyan.node.learning.errors import LearningError
 from banyan.node.learning.fit import Shape, free_memory, rows_that_fit, steps_that_fit
 from banyan.node.learning.progress import Progress, report
 from banyan.node.learning.settings import TrainingSettings
-from banyan.node.learning.workplace import Workplace, newest_first
+from banyan.node.learning.workplace import Workplace, newest_first, together
 from banyan.security.schema import Between, Digest
 
 if TYPE_CHECKING:
@@ -62,9 +60,7 @@ def rehearse(
     spec = place.spec
     layers = read_layers(place.blobs, job.adapters, spec)
     own = private.read(Path(job.private), job.branch, spec) if job.private else {}
-    for at, change in own.items():
-        layers[at] = layers.get(at, np.float32(0)) + change
-    season, vector, frozen = newest_first(layers, spec)
+    season, vector, frozen = newest_first(together(layers, own), spec)
     learner = shared_learner(
         place.base_model,
         settings.device,

@@ -62,6 +62,14 @@ def frozen_of(spec: AdapterSpec, layers: Mapping[int, Vector], blobs: Blobs) -> 
     return stacked([(shared_a_of(spec, season, blobs), vector) for season, vector in layers.items()], spec)
 
 
+def together(layers: Mapping[int, Vector], others: Mapping[int, Vector]) -> dict[int, Vector]:
+    """The sums of two models' B by their seasons."""
+    summed = dict(layers)
+    for season, vector in others.items():
+        summed[season] = summed[season] + vector if season in summed else vector
+    return summed
+
+
 def newest_first(layers: Mapping[int, Vector], spec: AdapterSpec) -> tuple[int, Vector, dict[int, Vector]]:
     """A whole model as the season of its newest layer, the B of that, and the rest by seasons."""
     season = max(layers, default=0)

@@ -22,7 +22,8 @@ from banyan.node.learning.blobs import read_layers
 from banyan.node.learning.frozen import Frozen
 from banyan.node.learning.layout import Vector
 from banyan.node.learning.shared_a import from_bytes
-from banyan.node.learning.workplace import frozen_of
+from banyan.node.learning.train_job import NOTHING
+from banyan.node.learning.workplace import frozen_of, together
 from banyan.node.serving.errors import ServingError
 from banyan.node.settings import load as load_settings
 from banyan.node.store import BlobStore, Database, HomeLock
@@ -104,21 +105,15 @@ def charter_of(home: Home) -> Charter:
     return charter
 
 
-def vector_of(home: Home, spec: AdapterSpec, chosen: ChosenRelease) -> Vector:
-    """The sum of the model's adapters of the first season, in terms of :func:`shared_a_of`: B, float32 Layout order."""
-    layers = read_layers(BlobStore(home.blobs), chosen.adapters, spec)
-    return layers.get(0, np.zeros(spec.dimension, np.float32))
-
-
-def later_of(
-    home: Home, spec: AdapterSpec, chosen: ChosenRelease, own: Mapping[int, Vector] | None = None
-) -> Frozen:
-    """What the model's adapters of all later seasons add to it, and ``own`` by its seasons; nothing in the first."""
+def model_of(
+    home: Home, spec: AdapterSpec, chosen: ChosenRelease, own: Mapping[int, Vector] = NOTHING
+) -> tuple[Vector, Frozen]:
+    """The model's adapters and ``own`` by its seasons: B of the first season, in terms of :func:`shared_a_of`, float32
+    Layout order, and what those of all later ones add to it."""
     blobs = BlobStore(home.blobs)
-    layers = read_layers(blobs, chosen.adapters, spec)
-    for season, vector in (own or {}).items():
-        layers[season] = layers.get(season, np.float32(0)) + vector
-    return frozen_of(spec, {each: b for each, b in layers.items() if each}, blobs)
+    layers = together(read_layers(blobs, chosen.adapters, spec), own)
+    vector = layers.pop(0, np.zeros(spec.dimension, np.float32))
+    return vector, frozen_of(spec, layers, blobs)
 
 
 def shared_a_of(home: Home, spec: AdapterSpec) -> dict[str, Vector]:

@@ -22,9 +22,8 @@ from banyan.node.serving.chosen_release import (
     base_of,
     charter_of,
     choose,
-    later_of,
+    model_of,
     shared_a_of,
-    vector_of,
 )
 from banyan.node.serving.engine import Engine, EngineLimits
 from banyan.node.serving.errors import ServingError
@@ -111,7 +110,7 @@ class ModelServer:
                 "Start `banyan serve` again to serve that",
             )
         there = (self._home, ground.adapter, chosen)
-        self.engine.serve(chosen.fingerprint, vector_of(*there), later_of(*there))
+        self.engine.serve(chosen.fingerprint, *model_of(*there))
         self.chosen = self.served.chosen = chosen
 
     def _config(self) -> Config:

@@ -12,7 +12,7 @@ from banyan.node.home import Home
 from banyan.node.learning.dataset import Turn
 from banyan.node.learning.tokens import conversation_ids
 from banyan.node.serving.base_in_memory import BaseInMemory
-from banyan.node.serving.chosen_release import base_of, charter_of, choose, later_of, shared_a_of, vector_of
+from banyan.node.serving.chosen_release import base_of, charter_of, choose, model_of, shared_a_of
 from banyan.node.serving.conversation import Conversation
 from banyan.node.serving.engine import Engine, EngineLimits
 from banyan.node.serving.errors import ServingError
@@ -40,7 +40,7 @@ class Talk:
         loaded = BaseInMemory(folder, ground.adapter, shared_a_of(home, ground.adapter), device)
         self._engine = Engine(loaded, EngineLimits(slots=1, queue=1))
         there = (home, ground.adapter, self.chosen)
-        self._engine.serve(self.chosen.fingerprint, vector_of(*there), later_of(*there))
+        self._engine.serve(self.chosen.fingerprint, *model_of(*there))
         self._engine.start()
 
         def ids_of(turns: Sequence[Turn]) -> list[int]:

@@ -9,7 +9,7 @@ import trio
 from openai import OpenAI
 
 from banyan.node.cli.main import run
-from banyan.node.serving.chosen_release import choose, vector_of
+from banyan.node.serving.chosen_release import choose, model_of
 from banyan.node.serving.server import ModelServer
 from banyan.security.errors import BanyanError
 
@@ -72,7 +72,7 @@ async def test_a_server_follows_releases_and_pins_and_goes_on_without_the_node(
     other = await trio.to_thread.run_sync(lambda: choose(garden.home(1)))
     assert other.parts[-1][1] >= seen[-1].parts[-1][1]
     assert not other.pinned
-    assert vector_of(garden.home(1), garden.charter.adapter, other).any()
+    assert model_of(garden.home(1), garden.charter.adapter, other)[0].any()
     with pytest.raises(BanyanError, match="has no release 999 here"):
         await trio.to_thread.run_sync(lambda: choose(home, release="@999"))
     capsys.readouterr()
