@@ -85,14 +85,7 @@ class Plan:
             base=(base or base_model_path()).expanduser().resolve(),
             leaf=leaf,
             out=(out or Path("banyan-demo")).expanduser().resolve(),
-            training=TrainingSettings(
-                steps=steps or STEPS,
-                batch=BATCH,
-                learning_rate=learning_rate or LEARNING_RATE,
-                eval_rows=EVAL_ROWS,
-                use_pretrain_rows=False,
-                device="cpu" if base is None else "auto",
-            ),
+            training=training_on(base, steps, learning_rate),
             seed=seed,
             own_base=base is None,
         )
@@ -116,3 +109,15 @@ class Plan:
     def honest(self) -> tuple[str, ...]:
         """The names of the honest ones."""
         return self.names[: self.nodes]
+
+
+def training_on(base: Path | None, steps: int | None, learning_rate: float | None) -> TrainingSettings:
+    """How a demo's nodes train on ``base``: None is the embedded one, and stays on the processor."""
+    return TrainingSettings(
+        steps=steps or STEPS,
+        batch=BATCH,
+        learning_rate=learning_rate or LEARNING_RATE,
+        eval_rows=EVAL_ROWS,
+        use_pretrain_rows=False,
+        device="cpu" if base is None else "auto",
+    )

@@ -7,7 +7,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Final
 
-from banyan.node.demo.plan import BATCH, EVAL_ROWS, LEARNING_RATE, STEPS, CannotDemo
+from banyan.node.demo.plan import CannotDemo, training_on
 from banyan.node.demo.shares import Leaf, choose_leaf
 from banyan.node.learning.dataset import files_of
 from banyan.node.learning.settings import TrainingSettings
@@ -60,14 +60,7 @@ class TreePlan:
             rounds=rounds or ROUNDS,
             base=(base or base_model_path()).expanduser().resolve(),
             out=(out or Path("banyan-demo")).expanduser().resolve(),
-            training=TrainingSettings(
-                steps=steps or STEPS,
-                batch=BATCH,
-                learning_rate=learning_rate or LEARNING_RATE,
-                eval_rows=EVAL_ROWS,
-                use_pretrain_rows=False,
-                device="cpu" if base is None else "auto",
-            ),
+            training=training_on(base, steps, learning_rate),
             seed=seed,
             own_base=base is None,
         )
