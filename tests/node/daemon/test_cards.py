@@ -3,23 +3,8 @@
 import json
 
 import pytest
-import trio
 
 from banyan.node.catalog.offline import read
-from banyan.node.cli.main import run
-
-
-@pytest.fixture
-def banyan(tmp_path, capsys):
-    """Run a command line against a node by its number, as its owner would; gives exit code, output and errors."""
-
-    async def call(number, *arguments):
-        line = [*map(str, arguments), "--home", str(tmp_path / f"node{number}")]
-        code = await trio.to_thread.run_sync(run, line)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture(autouse=True)

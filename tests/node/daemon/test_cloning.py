@@ -6,14 +6,10 @@ import os
 import shutil
 
 import numpy as np
-import pytest
-import trio
-import trio.testing
 from safetensors.numpy import load_file
 
 from banyan.node import base_folder
 from banyan.node.assets import base_model_path
-from banyan.node.cli.main import run
 from banyan.node.daemon.parts import Parts
 from banyan.node.learning.blobs import read_sum
 from banyan.node.learning.export import peft_key
@@ -23,25 +19,6 @@ from banyan.node.learning.shared_a import from_bytes
 from banyan.node.network.memory import MemoryBlobs
 
 from .conftest import Garden
-
-
-@pytest.fixture
-def brisk_clock():
-    """Trio's clock, five times as fast: commands in threads of real time keep up also on a busy machine."""
-    return trio.testing.MockClock(rate=5.0)
-
-
-@pytest.fixture
-def banyan(tmp_path, capsys):
-    """Run a command line against a node by its number, as its owner would; gives exit code, output and errors."""
-
-    async def call(number, *arguments):
-        line = [*map(str, arguments), "--home", str(tmp_path / f"node{number}")]
-        code = await trio.to_thread.run_sync(run, line)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 def weights(charter):

@@ -4,26 +4,11 @@ import json
 
 import numpy as np
 import pytest
-import trio
 from safetensors.numpy import load_file
 
-from banyan.node.cli.main import run
 from banyan.node.learning.blobs import read_sum
 from banyan.node.learning.export import peft_key
 from banyan.node.learning.layout import Layout
-
-
-@pytest.fixture
-def banyan(tmp_path, capsys):
-    """Run a command line against a node by its number, as its owner would; gives exit code, output and errors."""
-
-    async def call(number, *arguments):
-        line = [*map(str, arguments), "--home", str(tmp_path / f"node{number}")]
-        code = await trio.to_thread.run_sync(run, line)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 def height(daemon, branch):

@@ -3,37 +3,14 @@
 import json
 
 import numpy as np
-import pytest
-import trio
-import trio.testing
 from safetensors.numpy import load_file
 
-from banyan.node.cli.main import run
 from banyan.node.learning.blobs import read_sum
 from banyan.node.learning.export import peft_key
 from banyan.node.learning.layout import Layout
 from banyan.node.learning.private import find, read
 from banyan.protocol.learner import CARRY
 from banyan.security import canonical
-
-
-@pytest.fixture
-def brisk_clock():
-    """Trio's clock, five times as fast: commands in threads of real time keep up also on a busy machine."""
-    return trio.testing.MockClock(rate=5.0)
-
-
-@pytest.fixture
-def banyan(tmp_path, capsys):
-    """Run a command line against a node by its number, as its owner would; gives exit code, output and errors."""
-
-    async def call(number, *arguments):
-        line = [*map(str, arguments), "--home", str(tmp_path / f"node{number}")]
-        code = await trio.to_thread.run_sync(run, line)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 def height(daemon):
