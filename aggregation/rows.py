@@ -86,18 +86,22 @@ class Rows:
         given = _checked(updates)
         if not given:
             raise AggregationError("there is nothing to aggregate: pass at least one input")
-        lengths = list(map(len, given))
-        self.n, self.d = len(given), lengths[0]
+        self.n, self.d = len(given), len(given[0])
         self._whole = updates if isinstance(updates, np.ndarray) else None  # tells of all its rows at once
-        if lengths.count(self.d) < self.n:
+        if self._whole is None and (lengths := list(map(len, given))).count(self.d) < self.n:
             raise AggregationError(f"inputs must have the same length, but have lengths {lengths}")
         if not self.d:
             raise AggregationError("inputs are empty: a row needs at least one number")
         self.order, self.twin = _canonical_order(given, self.d, _heads(updates, given, min(self.d, _HEAD)))
-        self.place = [0] * self.n
-        for at, i in enumerate(self.order):
-            self.place[i] = at
         self.rows: list[Row] = [given[i] for i in self.order]
+
+    @cached_property
+    def place(self) -> list[int]:
+        """Where in the canonical order each input is."""
+        place = [0] * self.n
+        for at, i in enumerate(self.order):
+            place[i] = at
+        return place
 
     @cached_property
     def plain(self) -> bool:
@@ -232,14 +236,6 @@ def reference(vector: Any, like: Rows, name: str) -> Row:
 
 def _checked(updates: Any) -> list[Row]:
     """The rows of an (n, d) array, of a tensor, or of a sequence of rows, each checked."""
-    if _is_tensor(updates):
-        if updates.ndim != 2:
-            raise AggregationError(
-                f"inputs are a tensor (n, d) or a sequence of rows, not {tuple(updates.shape)}"
-            )
-        updates = list(updates)
-    if isinstance(updates, EncodedVector):
-        raise AggregationError("got one encoded vector: pass a sequence of them")
     if isinstance(updates, np.ndarray):
         if updates.ndim != 2:
             raise AggregationError(
@@ -247,6 +243,14 @@ def _checked(updates: Any) -> list[Row]:
             )
         if updates.dtype == np.float32:
             return list(updates)
+    elif _is_tensor(updates):
+        if updates.ndim != 2:
+            raise AggregationError(
+                f"inputs are a tensor (n, d) or a sequence of rows, not {tuple(updates.shape)}"
+            )
+        updates = list(updates)
+    elif isinstance(updates, EncodedVector):
+        raise AggregationError("got one encoded vector: pass a sequence of them")
     elif isinstance(updates, (str, bytes)) or not isinstance(updates, Sequence):
         raise AggregationError(
             f"inputs are an array (n, d) or a sequence of rows, not {type(updates).__name__}"
