@@ -39,5 +39,5 @@ class Mean(WeightRule):
             return super().aggregate(points)
         # Nothing to weigh: for short rows that would take longer than the sum.
         n = points.n
-        vector = evaluate(weighted_sum((1 / n,) * n), points.rows.rows, points.rows)
+        vector = evaluate(weighted_sum((1 / n,) * n), points.rows)
         return Aggregate(vector, np.full(n, 1 / n))
