@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
-import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +11,11 @@ from typing import Any
 import numpy as np
 import trio
 
-from banyan.node import base_folder, membership
+from banyan.node import base_folder
 from banyan.node.cli.client import Client, NotRunning
 from banyan.node.daemon.composing import compose
 from banyan.node.daemon.control import ComposeRequest
-from banyan.node.home import Home, HomeError
+from banyan.node.home import Home
 from banyan.node.learning.blobs import read_layers
 from banyan.node.learning.frozen import Frozen
 from banyan.node.learning.layout import Vector
@@ -25,10 +23,8 @@ from banyan.node.learning.shared_a import from_bytes
 from banyan.node.learning.train_job import NOTHING
 from banyan.node.learning.workplace import frozen_of, together
 from banyan.node.serving.errors import ServingError
-from banyan.node.settings import load as load_settings
-from banyan.node.store import BlobStore, Database, HomeLock
-from banyan.protocol.peer import Peer, PeerSettings
-from banyan.security.charter import Charter
+from banyan.node.store import BlobStore, HomeLock
+from banyan.node.stored_core import charter_of, stored_core
 from banyan.security.model import AdapterSpec, BaseModel
 
 #: Seconds that fetching adapters may take.
@@ -82,27 +78,12 @@ def choose(home: Home, branch: str | None = None, release: str | None = None) ->
     Asks the running node, which may fetch them; where none runs, the store. Raises :class:`BanyanError`: no such branch
     or release, or an adapter that is not here.
     """
-    charter = charter_of(home)
-    if branch is not None and branch not in charter.branches:
-        near = difflib.get_close_matches(branch, charter.branches, n=3, cutoff=0.4)
-        raise ServingError(
-            f"The network {charter.name} has no branch {branch}",
-            f"Did you mean {' or '.join(near)}?" if near else f"There are {', '.join(charter.branches)}",
-        )
+    charter_of(home)
     try:
         found = Client(home).post("/compose", {"branch": branch, "release": release}, PATIENCE)
     except NotRunning:
-        found = _from_store(home, charter, ComposeRequest(branch=branch, release=release))
+        found = _from_store(home, ComposeRequest(branch=branch, release=release))
     return ChosenRelease.of(found)
-
-
-def charter_of(home: Home) -> Charter:
-    """The network's charter. Raises :class:`HomeError` where this node has none yet."""
-    home.require_network()
-    charter = membership.load_charter(home)
-    if charter is None:
-        raise HomeError(f"{home.root} has not reached its network yet", "Start it once with `banyan up`")
-    return charter
 
 
 def model_of(
@@ -157,36 +138,7 @@ class _Nobody:
         return None if digest in self._blobs else "no node is running that could fetch it (`banyan up`)"
 
 
-class _Mute:
-    """A node that only reads its own past, and needs no key for it."""
-
-    def __init__(self, node_id: str) -> None:
-        self.node_id = node_id
-
-    def sign(self, message: bytes, /) -> bytes:
-        raise AssertionError("reading the store signs nothing")
-
-
-def _from_store(home: Home, charter: Charter, request: ComposeRequest) -> dict[str, Any]:
+def _from_store(home: Home, request: ComposeRequest) -> dict[str, Any]:
     with HomeLock(home.root):  # for a moment: no node is to start while its database is being read
-        core = _core(home, charter)
+        core = stored_core(home)
     return trio.run(compose, request, core, _Nobody(BlobStore(home.blobs)))
-
-
-def _core(home: Home, charter: Charter) -> Peer:
-    """The node's core as its next start would find it."""
-    data = membership.load_credential(home)
-    if data is None:
-        raise HomeError(
-            f"{home.root} has a charter but no credential", "Join again with `banyan join INVITE`"
-        )
-    credential = membership.decode_credential(data)
-    chosen = load_settings(home.settings).training.branch
-    branch = chosen or membership.first_branch(charter.branches, credential.scope)
-    core = Peer(charter, _Mute(credential.member), PeerSettings(branch, credential), random.Random(0))
-    database = Database(home.database)
-    try:
-        core.restore(database.records(), database.state())
-    finally:
-        database.close()
-    return core
