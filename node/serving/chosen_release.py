@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from banyan.node.home import Home
 from banyan.node.learning.blobs import read_layers
 from banyan.node.learning.frozen import Frozen
 from banyan.node.learning.layout import Vector
+from banyan.node.learning.private import find, read
 from banyan.node.learning.shared_a import from_bytes
 from banyan.node.learning.train_job import NOTHING
 from banyan.node.learning.workplace import frozen_of, together
@@ -34,12 +35,14 @@ PATIENCE = 600.0
 @dataclass(frozen=True, slots=True)
 class ChosenRelease:
     """A model of the tree: the branch it is of, the blobs whose sum it is, the releases that they are of (from
-    where its base begins down; none where this node mixes its own model)."""
+    where its base begins down; none where this node mixes its own model). ``private`` names what this device has
+    learnt for itself and the model has on top; empty for none."""
 
     branch: str
     adapters: tuple[bytes, ...]
     parts: tuple[tuple[str, int, str], ...]
     pinned: bool
+    private: str = ""
 
     @classmethod
     def of(cls, composed: Mapping[str, Any]) -> ChosenRelease:
@@ -55,25 +58,31 @@ class ChosenRelease:
     def name(self) -> str:
         """For people: ``/en@12 (9ab3f1c2)``."""
         if not self.adapters:
-            return f"{self.branch}, which has learnt nothing yet: the base model"
-        if not self.parts:
-            return f"{self.branch}, this node's own model ({self.fingerprint})"
-        branch, height, digest = self.parts[-1]
-        return f"{branch}@{height} ({digest[:8]})"
+            name = f"{self.branch}, which has learnt nothing yet: the base model"
+        elif not self.parts:
+            name = f"{self.branch}, this node's own model ({self.fingerprint})"
+        else:
+            branch, height, digest = self.parts[-1]
+            name = f"{branch}@{height} ({digest[:8]})"
+        return f"{name} and what this device has learnt for itself" if self.private else name
 
     @property
     def fingerprint(self) -> str:
         """Eight hexadecimal digits that tell one model from another, the base's or a parent's change included."""
-        return hashlib.sha256(b"".join(self.adapters)).hexdigest()[:8]
+        return hashlib.sha256(b"".join(self.adapters) + self.private.encode()).hexdigest()[:8]
 
     def plain(self) -> dict[str, object]:
         """JSON-ready."""
         parts = [{"branch": b, "height": h, "release": r} for b, h, r in self.parts]
-        return {"branch": self.branch, "releases": parts, "pinned": self.pinned}
+        private = {"private": True} if self.private else {}
+        return {"branch": self.branch, "releases": parts, "pinned": self.pinned, **private}
 
 
-def choose(home: Home, branch: str | None = None, release: str | None = None) -> ChosenRelease:
-    """The model that this node uses, or the newest of ``branch``, or that at ``release``, its adapters in the store.
+def choose(
+    home: Home, branch: str | None = None, release: str | None = None, *, private: bool = False
+) -> ChosenRelease:
+    """The model that this node uses, or the newest of ``branch``, or that at ``release``, its adapters in the store;
+    ``private``: with what this device has learnt for itself, if there is any.
 
     Asks the running node, which may fetch them; where none runs, the store. Raises :class:`BanyanError`: no such branch
     or release, or an adapter that is not here.
@@ -83,15 +92,26 @@ def choose(home: Home, branch: str | None = None, release: str | None = None) ->
         found = Client(home).post("/compose", {"branch": branch, "release": release}, PATIENCE)
     except NotRunning:
         found = _from_store(home, ComposeRequest(branch=branch, release=release))
-    return ChosenRelease.of(found)
+    chosen = ChosenRelease.of(found)
+    kept = find(home.private, chosen.branch) if private else None
+    return chosen if kept is None else replace(chosen, private=kept.delta)
 
 
-def model_of(
-    home: Home, spec: AdapterSpec, chosen: ChosenRelease, own: Mapping[int, Vector] = NOTHING
-) -> tuple[Vector, Frozen]:
-    """The model's adapters and ``own`` by its seasons: B of the first season, in terms of :func:`shared_a_of`, float32
-    Layout order, and what those of all later ones add to it."""
+def with_lessons(chosen: ChosenRelease) -> ChosenRelease:
+    """``chosen``, which has what this device has learnt for itself. Raises :class:`ServingError` where it has not."""
+    if not chosen.private:
+        raise ServingError(
+            f"Nothing has been learnt privately on {chosen.branch}",
+            "First: `banyan train --private --data PATH`",
+        )
+    return chosen
+
+
+def model_of(home: Home, spec: AdapterSpec, chosen: ChosenRelease) -> tuple[Vector, Frozen]:
+    """What the model adds to its base: B of the first season, in terms of :func:`shared_a_of`, float32 Layout order,
+    and what those of all later ones add to it."""
     blobs = BlobStore(home.blobs)
+    own = read(home.private, chosen.branch, spec) if chosen.private else NOTHING
     layers = together(read_layers(blobs, chosen.adapters, spec), own)
     vector = layers.pop(0, np.zeros(spec.dimension, np.float32))
     return vector, frozen_of(spec, layers, blobs)
