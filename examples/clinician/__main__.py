@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import signal
 import sys
 import tempfile
@@ -41,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--base", type=Path, help="a base model's folder (default: the embedded one)")
     parser.add_argument("--corpus", type=Path, help="a folder of real notes (default: made up)")
     parser.add_argument(
-        "--steps", type=int, default=16, help="optimiser steps a lesson (default: %(default)s)"
+        "--steps", type=int, default=10, help="optimiser steps a lesson (default: %(default)s)"
     )
     parser.add_argument("--batch", type=int, default=8, help="rows a step (default: %(default)s)")
     parser.add_argument("--learning-rate", type=float, default=0.004, help="its peak (default: %(default)s)")
@@ -63,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         with _workplace(given.keep), Terminal(Console(stderr=given.json), CHAPTERS) as terminal:
             summary = Walk(choices, terminal).run()
+        summary |= {"processor_seconds": _processor_seconds()}
     except BanyanError as error:
         print(f"clinician: {error}", file=sys.stderr)
         return 1
@@ -74,6 +76,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         print(f"\n{len(summary['checks'])} checks hold, in {summary['wall_seconds']:.0f} s.")
     return 0
+
+
+def _processor_seconds() -> float:
+    """What this process and all that it started have taken; they have ended."""
+    used = [resource.getrusage(whose) for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return round(sum(each.ru_utime + each.ru_stime for each in used), 1)
 
 
 def _end(number: int, frame: FrameType | None) -> None:

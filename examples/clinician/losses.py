@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 #: Tokens of a row at most, as in training.
 LENGTH = 128
 
 
-def losses(
-    base: Path,
-    wanted: Mapping[str, tuple[Path | None, Path]],
-    done: Callable[[str], None] = lambda name: None,
-) -> dict[str, float]:
+def losses(base: Path, wanted: Mapping[str, tuple[Path | None, Path]]) -> dict[str, float]:
     """Mean loss in nats a predicted token, by name: of an adapter folder on the ``base`` folder (None: of the base
-    alone) over a file of rows. ``done`` is told of each."""
+    alone) over a file of rows."""
     import torch
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils.logging import disable_progress_bar
 
     from banyan.node.learning.dataset import read_rows
     from banyan.node.learning.tokens import examples
 
+    torch.set_num_threads(1)
+    disable_progress_bar()
+    warnings.filterwarnings("ignore", category=FutureWarning)  # of these libraries about each other
     tokenizer = AutoTokenizer.from_pretrained(base)
     found = {}
     for name, (adapter, rows) in wanted.items():
@@ -38,5 +39,4 @@ def losses(
                 total += float(model(input_ids=ids, labels=labels).loss) * example.targets
                 count += example.targets
         found[name] = total / count
-        done(name)
     return found

@@ -37,9 +37,9 @@ def make_up(folder: Path, seed: int) -> Path:
 
 
 def _visits(case: dict[str, str], chance: random.Random) -> Iterator[dict[str, str]]:
-    for _ in range(NOTES):
+    for days in chance.sample(range(2, 2 + NOTES), NOTES):  # no two notes of a case are the same
         pressure = f"{chance.randrange(95, 175, 5)} over {chance.randrange(55, 100, 5)}"
-        age, days = chance.randrange(19, 94), chance.randrange(2, 15)
+        age = chance.randrange(19, 94)
         yield {
             "prompt": f"{case['complaint']}, {age} years, {pressure}",
             "response": f"Likely {case['assessment']}. Plan: {case['plan']}. Back in {days} days, sooner if "

@@ -83,13 +83,15 @@ class Terminal:
 
     def say(self, text: str) -> None:
         """A sentence of the story."""
-        self._console.print(escape(text), highlight=False)
+        self._console.print(escape(text), highlight=False, soft_wrap=True)
 
     def check(self, holds: bool, sentence: str) -> None:
         """Say what was found. Raises :class:`WalkFailed` where it is not so."""
         self.checks.append(Check(holds, sentence))
         self._console.print(
-            f"[{'green' if holds else 'red'}]{'✓' if holds else '✗'}[/] {escape(sentence)}", highlight=False
+            f"[{'green' if holds else 'red'}]{'✓' if holds else '✗'}[/] {escape(sentence)}",
+            highlight=False,
+            soft_wrap=True,
         )
         if not holds:
             raise WalkFailed(
