@@ -7,11 +7,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from banyan.node.assets import base_model_path
 from banyan.node.home import Home, HomeError, write_durably
 from banyan.node.membership import create_identity, save_credential
 from banyan.node.store import BlobStore
 from banyan.security.charter import AdapterSpec, BaseModel, Charter, Foundation, found, preset
 from banyan.security.credential import root_credential
+
+#: What the base model that comes with the package is called in a charter.
+EMBEDDED = "embedded"
 
 #: ΔW = scale · B · A. With orthonormal rows of A, 2 lets B learn at rates that are usual for LoRA.
 SCALE = 2.0
@@ -141,8 +145,9 @@ def _lay(
     from banyan.node.learning.adapter_spec import design_adapter
     from banyan.node.learning.base_manifest import check_content, check_manifest
 
-    progress(f"reading the base model {folder.name}")
-    base = base_model.fingerprint(folder)
+    name = EMBEDDED if folder == base_model_path() else folder.resolve().name
+    progress(f"reading the base model {name}")
+    base = base_model.fingerprint(folder, name)
     check_manifest(base)
     check_content(folder, base)
     for entry in base.files:

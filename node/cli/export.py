@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from banyan.node.cli.options import BaseOption, HomeOption, JsonOption, ReleaseOption
+from banyan.node.cli.options import BaseOption, HomeOption, JsonOption, PrivateOption, ReleaseOption
 
 if TYPE_CHECKING:
     from banyan.node.home import Home
@@ -76,10 +76,7 @@ def export(
         str | None,
         typer.Option(help="The base model's name to write into a PEFT folder.", show_default="the folder"),
     ] = None,
-    private: Annotated[
-        bool,
-        typer.Option("--private", help="With what this device has learnt for itself alone on its branch."),
-    ] = False,
+    private: PrivateOption = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an export that is there.")] = False,
     home: HomeOption = None,
     json_: JsonOption = False,
@@ -90,16 +87,13 @@ def export(
     """
     import click
 
+    from banyan.node.cli.options import check_own
     from banyan.node.cli.wording import choice, size
     from banyan.node.home import Home
-    from banyan.node.learning.private import find
-    from banyan.node.serving.chosen_release import choose
+    from banyan.node.serving.chosen_release import choose, with_lessons
     from banyan.security.errors import BanyanError
 
-    if private and (branch is not None or release is not None):
-        raise click.UsageError(
-            "--private is of the model that this node uses: give no --branch or --release."
-        )
+    check_own(private, branch, release)
     if branch is not None and release is not None:
         raise click.UsageError("Give --branch or --release, not both.")
     choice("--format", format_, FORMATS)
@@ -110,18 +104,15 @@ def export(
             f"{to} is there already", "Choose another folder, or replace what is in it with --force"
         )
     place = Home.find(home)
-    chosen = choose(place, branch, release)
-    if private and find(place.private, chosen.branch) is None:
-        raise BanyanError(
-            f"Nothing has been learnt privately on {chosen.branch}",
-            "First: `banyan train --private --data PATH`",
-        )
+    chosen = choose(place, branch, release, private=private)
+    if private:
+        with_lessons(chosen)
     if not chosen.adapters and not private:
         raise BanyanError(
             f"{chosen.branch} has learnt nothing yet, so there is nothing to export",
             "Wait for its first release: `banyan train`",
         )
-    written = write_model(place, to, chosen, format_, numbers, base, base_name, quiet=json_, private=private)
+    written = write_model(place, to, chosen, format_, numbers, base, base_name, quiet=json_)
     if json_:
         import json
 
@@ -147,7 +138,6 @@ def write_model(
     base_name: str | None,
     *,
     quiet: bool,
-    private: bool = False,
 ) -> int:
     """Write the folder, each file in one step; returns the bytes of the weights."""
     import json
@@ -164,12 +154,8 @@ def write_model(
     charter = charter_of(home)
     ground = charter.foundation_of(chosen.branch)
     spec = ground.adapter
-    shared_a, own = shared_a_of(home, spec), {}
-    if private:
-        from banyan.node.learning.private import read
-
-        own = read(home.private, chosen.branch, spec)
-    vector, later = model_of(home, spec, chosen, own)
+    shared_a = shared_a_of(home, spec)
+    vector, later = model_of(home, spec, chosen)
     before = list(to.iterdir()) if (to / LINEAGE).exists() else []
     to.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=to, prefix=".new-") as name:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import random
 import secrets
@@ -41,6 +40,7 @@ from banyan.node.daemon.hands import NodeHands
 from banyan.node.daemon.hooks import ReleaseHook
 from banyan.node.daemon.jobs import Jobs, Lessons
 from banyan.node.daemon.lobby import MARK, Lobby
+from banyan.node.daemon.naming import check_known
 from banyan.node.daemon.private_lessons import PrivateLessons
 from banyan.node.daemon.provisions import Provisions
 from banyan.node.daemon.watch import Watch
@@ -342,16 +342,7 @@ class Member:
         return membership.first_branch(self.charter.branches, scope)
 
     def _check_branch(self, branch: str) -> str:
-        tree = self._tree()
-        if not is_path(branch) or branch not in tree:
-            nearest = difflib.get_close_matches(branch, tree, n=3, cutoff=0.5)
-            found = f"found it: `banyan branch create {branch}`"
-            raise BadRequest(
-                f"The network {self.charter.name} has no branch {branch}, as far as this node knows",
-                f"Did you mean {' or '.join(nearest)}? Else {found}"
-                if nearest
-                else f"Choose one of {', '.join(tree[:20])}, or {found}",
-            )
+        check_known(branch, self._tree(), self.charter.name)
         return self._check_reach(branch)
 
     def _tree(self) -> tuple[str, ...]:
@@ -640,11 +631,8 @@ class Member:
         """The certified releases of a branch, and those of others that are asked for."""
         path = request.branch or self.branch()
         peer, newest = self._core(), request.number
-        if path not in peer.tree and path not in peer.branches:
-            raise BadRequest(
-                f"The network {self.charter.name} has no branch {path}",
-                "See `banyan branches` for those that there are",
-            )
+        if path not in peer.branches:
+            check_known(path, self._tree(), self.charter.name)
         others = {
             "none": list,
             "joined": lambda: peer.lineage.neighbours(path, newest),
