@@ -85,6 +85,9 @@ class Update:
     credential: Credential
     loss_before: float | None
     loss_after: float | None
+    fell: Change | None = None
+    """By how much the loss on the author's own held-out rows has fallen over the charter's ``patience`` releases, in
+    this season; None where it cannot tell."""
 
 
 @dataclass(frozen=True, slots=True)

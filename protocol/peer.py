@@ -93,7 +93,7 @@ from banyan.protocol.records import (
 )
 from banyan.protocol.release import ChildHead, Release, Seat
 from banyan.protocol.revision import name_of
-from banyan.protocol.season import Season, gain_of
+from banyan.protocol.season import Season, gain_of, is_turn
 from banyan.protocol.signs import Signs
 from banyan.protocol.suggestions import Suggestions
 from banyan.protocol.sync import room_in
@@ -200,7 +200,8 @@ class Peer:
         self._auditor = Auditor(self)
         self.founding = Founding(self, self._open)
         self.season = 0
-        """The newest season that a root key has opened; a branch may not have turned to it yet."""
+        """The newest season that a root key has opened; a branch may not have turned to it yet, or be in a later one
+        that the topmost branch of its base model has opened."""
         self._restoring = False
         self._tidied = 0
         self._own: frozenset[str] = frozenset()
@@ -382,6 +383,8 @@ class Peer:
         self.members.worked((each.source for each in head.used if not each.is_child), head.time)
         if above in self.branches and self.charter.is_alike(above, path):
             self.branches[above].child_moved(head)
+            if not self._restoring:
+                self.branches[above].look_again()
         self._follow_children(path)
         self.growth.head_moved()
         self.dormancy.head_moved(path)
@@ -395,6 +398,38 @@ class Peer:
             self.mixer.head_moved()
             self._learner.settle(head)
         self._learner.train_if_due()
+        if is_turn(head) and self.is_topmost(path):
+            for branch in [*self.branches.values()]:
+                branch.look_again()
+
+    # ============================================================================= seasons
+
+    def opened_season(self, path: str) -> int:
+        """The newest season that is open to a branch, as far as this node knows."""
+        head = self.branches[self._topmost(path)].chain.head
+        return self.season if head is None else max(self.season, head.season)
+
+    def is_topmost(self, path: str) -> bool:
+        """Whether no branch above that is built on the same base model is open: the one to open a season."""
+        return self._topmost(path) == path
+
+    def _topmost(self, path: str) -> str:
+        """The topmost open branch whose base model a branch has; itself where none is."""
+        way = (each for each in self.charter.model_path(path) if each in self.branches)
+        return next((each for each in way if self.branches[each].chain.head is not None), path)
+
+    def heads_below(self, path: str) -> list[Release]:
+        """The heads of the open branches right below, of which nobody is known to sleep."""
+        below = (self.branches.get(each) for each in self.children_of(path) if not self.is_asleep(each))
+        heads = (branch.chain.head for branch in below if branch is not None)
+        return [head for head in heads if head is not None]
+
+    def _newest_season(self) -> int:
+        """The newest season that any branch that this node follows is in or may turn to."""
+        heads = (branch.chain.head for branch in self.branches.values())
+        return max([self.season, *(head.season for head in heads if head is not None)])
+
+    # ============================================================================= what we follow and fetch
 
     def _tree_grew(self, new: Iterable[str]) -> None:
         """There are new branches: follow those that concern us."""
@@ -678,7 +713,7 @@ class Peer:
         if not self._restoring:
             self.tell(SeasonOpened(opened.number))
             for branch in [*self.branches.values()]:
-                branch.season_opened()
+                branch.look_again()
 
     def _keep(self, record: Record) -> tuple[Added, Record | None]:
         added, standing = self.records.add(record)
@@ -994,7 +1029,7 @@ class Peer:
             "network": self._network.hex(),
             "name": self.charter.name,
             "branch": self._settings.branch,
-            "season": self.season,
+            "season": self._newest_season(),
             "trains": self._learner.trains,
             "target_height": self._learner.target,
             "training": self._learner.busy or self.mixer.is_training,
@@ -1088,11 +1123,11 @@ class Peer:
             raise Refused("not-root", "Only a root key opens a season")
         if self.charter.round.coordination == "gossip":
             raise Refused("no-releases", "Without committees there are no releases that could begin a season")
-        if self.season + 1 >= MOST_SEASONS:
+        if self._newest_season() + 1 >= MOST_SEASONS:
             raise Refused(
                 "last-season", f"A network has {MOST_SEASONS} seasons at most, and this is the last"
             )
-        return Season(self.season + 1)
+        return Season(self._newest_season() + 1)
 
     def history(self, path: str, newest: int | None = None) -> list[dict[str, object]]:
         """The ``newest`` certified releases of a branch (None: all), oldest first, JSON-ready."""

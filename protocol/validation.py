@@ -16,6 +16,7 @@ from statistics import median
 from typing import Final
 
 from banyan.aggregation import build
+from banyan.protocol.plateau import is_restated, standing_flaw
 from banyan.protocol.release import UNCHANGED, Release, TrialVote
 from banyan.protocol.season import is_turn, season_flaw
 from banyan.security import canonical
@@ -109,9 +110,12 @@ def updates_in(release: Release) -> int:
 
 def flaw(release: Release, base: Release, charter: Charter) -> tuple[str, str] | None:
     """What is wrong with how ``release`` came to its rule, as a reason and a sentence: its votes, taken as they are
-    quoted, must refuse everything before it and pass it; and with its season."""
+    quoted, must refuse everything before it and pass it; and with its season and how it says that its branch stands."""
     unsound = season_flaw(release, base)
     if unsound is not None or is_turn(release):
+        return unsound
+    unsound = standing_flaw(release, base)
+    if unsound is not None or is_restated(release):
         return unsound
     rules, attempts = rules_of(charter, updates_in(release)), release.refused
     tried = (*(each.rule for each in attempts), release.rule)

@@ -27,6 +27,7 @@ from banyan.security.policy import (
     MixingPolicy,
     Preset,
     RoundPolicy,
+    SeasonPolicy,
     TransferPolicy,
     ValidationPolicy,
     preset,
@@ -48,6 +49,7 @@ __all__ = [
     "MixingPolicy",
     "Preset",
     "RoundPolicy",
+    "SeasonPolicy",
     "TensorSpec",
     "TransferPolicy",
     "ValidationPolicy",
@@ -57,6 +59,9 @@ __all__ = [
 
 DOMAIN: Final = b"banyan/charter/1\0"
 MAX_BYTES: Final = 2**20  # a 400-billion-parameter model with every matrix adapted needs about 100 KB
+
+BY_HAND: Final = SeasonPolicy(policy="manual")
+"""The seasons of a charter that does not name any: those that are older than the choice."""
 
 Admission: TypeAlias = Literal["open", "invite"]
 
@@ -119,6 +124,9 @@ class Charter:
     bases: Annotated[tuple[Foundation, ...], Length(0, 64)] = ()
     """Branches with another base model than the branch above them, sorted by path. A charter without any does not name
     this field, as all did before there was one."""
+
+    season: SeasonPolicy = BY_HAND
+    """When a fresh A is drawn for everybody. A charter with :data:`BY_HAND` does not name this field."""
 
     def __post_init__(self) -> None:
         _check_branches(self.branches)
@@ -189,6 +197,8 @@ class Charter:
         del plain["author"], plain["signature"]
         if not self.bases:
             del plain["bases"]
+        if self.season == BY_HAND:
+            del plain["season"]
         return canonical.encode(plain)
 
     def encode(self) -> bytes:
@@ -219,8 +229,10 @@ class Charter:
                 raise SchemaError("body", "must be a map of the charter's own fields")
             if body.get("bases") == []:
                 raise SchemaError("bases", "must not be named where there are none")
+            if body.get("season") == to_plain(BY_HAND):
+                raise SchemaError("season", "must not be named where it says no more than none would")
             signed = {"author": document.author, "signature": document.signature}
-            charter = from_plain(cls, {"bases": [], **body, **signed})
+            charter = from_plain(cls, {"bases": [], "season": to_plain(BY_HAND), **body, **signed})
         except CanonicalError as error:
             raise CharterRefused(error.reason, f"This is not a charter: {error.what}") from error
         except SchemaError as error:
@@ -276,6 +288,7 @@ def found(
         author=signer.node_id,
         signature=bytes(64),
         bases=tuple(sorted(bases, key=lambda each: each.path)),
+        season=policies.season,
     )
     body = unsigned._body()
     signature = signer.sign(_message(signer.node_id, body))

@@ -31,6 +31,7 @@ from banyan.protocol.events import (
 )
 from banyan.protocol.members import Members
 from banyan.protocol.messages import CertifiedRelease, Update, read_body
+from banyan.protocol.plateau import is_restated
 from banyan.protocol.records import record_of
 from banyan.protocol.release import Contribution, Release, TrialVote, claims_of
 from banyan.protocol.season import is_turn
@@ -524,7 +525,7 @@ class EveryUpdateAnswered(_EachRelease):
             self.violated(device, f"{where} answers {', '.join(sorted(twice))} twice")
         if unknown := {each.reason for each in release.left_out} - _REASONS:
             self.violated(device, f"{where} gives reasons nobody knows: {', '.join(sorted(unknown))}")
-        if is_turn(release):
+        if is_turn(release) or is_restated(release):
             return  # it has no lists; events tell of what it leaves out
         answered = {*used, *left_out}
         seats = {seat.member for seat in base.roster if seat.speaks_for == release.branch}
