@@ -52,6 +52,7 @@ class Founding:
     growth: Literal["founders", "members", "votes"] | None = None
     votes: int | None = None
     dormancy: int | None = None
+    seasons: Literal["manual", "plateau"] | None = None
 
 
 def found_network(
@@ -116,6 +117,8 @@ def found_network(
     grows: dict[str, Any] = {"branches": wish.growth, "votes": wish.votes, "dormancy": wish.dormancy}
     grows = {name: value for name, value in grows.items() if value is not None}
     policies = replace(policies, growth=replace(policies.growth, **grows))
+    if wish.seasons is not None:
+        policies = replace(policies, season=replace(policies.season, policy=wish.seasons))
     charter = found(
         identity,
         name=wish.name,

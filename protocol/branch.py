@@ -27,7 +27,7 @@ from banyan.protocol.events import (
     UpdateLeftOut,
 )
 from banyan.protocol.messages import CertifiedRelease, Draft, Opening, Proposal, Trial, Update, Vote
-from banyan.protocol.plateau import is_news, is_restated, standing_among
+from banyan.protocol.plateau import is_news, is_restated, standing_among, standing_of
 from banyan.protocol.records import Record, committee_topic
 from banyan.protocol.release import ChildHead, Release, Standing, TrialVote, claims_of, committee_of
 from banyan.protocol.round import Candidate, Child, Round, Status, need_of
@@ -133,6 +133,7 @@ class Branch:
             "change": release.change.hex(),
             "adapter": release.adapter.hex(),
             "season": release.season,
+            "standing": standing_of(release),
             "lifted": self._lift_of(release),
         }
 

@@ -79,6 +79,7 @@ from banyan.protocol.messages import (
 from banyan.protocol.mixing import Mixer
 from banyan.protocol.paths import check_path, parent_of, path_to
 from banyan.protocol.pin import Pin
+from banyan.protocol.plateau import standing_of
 from banyan.protocol.reader import Reader
 from banyan.protocol.records import (
     NETWORK_TOPIC,
@@ -108,7 +109,7 @@ from banyan.security.evidence import Evidence, EvidenceRefused
 from banyan.security.identity import Signer, Verifier, verify
 from banyan.security.model import MOST_SEASONS
 from banyan.security.revocation import Revocation, check_revocation, revoke
-from banyan.security.schema import from_plain
+from banyan.security.schema import from_plain, to_plain
 from banyan.security.scope import covers
 
 __all__ = ["Peer", "PeerSettings"]
@@ -1105,13 +1106,24 @@ class Peer:
         return release
 
     def seasons(self) -> dict[str, object]:
-        """The newest season, and in which each open branch that this node follows is and what it still gains there,
-        JSON-ready."""
+        """The newest season, the charter's policy, and in which season each open branch that this node follows is and
+        how it stands there, JSON-ready. ``fell`` is what its members said last of how far their loss fell over
+        ``patience`` releases, None before any could tell; ``gain`` what the reported losses say of one release."""
+        policy = self.charter.season
         chains = {path: [*branch.chain.releases()] for path, branch in sorted(self.branches.items())}
         return {
-            "season": self.season,
+            "season": self._newest_season(),
+            "policy": to_plain(policy),
             "branches": [
-                {"branch": path, "season": releases[-1].season, "gain": gain_of(releases)}
+                {
+                    "branch": path,
+                    "season": releases[-1].season,
+                    "topmost": self.is_topmost(path),
+                    "standing": standing_of(releases[-1]),
+                    "fell": progress.fell if (progress := releases[-1].progress) else None,
+                    "members": progress.members if progress else 0,
+                    "gain": gain_of(releases),
+                }
                 for path, releases in chains.items()
                 if releases
             ],

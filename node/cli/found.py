@@ -147,6 +147,13 @@ def found(
             help="Seconds without anybody after which a branch costs no traffic.", show_default="by preset"
         ),
     ] = None,
+    seasons: Annotated[
+        str | None,
+        typer.Option(
+            help="What begins a season, a fresh A for everybody: a `plateau`, by itself, or `manual`, a founder.",
+            show_default="plateau",
+        ),
+    ] = None,
     codec: Annotated[
         str | None, typer.Option(help="float32, bf16, int8 or int4.", show_default="int8")
     ] = None,
@@ -188,6 +195,7 @@ def found(
         growth=None if growth is None else choice("--growth", growth, ("founders", "members", "votes")),
         votes=votes,
         dormancy=None if dormancy is None else round(dormancy * 1000),
+        seasons=None if seasons is None else choice("--seasons", seasons, ("manual", "plateau")),
     )
     _check_rule(wish)
     say = (lambda step: None) if json_ else (lambda step: print(f"  {step} …"))

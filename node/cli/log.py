@@ -155,6 +155,8 @@ def _details(page: Page, change: float | None, lift: float | None) -> Iterator[t
 
     if page["rule"] == "season":
         yield "magenta", f"season {page['season']} begins: what was learned is frozen, with a fresh A for all"
+    if page["rule"] == "standing":
+        yield "magenta", f"the branch and those below it: {page['standing']}"
     if page["leader"] is None:
         yield "dim", "the opening, by the charter's first root"
         return

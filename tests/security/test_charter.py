@@ -23,7 +23,7 @@ from banyan.security.charter import (
 )
 from banyan.security.errors import BanyanError
 from banyan.security.identity import Identity, public_key
-from banyan.security.policy import CommitteePolicy, GossipPolicy, MixingPolicy, RoundPolicy
+from banyan.security.policy import CommitteePolicy, GossipPolicy, MixingPolicy, RoundPolicy, SeasonPolicy
 from banyan.security.schema import SchemaError, to_plain
 
 Who = Callable[[str], Identity]
@@ -52,6 +52,22 @@ def test_a_charter_survives_the_wire_and_its_hash_is_the_network(charter: Charte
     assert decoded == charter
     assert decoded.encode() == data
     assert charter.network_id == hashlib.sha256(data).digest()
+
+
+def test_a_charter_from_before_seasons_could_begin_by_themselves_leaves_them_to_the_roots(
+    who: Who, charter: Charter
+) -> None:
+    def old(body: dict[str, object]) -> None:
+        del body["season"]
+
+    def said(body: dict[str, object]) -> None:
+        body["season"] = to_plain(SeasonPolicy(policy="manual"))
+
+    older = Charter.decode(rewritten(charter, who("founder"), old))
+    assert older.season == SeasonPolicy(policy="manual")
+    assert Charter.decode(older.encode()) == older and b"patience" not in older.encode()
+    refusal = refuses(rewritten(charter, who("founder"), said))
+    assert refusal.reason == "malformed" and "season" in str(refusal)
 
 
 @pytest.mark.parametrize("name", ["local", "lan", "wan"])

@@ -10,6 +10,7 @@ import pytest
 
 from banyan.protocol.effects import Command, InputEvent, Trained
 from banyan.protocol.events import Event, ReleaseAudited
+from banyan.protocol.paths import path_to
 from banyan.protocol.plateau import is_restated, standing_of
 from banyan.protocol.release import Release
 from banyan.protocol.season import is_turn
@@ -73,11 +74,11 @@ def releases(device: Device, path: str) -> list[Release]:
 
 
 def turns(world: World, path: str) -> list[Release]:
-    """The beginnings of seasons of a branch, of which all live devices know the same."""
+    """The beginnings of seasons of a branch, of which all live devices on it and below it know the same."""
     known = {
         tuple(each for each in releases(device, path) if is_turn(each))
         for device in world.live()
-        if device.peer is not None and path in device.peer.branches
+        if path in path_to(device.settings.branch)
     }
     assert len(known) == 1, "not everybody has turned"
     return list(known.pop())
