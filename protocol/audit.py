@@ -96,7 +96,7 @@ class Audit:
 
     def _take_vote(self, record: Record, trial: Trial) -> None:
         place = (trial.branch, trial.height) == (self.release.branch, self.release.height)
-        said = (TrialVote(record.envelope.author, record.id, trial.change), trial.adapter)
+        said = (TrialVote(record.envelope.author, record.id, trial.change, trial.probed), trial.adapter)
         if not place or said not in self._quoted:
             raise Refused("misquoted", f"The release misquotes the vote of {record.envelope.author}")
         self.votes[record.id] = record

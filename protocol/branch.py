@@ -35,7 +35,7 @@ from banyan.protocol.season import is_turn
 from banyan.protocol.transfer import Transfer, Wait
 from banyan.protocol.trials import Host as TrialsHost
 from banyan.protocol.trials import Trials
-from banyan.protocol.validation import is_tried, median_change
+from banyan.protocol.validation import medians, own_change, probed_change
 from banyan.security.admission import Reason, UpdateRefused, check_announcement
 from banyan.security.credential import Credential, is_guest
 from banyan.security.errors import Refused
@@ -153,12 +153,15 @@ class Branch:
         }
 
     def _trial(self, votes: tuple[TrialVote, ...]) -> dict[str, object] | None:
-        """How a vote went, JSON-ready: ``change`` is None where too few voted to decide. None where the charter asks
-        for no votes."""
+        """How a vote went, JSON-ready: ``change``, on the voters' own rows, and ``probed``, on the probe set, are None
+        where too few voted to decide. None where the charter asks for no votes."""
         if not self._charter.validation.voters:
             return None
-        median = median_change(votes) if is_tried(votes, self._charter) else None
-        return {"change": median, "votes": [{"voter": each.voter, "change": each.change} for each in votes]}
+        return {
+            "change": own_change(votes, self._charter),
+            "probed": probed_change(votes, self._charter),
+            "votes": [{"voter": each.voter, "change": each.change, "probed": each.probed} for each in votes],
+        }
 
     def _cosigners(self, proof: CertifiedRelease) -> list[str]:
         return sorted(self._host.read(data).envelope.author for data in proof.certificate)
@@ -230,7 +233,7 @@ class Branch:
             if isinstance(body, Draft):
                 self.trials.check_draft(body, author)
             else:
-                self.trials.check_vote(author)
+                self.trials.check_vote(body, author)
         elif isinstance(body, Opening | CertifiedRelease):
             self._check_release(body, author)
 
@@ -565,7 +568,7 @@ class Branch:
         if self.trials is not None and result.height == self.chain.height + 1:
             self.trials.evaluated(result)
             if self.closing is not None:
-                self.closing.evaluated(result.job, result.losses if result.rows else ())
+                self.closing.evaluated(result)
                 self._progress()
 
     def evaluation_failed(self, job: bytes) -> None:
@@ -573,7 +576,7 @@ class Branch:
         if self.trials is not None:
             self.trials.failed(job)
         if self.closing is not None:
-            self.closing.evaluated(job)
+            self.closing.not_evaluated(job)
             self._progress()
 
     def _report_waiting(self) -> None:
@@ -632,9 +635,9 @@ class Branch:
     def _tell_refusals(self, release: Release) -> None:
         following = [*(each.rule for each in release.refused), release.rule][1:]
         for each, then in zip(release.refused, following, strict=True):
-            median = median_change(each.votes) if is_tried(each.votes, self._charter) else None
+            worst = max(medians(each.votes, self._charter), default=None)
             self._host.tell(
-                AttemptRefused(self.path, release.height, each.rule, median, len(each.votes), then)
+                AttemptRefused(self.path, release.height, each.rule, worst, len(each.votes), then)
             )
 
     def _moved(self, head: Release) -> None:

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from banyan.protocol import agreement as moves
 from banyan.protocol.agreement import Agreement, faults_of
-from banyan.protocol.effects import Aggregate, Aggregated, Effect, Evaluate, FetchBlob, SetTimer
+from banyan.protocol.effects import Aggregate, Aggregated, Effect, Evaluate, Evaluated, FetchBlob, SetTimer
 from banyan.protocol.events import Event, LeaderChanged, ProposalRefused
 from banyan.protocol.judgement import Open, Problem, fits, job_of, judge, lift_of, sums_of
 from banyan.protocol.messages import CertifiedRelease, Proposal, Vote
@@ -61,6 +61,7 @@ class Host(Protocol):
     def ask_for(self, topic: str, record_ids: Iterable[bytes], of: str) -> None: ...
     def compare_with(self, peer: str) -> None: ...
     def adapters_above(self, path: str) -> tuple[bytes, ...]: ...
+    def probe_of(self, path: str) -> bytes | None: ...
     def quarantine(self, node: str, why: Reason, evidence: bytes) -> None: ...
     def read(self, data: bytes) -> Record: ...
 
@@ -330,13 +331,21 @@ class Closing:
         before = (*above, *(blob for blob, _ in base.blobs))
         models = (before, (*above, *earlier, *own, result.lifted))
         rows = self._charter.validation.rows
-        self._host.do(Evaluate(self.path, self.round.height, result.job, models, rows))
+        probe = self._host.probe_of(self.path)
+        self._host.do(Evaluate(self.path, self.round.height, result.job, models, rows, probe))
 
-    def evaluated(self, job: bytes, losses: tuple[float, ...] = ()) -> None:
-        """A lift has been tried on this device's data, or (no ``losses``) could not be."""
+    def evaluated(self, result: Evaluated) -> None:
+        """A lift has been tried, on this device's data, on the branch's probe set, or on both."""
+        found = (result.losses if result.rows else (), result.probed)
+        self._measured(result.job, tuple((each[0], each[1]) for each in found if len(each) == 2))
+
+    def not_evaluated(self, job: bytes) -> None:
+        """A lift could not be tried here."""
+        self._measured(job, ())
+
+    def _measured(self, job: bytes, tried: tuple[tuple[float, float], ...]) -> None:
         keys = self._measuring.pop(job, None)
         if keys is not None:
-            tried = ((losses[0], losses[1]),) if len(losses) == 2 else ()
             self.round.measured[keys] = Measured(self._sums[job].agreement, tried)
 
     def aggregation_failed(self, job: bytes, reason: str) -> None:

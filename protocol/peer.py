@@ -51,6 +51,7 @@ from banyan.protocol.events import (
     MemberJoined,
     MessageRefused,
     NodeQuarantined,
+    ProbeRefused,
     SeasonOpened,
 )
 from banyan.protocol.founding import Founding
@@ -101,7 +102,7 @@ from banyan.protocol.sync import room_in
 from banyan.protocol.tree import Tree
 from banyan.security import canonical
 from banyan.security.admission import Reason, UpdateRefused
-from banyan.security.charter import Charter
+from banyan.security.charter import Charter, Probe
 from banyan.security.credential import Credential
 from banyan.security.envelope import Envelope
 from banyan.security.errors import Refused
@@ -190,6 +191,8 @@ class Peer:
         self.gossip = Gossip(self, signer, self._reader, rng)
         self._signs = Signs(charter, self.me, self.members)
         self._blobs: set[Digest] = set()
+        self._unreadable: set[Digest] = set()
+        """Probe sets that are none."""
         self._learner = Learner(
             self, settings.branch, settings.credential, settings.trains, settings.target_height
         )
@@ -281,6 +284,8 @@ class Peer:
                 if event.branch in self.branches:  # or we worked on another branch when we asked for it
                     self.branches[event.branch].aggregated(event)
             case Evaluated():
+                if event.probe_refusal:
+                    self._probe_refused(event.branch, event.probe_refusal)
                 if event.branch in self.branches:
                     self.branches[event.branch].evaluated(event)
             case Mixed():
@@ -336,6 +341,38 @@ class Peer:
         path_above = self.charter.model_path(path)[:-1]
         above = (self.branches[each].newest_held() for each in path_above if each in self.branches)
         return tuple(blob for release in above if release is not None for blob, _ in release.handed_down)
+
+    def probe_of(self, path: str) -> Digest | None:
+        """The probe set of a branch, once it is here; None where there is none or it cannot be read."""
+        probe = self.tree.probe_of(path)
+        usable = probe is not None and self.has_blob(probe.digest) and probe.digest not in self._unreadable
+        return probe.digest if probe is not None and usable else None
+
+    def _fetch_probes(self) -> None:
+        """Bring the probe sets of the branches whose releases and lifts this node may have to try."""
+        for path in sorted(self.branches):
+            self._fetch_probe(path)
+
+    def _fetch_probe(self, path: str) -> None:
+        probe = self.tree.probe_of(path)
+        if probe is not None and not self.has_blob(probe.digest) and self._tries(path):
+            sources = dict.fromkeys((*self.branches[path].chain.committee, *self.charter.roots))
+            claim = self.tree.founded.get(path)
+            sources |= dict.fromkeys([claim.founder] if claim is not None else ())
+            others = tuple(node for node in sources if node != self.me)
+            self.do(FetchBlob(probe.digest, probe.size, others))
+
+    def _tries(self, path: str) -> bool:
+        """Whether this node works on a branch or has a seat there."""
+        head = self.branches[path].chain.head
+        return path == self.branch or (head is not None and self.me in head.members)
+
+    def _probe_refused(self, path: str, reason: str) -> None:
+        probe = self.tree.probe_of(path)
+        if probe is not None and probe.digest not in self._unreadable:
+            self._unreadable.add(probe.digest)
+            self.refusals[reason] += 1
+            self.tell(ProbeRefused(path, probe.digest.hex(), reason))
 
     def check_member(self, node: str, branch: str, credential: Credential) -> None:
         self.members.check_credential(node, branch, credential, self.now)
@@ -395,6 +432,7 @@ class Peer:
         self.suggestions.released(head)
         self._archive(path, head.height)
         self._fetch_adapter(path)
+        self._fetch_probe(path)
         if path == self._settings.branch:
             self.mixer.head_moved()
             self._learner.settle(head)
@@ -780,6 +818,7 @@ class Peer:
             self.branches[path].resume()
             self._fetch_adapter(path)
         self.pin.fetch()
+        self._fetch_probes()
         self._show_presence()
         self._sync_once()
         self._learner.train_if_due()
@@ -830,6 +869,7 @@ class Peer:
         for path in self._missing_adapters():
             self._fetch_adapter(path, again=True)
         self.pin.fetch()
+        self._fetch_probes()
         self.founding.go_on()
         interval = self.charter.gossip.sync_interval
         jitter = self._rng.randrange(1 + interval // 4)
@@ -896,7 +936,7 @@ class Peer:
         """Carry out a wish of the owner: ``train`` (rounds), ``target`` (height), ``pause``, ``addresses``
         (comma-separated), ``revoke`` (subject, why), ``season``, ``audit`` (branch, height),
         ``checkout`` (release, or None for the head), ``describe`` (sheet of a model card), ``found`` (branch,
-        description), ``agree`` (branch), ``leave``.
+        description, probe, probe_size), ``agree`` (branch), ``leave``.
 
         Raises:
             Refused, ValueError: it cannot be granted.
@@ -941,7 +981,9 @@ class Peer:
             if command.name == "agree":
                 self.growth.agree(path)
             else:
-                self.growth.found(path, str(command.arguments.get("description") or ""))
+                digest, size = command.arguments.get("probe"), int(command.arguments.get("probe_size") or 0)
+                probe = Probe(path, bytes.fromhex(str(digest)), size) if digest else None
+                self.growth.found(path, str(command.arguments.get("description") or ""), probe)
         except Refused as refusal:
             self._refused(self.me, refusal)
 
@@ -1148,8 +1190,11 @@ class Peer:
     def keep(self) -> set[Digest]:
         """Blobs that must stay in the store: heads, the running round's and archived updates, what we carry."""
         kept = self._learner.keep() | self.mixer.keep() | self._auditor.keep() | self.pin.keep()
+        kept |= self.tree.probes_by(self.me)
         for path, branch in self.branches.items():
             kept |= branch.keep()
+            probe = self.tree.probe_of(path)
+            kept |= {probe.digest} if probe is not None else set()
             for topic in (committee_topic(path), archive_topic(path)):
                 kept |= {r.body.blob for r in self.records.each(topic) if isinstance(r.body, Update)}
         return kept

@@ -130,11 +130,13 @@ class ChildHead:
 
 @dataclass(frozen=True, slots=True)
 class TrialVote:
-    """What one voter said of a model, and the record in which it signed that."""
+    """What one voter said of a model, of the loss on its own rows and on the branch's probe set, and the record in
+    which it signed that."""
 
     voter: Annotated[str, Length(1, 80)]
     record: Digest32
-    change: Change
+    change: Change | None
+    probed: Change | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,8 @@ Examples:
 
     banyan found clinic --voters 7                         members try each release before it is signed
 
+    banyan found clinic --voters 7 --probe /=public.jsonl                      and on public rows
+
     banyan found village --coordination gossip             no committees: neighbours mix their models
 
     banyan found clinics --base ~/models/smollm --base-of /en/medical/pocket=~/models/pocket
@@ -147,6 +149,14 @@ def found(
             help="Seconds without anybody after which a branch costs no traffic.", show_default="by preset"
         ),
     ] = None,
+    probe: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Public held-out rows that a branch's releases are tried on besides the voters' own, as /path=FILE; "
+            "repeat it.",
+            show_default="none",
+        ),
+    ] = None,
     seasons: Annotated[
         str | None,
         typer.Option(
@@ -172,6 +182,7 @@ def found(
         name=name,
         base=_base(base),
         bases=tuple(_base_of(each) for each in base_of or ()),
+        probes=tuple(_probe_of(each) for each in probe or ()),
         branches=tuple(branch or ("/",)),
         admission=choice("--admission", admission, ("invite", "open")),
         preset=choice("--preset", preset, ("local", "lan", "wan")),
@@ -253,6 +264,13 @@ def _base_of(given: str) -> tuple[str, Path]:
     if not equals or not path.startswith("/") or not model:
         raise typer.BadParameter(f"--base-of takes /path=MODEL, not {given!r}")
     return path, _base(model)
+
+
+def _probe_of(given: str) -> tuple[str, Path]:
+    path, equals, file = given.partition("=")
+    if not equals or not path.startswith("/") or not file:
+        raise typer.BadParameter(f"--probe takes /path=FILE, not {given!r}")
+    return path, Path(file).expanduser()
 
 
 def _check_rule(wish: object) -> None:
