@@ -46,6 +46,7 @@ from banyan.node.daemon.provisions import Provisions
 from banyan.node.daemon.watch import Watch
 from banyan.node.home import HomeError
 from banyan.node.learning.continual.rejected import listed
+from banyan.node.learning.probe_set import made_of
 from banyan.node.learning.rehearsal import Rehearse
 from banyan.node.learning.settings import TrainingSettings
 from banyan.node.network.transport import MessageArrived, PeerDown, PeerUp
@@ -364,8 +365,9 @@ class Member:
         teacher, who is needed in training alone."""
         wish, chosen = self.distillation, self._daemon.settings.training
         if wish is None or not wish.is_due(job.branch, job.height - 1):
-            if isinstance(job, Evaluate) and (chosen.private or chosen.dp_epsilon):
-                return None  # a vote says how a model does on this node's rows, and no noise covers that
+            if isinstance(job, Evaluate) and (chosen.private or chosen.dp_epsilon or not self._sources()):
+                # a vote says how a model does on this node's rows, and no noise covers that; the probe set is public
+                return None if job.probe is None else Lessons((), self._settings())
             return None if chosen.private and self.giving.source is None else self.lessons()
         if isinstance(job, Train):
             wish = await self._begun(wish, job.height - 1)
@@ -659,10 +661,18 @@ class Member:
             "suggestions": peer.suggestions.listing(),
         }
 
-    async def found_branch(self, branch: str, description: str) -> dict[str, object]:
-        """Found ``branch``, or propose it. Raises ``Refused`` with a sentence where it cannot be."""
+    async def found_branch(
+        self, branch: str, description: str, probe: Path | None = None
+    ) -> dict[str, object]:
+        """Found ``branch``, or propose it, with the rows of the file ``probe`` as its probe set. Raises ``Refused``
+        with a sentence where it cannot be, and ``LearningError`` where the file is no probe set."""
         self._core().growth.plan(branch, description)
-        await self.driver.give(Command("found", {"branch": branch, "description": description}))
+        wish: dict[str, str | int | None] = {"branch": branch, "description": description}
+        if probe is not None:
+            data = await trio.to_thread.run_sync(made_of, probe)
+            digest = await trio.to_thread.run_sync(self._daemon.blobs.put, data)
+            wish |= {"probe": digest.hex(), "probe_size": len(data)}
+        await self.driver.give(Command("found", wish))
         return {"branch": branch, "policy": self.charter.growth.branches, "votes": self.charter.growth.votes}
 
     async def approve_branch(self, branch: str) -> dict[str, object]:
