@@ -393,7 +393,8 @@ class Branch:
             self.trials.blob_fetched(error)
         if self.round is None:
             return
-        for candidate in self.round.waiting_for_blob(blob):
+        waiting = self.round.waiting_for_blob(blob)
+        for candidate in waiting:
             if error is None:
                 candidate.status = Status.INSPECTING
                 self._host.do(Inspect(blob, self.path, self.round.base.season))
@@ -402,13 +403,15 @@ class Branch:
                 candidate.failures += 1
         if self.closing is not None:
             self.closing.blob_fetched(blob, error)
-        self._progress()
+        if error is not None or not waiting:  # else nothing is decided before it is known what is in it
+            self._progress()
 
     def inspected(self, result: Inspected) -> None:
         """A candidate's blob has been decoded and measured."""
-        if self.round is None:
+        waiting = self.round.waiting_for_blob(result.digest) if self.round is not None else []
+        if self.round is None or not waiting:
             return
-        for candidate in self.round.waiting_for_blob(result.digest):
+        for candidate in waiting:
             if result.refusal is not None:
                 self._refuse(candidate, Reason(result.refusal), result.detail)
             elif result.base != candidate.update.base:

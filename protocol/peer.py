@@ -530,6 +530,14 @@ class Peer:
         if delegates:
             self.gossip.ask_for_releases(child, self.start_of(child) - 1, self._rng.choice(delegates))
 
+    def _ask_for_children(self) -> None:
+        """Ask again for the history of the children that our seats make us follow and that we have not heard of: what
+        was asked when we took a seat, or the answer, may have got lost."""
+        for path, branch in self.branches.items():
+            above = parent_of(path)
+            if branch.chain.head is None and above in self.branches and self.branches[above].on_committee:
+                self._catch_up_on(path, above)
+
     def _drop_left(self) -> None:
         """Forget the records of branches that we follow no more."""
         self._leave()
@@ -868,6 +876,7 @@ class Peer:
         self.mixer.go_on()
         for path in self._missing_adapters():
             self._fetch_adapter(path, again=True)
+        self._ask_for_children()
         self.pin.fetch()
         self._fetch_probes()
         self.founding.go_on()

@@ -263,14 +263,14 @@ class Release:
         """Everyone who has a seat on the roster."""
         return frozenset(seat.member for seat in self.roster)
 
-    @property
+    @cached_property
     def current(self) -> tuple[tuple[bytes, int], ...]:
         """What the branch itself adds to its model in this season, with sizes: none, one or both of ``adapter`` and
         ``lifted``."""
         both = ((self.adapter, self.adapter_size), (self.lifted, self.lifted_size))
         return tuple((blob, size) for blob, size in both if blob)
 
-    @property
+    @cached_property
     def handed_down(self) -> tuple[tuple[bytes, int], ...]:
         """What the branch adds to the models of those below it, with sizes: its adapter of each season."""
         earlier = [(each.adapter, each.adapter_size) for each in self.frozen]
@@ -287,12 +287,12 @@ class Release:
         )
         return tuple((blob, size) for blob, size in pairs if blob)
 
-    @property
+    @cached_property
     def blobs(self) -> tuple[tuple[bytes, int], ...]:
         """What the branch itself adds to its model, with sizes: ``adapter`` and ``lifted`` of each season."""
         return (*self.earlier, *self.current)
 
-    @property
+    @cached_property
     def steps(self) -> tuple[tuple[bytes, int], ...]:
         """What this release adds to the one before it, with sizes: one or both of ``change`` and ``lift``."""
         both = ((self.change, self.change_size), (self.lift, self.lift_size))

@@ -90,7 +90,11 @@ class Child:
     @property
     def head(self) -> ChildHead:
         """How this branch quotes it."""
-        return ChildHead(self.release.branch, self.release.height, self.release.digest)
+        memo, release = self.release.memo, self.release
+        if "quoted" not in memo:
+            memo["quoted"] = ChildHead(release.branch, release.height, release.digest)
+        head: ChildHead = memo["quoted"]
+        return head
 
 
 @dataclass(slots=True)

@@ -85,6 +85,7 @@ class Device:
         self.attack_name = ""
         self.attack: Attack | None = None
         self.peer: Peer | None = None
+        self._left: frozenset[bytes] | None = None
         self._life = 0
         self._timers: dict[str, int] = {}
         self._starts = 0
@@ -154,12 +155,18 @@ class Device:
         """Bytes of records and blobs on its disk."""
         return sum(map(len, self.records.values())) + sum(map(len, self.blobs.data.values()))
 
+    @property
+    def has_new_blobs(self) -> bool:
+        """Whether its blobs are others than garbage collection has left."""
+        return self.blobs.data.keys() != self._left
+
     def collect_garbage(self) -> None:
         """Forget the blobs that the core no longer needs, as a daemon does between rounds."""
         self.most_held = max(self.most_held, self.held)
         if self.peer is not None and self.attack is None:  # an attacker's core knows nothing of its lies
             kept = self.peer.keep()
             self.blobs.data = {digest: data for digest, data in self.blobs.data.items() if digest in kept}
+        self._left = frozenset(self.blobs.data)
 
     def lose_disk(self) -> None:
         """Nothing is left but the key and the credential."""
