@@ -9,7 +9,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import Final
 
-from banyan.node.demo.shares import Leaf, Share, deal, write
+from banyan.node.demo.shares import Leaf, Row, Share, deal, write
 from banyan.security.errors import BanyanError
 
 HEART, GUT = "heart_lung", "digestive_kidney"
@@ -57,13 +57,19 @@ def dealt(corpus: Path, specialty: str, people: int) -> list[Share]:
             f"{corpus} has no {file.name}",
             f"Give a folder with {' and '.join(f'{s}.jsonl' for s in SPECIALTIES)}",
         )
-    return deal(Leaf(file, specialty), people)
+    shares = deal(Leaf(file, specialty), people)
+    if any(not {"prompt", "response"} <= row.keys() for row in _rows(shares)):
+        raise NoNotes(f"{file} has rows without prompt and response", "The walk asks the model for answers")
+    return shares
 
 
 def texts(shares: Sequence[Share]) -> list[str]:
     """Every note of these hands, as it is written down."""
-    rows = [row for share in shares for row in (*share.training, *share.held_out)]
-    return [row["text"] if "text" in row else f"{row['prompt']}\n{row['response']}" for row in rows]
+    return [f"{row['prompt']}\n{row['response']}" for row in _rows(shares)]
+
+
+def _rows(shares: Sequence[Share]) -> Iterator[Row]:
+    return (row for share in shares for row in (*share.training, *share.held_out))
 
 
 def keep_as_a_clinic_does(share: Share, folder: Path) -> None:

@@ -22,7 +22,7 @@ from banyan.node.home import Home
 from banyan.security.errors import BanyanError
 
 #: Seconds that a command may take, and that anything may be waited for.
-PATIENCE: Final = 300.0
+PATIENCE: Final = 900.0
 
 #: Characters of an argument that are shown.
 SHOWN: Final = 120
