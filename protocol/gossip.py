@@ -15,6 +15,7 @@ from banyan.protocol.effects import Effect, NodeId, Path, Send
 from banyan.protocol.followers import Followers
 from banyan.protocol.followers import Host as FollowersHost
 from banyan.protocol.messages import (
+    KINDS,
     Bundle,
     CertifiedRelease,
     Inventory,
@@ -215,7 +216,7 @@ class Gossip:
         self._guard.check(envelope.author, envelope.seq, envelope.time, self._host.now)
         if self._host.members.is_guest(sender):
             self._hear_guest(sender)
-        elif not self._host.is_member(sender):
+        elif not (self._host.is_member(sender) or self._awaits(envelope)):
             raise Refused("stranger", "The node has not shown a credential yet")
         match body := self._reader.control(envelope):
             case Bundle():
@@ -228,6 +229,13 @@ class Gossip:
                 self._say_all(self._sync.on_inventory(body, told=self._has_told(sender, body.topic)), sender)
             case Want():
                 self._say_all(self._sync.on_want(body), sender)
+
+    def _awaits(self, envelope: Envelope) -> bool:
+        """Whether this may bring what we have lately asked its author for: a branch that opened apart from us consists
+        of nodes that have shown us nothing, and what is in a bundle proves itself."""
+        asked = self._asked_lately.get(envelope.author)
+        recent = asked is not None and self._host.now - asked < self._charter.gossip.sync_interval
+        return recent and KINDS[envelope.kind] is Bundle
 
     def _note_told(self, peer: NodeId, messages: Iterable[object]) -> None:
         """Remember which topics ``peer`` is told all of, and after which question of ours."""

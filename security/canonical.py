@@ -95,13 +95,15 @@ def decode(
     return value
 
 
+_AS_IS: Final = frozenset({str, int, bytes, bool, type(None)})
+"""Types that need no look inside."""
+
+
 def _ordered(value: object, depth: int) -> Plain:
     """``value`` with every map sorted and every type checked, ready for msgpack's own (minimal) packing."""
-    if value is None or isinstance(value, bool):
-        return value
     kind = type(value)
     # Exact types only: an Enum or a numpy scalar would encode today and decode as something else.
-    if kind is str or kind is int or kind is bytes:
+    if kind in _AS_IS:
         return value  # type: ignore[return-value]
     if isinstance(value, float) and kind is float:
         if not math.isfinite(value):
@@ -110,13 +112,16 @@ def _ordered(value: object, depth: int) -> Plain:
     if depth >= 64:
         raise _malformed("the value is nested too deeply, or contains itself")
     if isinstance(value, list | tuple):
-        return [_ordered(item, depth + 1) for item in value]
+        return [item if type(item) in _AS_IS else _ordered(item, depth + 1) for item in value]
     if isinstance(value, dict):
         for key in value:
             if type(key) is not str:
                 raise _malformed(f"a map key must be text, not {type(key).__name__}")
         # Code-point order is UTF-8 byte order: UTF-8 was designed so.
-        return {key: _ordered(value[key], depth + 1) for key in sorted(value)}
+        return {
+            key: item if type(item := value[key]) in _AS_IS else _ordered(item, depth + 1)
+            for key in sorted(value)
+        }
     raise _malformed(f"{kind.__name__} has no canonical encoding")
 
 

@@ -258,14 +258,26 @@ def test_a_card_of_another_base_model_than_its_branchs_is_refused(still: World) 
     words = sheet(still, base=replace(sheet(still).base, digest=bytes(32)))
     card = Card("/en", author.settings.credential, head(author, "/en"), words)
     with pytest.raises(CardRefused, match="base model"):
-        check_card(card, author.name, still.charter)
+        check_card(card, author.name, still.charter, still.charter.branches)
 
 
-def test_a_branch_that_is_not_in_the_charter_has_no_card(still: World) -> None:
+def test_a_branch_that_nobody_has_founded_has_no_card(still: World) -> None:
     author, to = seated(still, "/en"), on(still, "/de")[1]
     release = replace(head(author, "/en"), branch="/en/moon")
     card = Card("/en/moon", author.settings.credential, release, sheet(still))
     assert refusal(still, to, author, card) == "unknown-branch"
+
+
+def test_a_branch_that_was_founded_later_has_a_card_as_any_other(world: World) -> None:
+    root, reader = world.devices[world.charter.roots[0]], on(world, "/de")[2]
+    root.handle(Command("found", {"branch": "/en/moon", "description": ""}))
+    assert world.run(until=lambda: all("/en/moon" in catalog_host(d).tree for d in world.devices.values()))
+    card = Card("/en/moon", root.settings.credential, None, sheet(world, title="Moon", probes=()))
+    reader.handle(MessageReceived(root.name, sealed(world, root, card)))
+    assert world.run(until=lambda: everywhere(world, "/en/moon", "Moon"))
+    reader.crash()
+    reader.start()
+    assert [entry.card.branch for entry in catalog(reader)] == ["/en/moon"]
 
 
 def test_a_foreign_or_borrowed_credential_is_refused(still: World) -> None:
