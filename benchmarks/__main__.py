@@ -29,6 +29,10 @@ BENCHMARKS = {
         "benchmarks.learning",
         "a tree of federations against devices alone, one federation of all, and one a leaf",
     ),
+    "clinician": (
+        "benchmarks.clinician",
+        "a clinician asks, clones, teaches, uses and shares a model: what everybody gains",
+    ),
     "aggregation": ("benchmarks.aggregation", "every rule against ByzFL and Flower: time and memory"),
     "lifting": ("benchmarks.lifting", "when to lift: traffic against the loss of the branch above"),
     "simulation-proof": (

@@ -75,6 +75,9 @@ class Device:
         self.slowness = 1.0
         self.skew = 0
         self.rank = world.spec.rank
+        self.private = False
+        """Whether it says nothing of its own rows, as with differential privacy, and tries releases on probe sets
+        only."""
         self.messages_sent = 0
         self.bytes_sent = 0
         self.blob_bytes_sent = 0
@@ -270,9 +273,12 @@ class Device:
             spec = self.world.charter.adapter_at(job.branch)
             models = [read_model(self.blobs, model, spec) for model in job.models]
             losses = tuple(self.world.task.loss(self.name, model) for model in models)
+            probed = tuple(self.world.task.score(job.branch, model).loss for model in models if job.probe)
         except (ValueError, KeyError, Refused) as error:
             return JobFailed("evaluate", job.branch, job.height, str(error), job.job)
-        return Evaluated(job.branch, job.height, job.job, losses, job.rows)
+        if self.private:
+            return Evaluated(job.branch, job.height, job.job, (), 0, probed=probed)
+        return Evaluated(job.branch, job.height, job.job, losses, job.rows, probed=probed)
 
     def _train(self, job: Train) -> InputEvent:
         try:
