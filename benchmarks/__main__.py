@@ -54,7 +54,7 @@ BENCHMARKS = {
     ),
     "catalog-memory": ("benchmarks.recommender.memory", "the memory formula against real processes"),
     "catalog-sync": ("benchmarks.recommender.sync", "a thousand cards from one daemon to another"),
-    "simulation-scale": ("benchmarks.simulation_scale", "the core at 100, 1,000 and 10,000 nodes"),
+    "simulation-scale": ("benchmarks.simulation_scale", "the core at 156, 975 and 10,000 nodes"),
 }
 
 

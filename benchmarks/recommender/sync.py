@@ -148,6 +148,16 @@ def processor_seconds(home: Home) -> float:
     raise SystemExit("The daemon is not running.")
 
 
+def at_rest(home: Home) -> float:
+    """:func:`processor_seconds`, once the node has taken up what it holds and does nothing more."""
+    used = processor_seconds(home)
+    while True:
+        time.sleep(1.0)
+        before, used = used, processor_seconds(home)
+        if used - before < 0.05:
+            return used
+
+
 def free_port() -> int:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -178,7 +188,7 @@ def measure(count: int) -> dict[str, Any]:
         database.close()
         try:
             banyan("up", "--home", str(one.root))
-            before = processor_seconds(one)
+            before = at_rest(one)
             banyan("up", "--home", str(other.root))
             until = time.monotonic() + PATIENCE
             while held(other) < count:
