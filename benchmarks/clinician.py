@@ -32,7 +32,7 @@ def main() -> int:
         str(CORPUS),
         "--json",
     ]
-    done = subprocess.run([*walk, "--steps", "30"], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run([*walk, "--steps", "12"], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode == 0:
         summary = json.loads(done.stdout)
         RESULT.write_text(json.dumps(summary, indent=1) + "\n", "utf-8")

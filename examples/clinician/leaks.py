@@ -12,6 +12,9 @@ import numpy as np
 #: one of these, less one, holds a whole one.
 BYTES, TOKENS = 24, 8
 
+#: Bytes by which a piece is looked for first; no piece is shorter.
+HEAD: Final = 8
+
 #: How token ids may lie in a file.
 FORMS: Final = ("<i4", "<i8", "<u2", ">i4")
 
@@ -38,6 +41,11 @@ class Traces:
             rows = set(_rows(encode(text), TOKENS)) - ids_of_others
             self._pieces |= {np.asarray(row, form).tobytes() for row in rows for form in FORMS}
 
+        self._by_head: dict[int, list[bytes]] = {}
+        for piece in self._pieces:
+            self._by_head.setdefault(int.from_bytes(piece[:HEAD], "little"), []).append(piece)
+        self._heads = np.array(sorted(self._by_head), "<u8")
+
     def __len__(self) -> int:
         return len(self._pieces)
 
@@ -46,10 +54,23 @@ class Traces:
         ``but``."""
         for place in places:
             for file in sorted(place.rglob("*")) if place.is_dir() else [place]:
-                if file.is_file() and not file.is_symlink() and file.parent.name + file.name not in but:
-                    data = file.read_bytes()
-                    if any(piece in data for piece in self._pieces):
-                        yield file
+                is_looked_at = file.parent.name + file.name not in but
+                if (
+                    is_looked_at
+                    and file.is_file()
+                    and not file.is_symlink()
+                    and self._are_in(file.read_bytes())
+                ):
+                    yield file
+
+    def _are_in(self, data: bytes) -> bool:
+        for shift in range(HEAD):  # every place in the file, as the words that begin there
+            words = np.frombuffer(data[shift : len(data) - (len(data) - shift) % HEAD], "<u8")
+            for at in np.flatnonzero(np.isin(words, self._heads)):
+                begin = shift + HEAD * int(at)
+                if any(data.startswith(piece, begin) for piece in self._by_head[int(words[at])]):
+                    return True
+        return False
 
 
 def _rows(ids: Sequence[int], step: int) -> Iterator[tuple[int, ...]]:

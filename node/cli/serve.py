@@ -81,6 +81,7 @@ def serve(
     import torch
     import trio
 
+    from banyan.node.learning.private import find
     from banyan.node.serving.engine import EngineLimits
     from banyan.node.serving.server import ModelServer
 
@@ -107,6 +108,8 @@ def serve(
         )
     else:
         print(f"Serving {server.chosen.name} at {server.url}")
+        if not private and find(place.private, server.chosen.branch) is not None:
+            print("What this device has learnt for itself is not in it; with --private it is.")
         if server.key_is_new:
             print(f"A new API key is in {place.serving_key}. Give it to your tools once:")
             print(f"    export OPENAI_BASE_URL={server.url} OPENAI_API_KEY={server.key}")

@@ -214,7 +214,7 @@ def train(
             course = _watch_private(client, quiet=json_)
             say(result_lines(course["metrics"] or {}))
             _after(client, data, answer["branch"], tried, say, json_)
-            say(["Nothing left this device. Next: banyan export --private, or banyan share"])
+            say(["Nothing left this device. Next: banyan serve --private, or banyan share"])
             answer |= {"course": course}
         if json_:
             import json
