@@ -29,6 +29,10 @@ BENCHMARKS = {
         "benchmarks.learning",
         "a tree of federations against devices alone, one federation of all, and one a leaf",
     ),
+    "adapters": (
+        "benchmarks.learning.adapters",
+        "the network's adapter against LoRA at equal bytes, to convergence, and what a season brings",
+    ),
     "aggregation": ("benchmarks.aggregation", "every rule against ByzFL and Flower: time and memory"),
     "lifting": ("benchmarks.lifting", "when to lift: traffic against the loss of the branch above"),
     "simulation-proof": (
