@@ -21,7 +21,7 @@ import platform
 import statistics
 import tempfile
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -73,17 +73,17 @@ class Case:
 
 
 CASES = (
-    Case("base-4m", "pocket"),
-    Case("base-4m", "pocket", share=1.0),
-    Case("base-4m", "pocket", "few"),
-    Case("base-4m", "pocket", "few", share=1.0),
-    Case("base-4m", "pocket", "few", share=1.0, temperature=2.0),
-    Case("pocket", "base-4m"),
-    Case("pocket", "base-4m", share=1.0),
     Case("base-4m", "stories-260k"),
-    Case("base-4m", "stories-260k", share=1.0),
     Case("stories-260k", "base-4m"),
+    Case("base-4m", "pocket", "few"),
+    Case("base-4m", "pocket"),
+    Case("pocket", "base-4m"),
+    Case("base-4m", "pocket", "few", share=1.0),
+    Case("base-4m", "stories-260k", share=1.0),
+    Case("pocket", "base-4m", share=1.0),
     Case("stories-260k", "base-4m", share=1.0),
+    Case("base-4m", "pocket", share=1.0),
+    Case("base-4m", "pocket", "few", share=1.0, temperature=2.0),
 )
 SETTINGS = TrainingSettings(
     steps=60, batch=4, max_length=128, eval_rows=32, device="cpu", continual="none", gate_tries=1
@@ -99,13 +99,30 @@ class Bench:
     """The models of one run by name, each with an adapter of rank 16, and where the rows lie: those that the teacher is
     trained on, the texts, and those that are reported."""
 
-    places: dict[str, Workplace]
+    models: Path
+    corpora: Path
+    scratch: Path
     private: Path
     texts: dict[str, Path]
     reported: Path
+    places: dict[str, Workplace] = field(default_factory=dict)
+
+    def place(self, name: str) -> Workplace:
+        """Where a model trains; made when it is first asked for."""
+        if name not in self.places:
+            if name == "pocket":
+                folder = _pocket(self.models / "base-4m", self.corpora / "en", self.scratch)
+            else:
+                folder = self.models / name
+            spec, blob = design_adapter(folder, seed=7)
+            blobs = MemoryBlobs()
+            blobs.put(blob)
+            memory = self.scratch / "memory" / name
+            self.places[name] = Workplace(spec, "int8", b"n" * 32, "device", folder, blobs, memory=memory)
+        return self.places[name]
 
     def learner(self, name: str) -> Learner:
-        place = self.places[name]
+        place = self.place(name)
         spec = place.spec
         return shared_learner(
             place.base_model,
@@ -168,20 +185,8 @@ def _bench(models: Path, corpora: Path, scratch: Path) -> Bench:
     paths = {name: scratch / f"{name}.jsonl" for name in contents}
     for name, chosen in contents.items():
         paths[name].write_text("".join(json.dumps(row) + "\n" for row in chosen), "utf-8")
-    folders = {
-        "base-4m": models / "base-4m",
-        "stories-260k": models / "stories-260k",
-        "pocket": _pocket(models / "base-4m", corpora / "en", scratch),
-    }
-    blobs, places = MemoryBlobs(), {}
-    for name, folder in folders.items():
-        spec, blob = design_adapter(folder, seed=7)
-        blobs.put(blob)
-        places[name] = Workplace(
-            spec, "int8", b"n" * 32, "device", folder, blobs, memory=scratch / "memory" / name
-        )
     texts = {name: paths[name] for name in ("public", "few")}
-    return Bench(places, paths["private"], texts, paths["reported"])
+    return Bench(models, corpora, scratch, paths["private"], texts, paths["reported"])
 
 
 def _pocket(parent: Path, corpora: Path, scratch: Path) -> Path:
@@ -227,7 +232,7 @@ class School:
     def measure(self, case: Case, seed: int) -> dict[str, Any]:
         """One case, its figures rounded to what they tell."""
         bench = self._bench
-        place, teachers_place = bench.places[case.student], bench.places[case.teacher]
+        place, teachers_place = bench.place(case.student), bench.place(case.teacher)
         zero = np.zeros(place.spec.dimension, np.float32)
         taught = self._teacher(case.teacher, seed)
         adapter, _ = write_float32(teachers_place.blobs, taught, teachers_place.spec)
@@ -274,7 +279,7 @@ class School:
         return self._direct[name, text, seed]
 
     def _train(self, name: str, data: Path, settings: TrainingSettings, seed: int) -> Vector:
-        zero = np.zeros(self._bench.places[name].spec.dimension, np.float32)
+        zero = np.zeros(self._bench.place(name).spec.dimension, np.float32)
         return self._bench.learner(name).train(zero, [data], settings, seed=seed)[0]
 
 
@@ -305,7 +310,7 @@ def _page(result: dict[str, Any], seeds: list[int]) -> str:
         "| teacher → student | way | text | share | T | before | **distilled** | direct | teacher | time |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for case in CASES:
+    for case in sorted(CASES, key=lambda each: (each.teacher, each.student, each.text, each.share)):
         found = [runs[key] for seed in seeds if (key := f"{case.name}, seed {seed}") in runs]
         if not found:
             continue

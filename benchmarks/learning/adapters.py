@@ -44,6 +44,9 @@ TUNED_ON: Final = 0
 DOMAIN: Final = "/de/law"
 """Of both domains the one that the base knows less of, so that an adapter's room is the limit sooner."""
 
+SHORT: Final = 4
+"""Rounds of a season where one is opened long before the one before has converged."""
+
 Point = dict[str, float]
 """After a round: ``sent`` and ``received`` by a node so far (bytes), ``tried`` and ``held_out`` (mean losses of the
 leaves, nats a token), ``season``."""
@@ -239,10 +242,30 @@ def products(bench: Bench, rate: float, rounds: int, on_round: Callable[[], None
     federation = Products(bench, rate)
     curve = [bench.measured(federation)]
     follow(bench, federation, curve, lambda points: len(points) > rounds, on_round)
-    return {"LoRA": curve, "residuals": federation.residuals}
+    return {"curve": curve, "residuals": federation.residuals}
+
+
+def short_seasons(bench: Bench, rate: float, rounds: int, on_round: Callable[[], None]) -> dict[str, Any]:
+    """The network's adapter for as many rounds, in seasons of a few."""
+    federation = SharedA(bench, rate)
+    curve = [bench.measured(federation)]
+    for end in range(SHORT, rounds + SHORT, SHORT):
+        follow(bench, federation, curve, lambda points, end=end: len(points) > min(end, rounds), on_round)
+        if end < rounds:
+            federation.branch.turn()
+    return {"curve": curve, "frozen_bytes": federation.frozen_bytes}
 
 
 KINDS: Final[dict[str, Callable[[Bench, float], Federation]]] = {"shared A": SharedA, "LoRA": Products}
+
+
+#: Arms of as many rounds as the seasons took, each with whose learning rate it takes, and how much of it: a choice by
+#: a few rounds favours rates that are too high for many.
+LIKEWISE: Final = {
+    "LoRA": (products, "LoRA", 1.0),
+    "LoRA, half the rate": (products, "LoRA", 0.5),
+    "short seasons": (short_seasons, "shared A", 1.0),
+}
 
 
 def tune(bench: Bench, on_round: Callable[[], None]) -> dict[str, dict[str, float]]:
@@ -286,17 +309,18 @@ def measure(begin: Callable[[int], Bench], seeds: Sequence[int], result: dict[st
         for seed in seeds:
             run = result["runs"].setdefault(str(seed), {})
             bench = None
-            for arm in ("shared A", "LoRA"):
+            for arm in ("shared A", *LIKEWISE):
                 if arm in run:
                     continue
                 bench = bench or begin(seed)
                 rounds = len(run["shared A"]["seasons"]) - 1 if "shared A" in run else None
                 progress.reset(bar, description=f"seed {seed}: {arm}", total=rounds)
-                began, rate = time.process_time(), best_rate(result, arm)
+                began = time.process_time()
                 if rounds is None:
-                    told = shared_a(bench, rate, on_round)
+                    told = shared_a(bench, best_rate(result, arm), on_round)
                 else:
-                    told = products(bench, rate, rounds, on_round)
+                    follows, kind, share = LIKEWISE[arm]
+                    told = follows(bench, share * best_rate(result, kind), rounds, on_round)
                 run[arm] = told | {"seconds": round(time.process_time() - began, 1)}
                 keep()
 

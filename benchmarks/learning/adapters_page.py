@@ -9,19 +9,21 @@ from typing import Any, Final
 
 NAMES: Final = {
     "one season": "shared A, rank 16, one season",
-    "seasons": "shared A, rank 16, seasons",
+    "seasons": "shared A, rank 16, seasons when converged",
+    "short seasons": "shared A, rank 16, a season every 4 rounds",
     "LoRA": "LoRA, rank 8, averaged as products",
+    "LoRA, half the rate": "the same at half the learning rate",
 }
 Curve = Sequence[dict[str, float]]
 
 
 def curves(result: dict[str, Any]) -> dict[str, dict[str, Curve]]:
-    """The curves of the finished seeds, by seed and arm."""
+    """The curves of the seeds that have seasons and LoRA, by seed and arm."""
     return {
         seed: {
-            "one season": run["shared A"]["one season"],
-            "seasons": run["shared A"]["seasons"],
-            "LoRA": run["LoRA"]["LoRA"],
+            arm: run["shared A"][arm] if arm in run["shared A"] else run[arm]["curve"]
+            for arm in NAMES
+            if arm in run["shared A"] or arm in run
         }
         for seed, run in sorted(result["runs"].items(), key=lambda each: int(each[0]))
         if {"shared A", "LoRA"} <= run.keys()
@@ -93,7 +95,9 @@ def _equal_bytes(result: dict[str, Any], found: dict[str, dict[str, Curve]]) -> 
         "|---|---|---|---|---|---|---|---|",
     ]
     for arm, name in NAMES.items():
-        told = {seed: arms[arm] for seed, arms in found.items()}
+        told = {seed: arms[arm] for seed, arms in found.items() if arm in arms}
+        if not told:
+            continue
         losses = {
             share: [chosen(curve, share * ends[seed])["held_out"] for seed, curve in told.items()]
             for share in (0.25, 0.5, 1.0)
@@ -103,10 +107,11 @@ def _equal_bytes(result: dict[str, Any], found: dict[str, dict[str, Curve]]) -> 
             for way in ("sent", "received")
         ]
         needed = [rounds_to_converge(curve, size["patience"], size["gain"]) for curve in told.values()]
-        if arm == "seasons":
+        if "seasons" in arm:  # they go on where others have converged
             needed = [None for _ in needed]
-        kind = "LoRA" if arm == "LoRA" else "shared A"
-        seconds = fmean(result["runs"][seed][kind]["seconds"] for seed in found)
+        seconds = fmean(
+            result["runs"][seed].get(arm, result["runs"][seed]["shared A"])["seconds"] for seed in told
+        )
         lines.append(
             f"| {name} | {a_round[0]:.1f}, {a_round[1]:.0f} | "
             + ", ".join("–" if each is None else str(each) for each in needed)
@@ -167,16 +172,21 @@ def draw(result: dict[str, Any], to: Path) -> None:
         return
     matplotlib.rcParams.update({"svg.hashsalt": "adapters", "font.size": 9})
     figure, panels = plt.subplots(1, len(found), figsize=(4 * len(found), 3.4), sharey=True, squeeze=False)
-    colours = {"one season": "C0", "seasons": "C2", "LoRA": "C1"}
+    colours = {
+        "one season": "C0",
+        "seasons": "C2",
+        "short seasons": "C4",
+        "LoRA": "C1",
+        "LoRA, half the rate": "C3",
+    }
     for panel, (seed, told) in zip(panels[0], found.items(), strict=True):
-        for arm, name in NAMES.items():
-            curve = told[arm]
+        for arm, curve in told.items():
             panel.plot(
                 [point["sent"] / 1000 for point in curve],
                 [point["held_out"] for point in curve],
                 "--" if arm == "one season" else "-",
                 color=colours[arm],
-                label=name,
+                label=NAMES[arm],
             )
         for turn in result["runs"][seed]["shared A"]["turns"][:-1]:
             panel.axvline(told["seasons"][turn["round"]]["sent"] / 1000, color="C7", linewidth=0.6)
