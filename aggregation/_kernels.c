@@ -259,37 +259,51 @@ static void inner_products(const float *const *rows, Py_ssize_t p, Py_ssize_t ce
 /* ---- Python ---- */
 
 typedef struct {
-    Py_ssize_t n, columns;
+    Py_ssize_t owners, columns;
     Py_buffer *views;
     const float **rows;
+    Py_ssize_t n;
 } Rows;
 
 static void let_go(Rows *r)
 {
-    while (r->n) PyBuffer_Release(r->views + --r->n);
+    while (r->owners) PyBuffer_Release(r->views + --r->owners);
     free(r->views);
     free(r->rows);
 }
 
-/* Takes hold of a list of contiguous float32 rows of one length; 0 with an exception set where it is none. */
-static int take_hold(Rows *r, PyObject *list)
+/* Takes hold of contiguous float32 rows of one length: a list of them, or (array, order) for all the rows of an
+   array, which has one owner to ask instead of n. 0 with an exception set where there are none. */
+static int take_hold(Rows *r, PyObject *given)
 {
-    Py_ssize_t n = PyList_Check(list) ? PyList_Size(list) : 0;
-    *r = (Rows){0, 0, malloc((n + 1) * sizeof(Py_buffer)), malloc((n + 1) * sizeof(float *))};
+    int whole = PyTuple_Check(given) && PyTuple_Size(given) == 2;
+    PyObject *list = whole ? PyTuple_GetItem(given, 1) : given;
+    Py_ssize_t n = PyList_Check(list) ? PyList_Size(list) : 0, owners = whole ? 1 : n, size = 0;
+    *r = (Rows){0, 0, malloc((owners + 1) * sizeof(Py_buffer)), malloc((n + 1) * sizeof(float *)), n};
     if (!r->views || !r->rows) {
         PyErr_NoMemory();
         return 0;
     }
     int good = n > 0;
-    while (r->n < n) {
-        Py_buffer *view = r->views + r->n;
-        if (PyObject_GetBuffer(PyList_GetItem(list, r->n), view, PyBUF_SIMPLE)) return 0;
-        r->rows[r->n++] = view->buf;
-        good &= view->len == r->views[0].len && view->len >= 4 && (uintptr_t)view->buf % 4 == 0;
+    while (good && r->owners < owners) {
+        Py_buffer *view = r->views + r->owners;
+        if (PyObject_GetBuffer(whole ? PyTuple_GetItem(given, 0) : PyList_GetItem(list, r->owners), view, PyBUF_SIMPLE))
+            return 0;
+        r->rows[r->owners++] = view->buf;
+        good = view->len == r->views[0].len && (uintptr_t)view->buf % 4 == 0;
     }
-    if (good) r->columns = r->views[0].len / 4;
+    if (good) size = r->views[0].len / (whole ? n : 1);
+    good &= size >= 4 && (!whole || size * n == r->views[0].len);
+    for (Py_ssize_t i = 0; good && whole && i < n; i++) {
+        Py_ssize_t row = PyLong_AsSsize_t(PyList_GetItem(list, i));
+        if (row == -1 && PyErr_Occurred()) return 0;
+        good = row >= 0 && row < n;
+        r->rows[i] = (const float *)((const char *)r->views[0].buf + (good ? row : 0) * size);
+    }
+    r->columns = size / 4;
     if (good) return 1;
-    PyErr_SetString(PyExc_ValueError, "rows are a list of contiguous, aligned float32 arrays of one length");
+    PyErr_SetString(PyExc_ValueError, "rows are a list of contiguous, aligned float32 arrays of one length, or an array "
+                                      "of them and the order to take them in");
     return 0;
 }
 

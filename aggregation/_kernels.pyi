@@ -6,7 +6,7 @@ def run(
     buffers: int,
     strip: int,
     check: bool,
-    rows: list[object],
+    rows: list[object] | tuple[object, list[int]],
     out: object,
 ) -> bool: ...
-def add_inner_products(rows: list[object], centre: int, sums: object) -> None: ...
+def add_inner_products(rows: list[object] | tuple[object, list[int]], centre: int, sums: object) -> None: ...

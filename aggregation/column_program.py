@@ -62,8 +62,8 @@ class ColumnProgram:
         """
         return self.run_numpy(views, out) if kernels is None else self.run_compiled(views, out)
 
-    def run_compiled(self, views: list[Float32s], out: Float32s) -> bool:
-        """:meth:`run`, by the compiled kernel."""
+    def run_compiled(self, views: list[Float32s] | tuple[Float32s, list[int]], out: Float32s) -> bool:
+        """:meth:`run`, by the compiled kernel; also on all the rows of an array (n, w), in the order given with it."""
         assert kernels is not None  # run() asked
         good: bool = kernels.run(*self._packed, views, out)
         return good

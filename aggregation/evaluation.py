@@ -24,17 +24,23 @@ _MEMORY: Final = 1 << 24
 """Bytes that one block of all rows may take."""
 
 
-def evaluate(program: ColumnProgram, points: list[Row], rows: Rows) -> Float32s:
-    """The result of ``program`` on ``points``, some rows of ``rows`` or references beside them: (d,).
+def evaluate(program: ColumnProgram, rows: Rows, points: list[Row] | None = None) -> Float32s:
+    """The result of ``program`` on ``rows``, or on ``points``, some of them or references beside them: (d,).
 
     Raises :class:`banyan.aggregation.errors.NotFinite` where one of ``rows`` is not finite and it matters.
     """
+    vector = np.empty(rows.d, np.float32)
+    if points is None and kernels is not None and (whole := rows.whole) is not None:
+        if program.run_compiled((whole, rows.order), vector):
+            return vector
+        rows.refuse_nonfinite()
+    points = rows.rows if points is None else points
     if (device := accelerator(points, rows.d)) is not None:
         vector, good = device.evaluate(program)
         if good:
             return vector
         rows.refuse_nonfinite()
-    vector = np.empty(rows.d, np.float32)
+        vector = np.empty(rows.d, np.float32)
     for start, stop, views in rows.stretches(_width(program), points):
         out = vector[start:stop]
         if not program.run(views, out):

@@ -106,10 +106,10 @@ class Points:
     def columns(self, program: ColumnProgram) -> Float32s:
         """What ``program`` makes of the n points: float32 (d,)."""
         if self.mix is None:
-            return evaluate(program, self.rows.rows, self.rows)
+            return evaluate(program, self.rows)
         used = self._without_origin(np.flatnonzero(self.mix.any(axis=0)))
         mix = self.mix[:, used].astype(np.float32)
-        return evaluate(program.after(mix), [self.base_rows[i] for i in used], self.rows)
+        return evaluate(program.after(mix), self.rows, [self.base_rows[i] for i in used])
 
     def _without_origin(self, used: Indices) -> Indices:
         """The base rows that change a sum: all but the origin, where there is another."""
@@ -123,12 +123,14 @@ class Points:
         used = shares.nonzero()[0]
         if not len(used):
             return np.zeros(self.rows.d, np.float32)
-        base = self.rows.rows
+        everyone = len(used) == len(shares) == self.rows.n
         if len(shares) > self.rows.n:
-            base, used = self.base_rows, self._without_origin(used)
+            used = self._without_origin(used)
         program = weighted_sum(tuple(shares[used].astype(np.float32).tolist()))
-        some = base if len(used) == len(base) else [base[i] for i in used.tolist()]
-        return evaluate(program, some, self.rows)
+        if everyone:
+            return evaluate(program, self.rows)
+        base = self.base_rows if len(shares) > self.rows.n else self.rows.rows
+        return evaluate(program, self.rows, [base[i] for i in used.tolist()])
 
 
 @lru_cache(maxsize=64)

@@ -83,26 +83,39 @@ class Rows:
     """
 
     def __init__(self, updates: Any) -> None:
-        given = _checked(updates)
-        if not given:
+        given = self._given = _checked(updates)
+        if not len(given):
             raise AggregationError("there is nothing to aggregate: pass at least one input")
-        lengths = list(map(len, given))
-        self.n, self.d = len(given), lengths[0]
-        self._whole = updates if isinstance(updates, np.ndarray) else None  # tells of all its rows at once
-        if lengths.count(self.d) < self.n:
+        self.n, self.d = len(given), len(given[0])
+        if isinstance(given, list) and (lengths := list(map(len, given))).count(self.d) < self.n:
             raise AggregationError(f"inputs must have the same length, but have lengths {lengths}")
         if not self.d:
             raise AggregationError("inputs are empty: a row needs at least one number")
-        self.order, self.twin = _canonical_order(given, self.d, _heads(updates, given, min(self.d, _HEAD)))
-        self.place = [0] * self.n
+        self.order, self.twin = _canonical_order(given, self.d, _heads(given, min(self.d, _HEAD)))
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        """The rows, in canonical order."""
+        return [self._given[i] for i in self.order]
+
+    @cached_property
+    def whole(self) -> Float32s | None:
+        """The array that all rows are, where it lies in plain memory; its rows in the order of the input."""
+        given = self._given
+        return given if isinstance(given, np.ndarray) and _in_plain_memory([given]) else None
+
+    @cached_property
+    def place(self) -> list[int]:
+        """Where in the canonical order each input is."""
+        place = [0] * self.n
         for at, i in enumerate(self.order):
-            self.place[i] = at
-        self.rows: list[Row] = [given[i] for i in self.order]
+            place[i] = at
+        return place
 
     @cached_property
     def plain(self) -> bool:
         """Whether all rows lie side by side in memory, and none of them in a memory map."""
-        return (self._whole is not None and _in_plain_memory([self._whole])) or _in_plain_memory(self.rows)
+        return self.whole is not None or _in_plain_memory(self.rows)
 
     @property
     def integer_block(self) -> int:
@@ -230,23 +243,23 @@ def reference(vector: Any, like: Rows, name: str) -> Row:
     return row
 
 
-def _checked(updates: Any) -> list[Row]:
-    """The rows of an (n, d) array, of a tensor, or of a sequence of rows, each checked."""
-    if _is_tensor(updates):
-        if updates.ndim != 2:
-            raise AggregationError(
-                f"inputs are a tensor (n, d) or a sequence of rows, not {tuple(updates.shape)}"
-            )
-        updates = list(updates)
-    if isinstance(updates, EncodedVector):
-        raise AggregationError("got one encoded vector: pass a sequence of them")
+def _checked(updates: Any) -> list[Row] | Float32s:
+    """The rows of a float32 array (n, d), which is left whole, of a tensor, or of a sequence of rows, each checked."""
     if isinstance(updates, np.ndarray):
         if updates.ndim != 2:
             raise AggregationError(
                 f"inputs are an array (n, d) or a sequence of rows, not shape {updates.shape}"
             )
         if updates.dtype == np.float32:
-            return list(updates)
+            return updates
+    elif _is_tensor(updates):
+        if updates.ndim != 2:
+            raise AggregationError(
+                f"inputs are a tensor (n, d) or a sequence of rows, not {tuple(updates.shape)}"
+            )
+        updates = list(updates)
+    elif isinstance(updates, EncodedVector):
+        raise AggregationError("got one encoded vector: pass a sequence of them")
     elif isinstance(updates, (str, bytes)) or not isinstance(updates, Sequence):
         raise AggregationError(
             f"inputs are an array (n, d) or a sequence of rows, not {type(updates).__name__}"
@@ -294,16 +307,18 @@ def _tensor(value: Any, index: int) -> Float32s | DeviceRow:
     return array
 
 
-def _heads(updates: Any, rows: Sequence[Row], width: int) -> list[bytes]:
+def _heads(rows: Sequence[Row] | Float32s, width: int) -> list[bytes]:
     """The bits of the first columns of each row; of an array in one piece, since many small reads take longer than
     the mean of short rows."""
-    if not isinstance(updates, np.ndarray):
+    if not isinstance(rows, np.ndarray):
         return [_bits(row, 0, width) for row in rows]
-    size, together = 4 * width, updates[:, :width].tobytes()
+    size, together = 4 * width, rows[:, :width].tobytes()
     return [together[at : at + size] for at in range(0, len(together), size)]
 
 
-def _canonical_order(rows: Sequence[Row], d: int, keys: list[bytes]) -> tuple[list[int], list[int]]:
+def _canonical_order(
+    rows: Sequence[Row] | Float32s, d: int, keys: list[bytes]
+) -> tuple[list[int], list[int]]:
     """The rows' positions sorted by their float32 bits, and for each sorted row its first identical one.
 
     Reads only as many columns as it takes to tell the rows apart; ``keys``, the first of them, do for rows without
@@ -324,7 +339,7 @@ def _canonical_order(rows: Sequence[Row], d: int, keys: list[bytes]) -> tuple[li
     return order, twin
 
 
-def _split(groups: list[list[int]], rows: Sequence[Row], start: int, stop: int) -> list[list[int]]:
+def _split(groups: list[list[int]], rows: Sequence[Row] | Float32s, start: int, stop: int) -> list[list[int]]:
     """Split groups of rows that agree before ``start`` by their bits in [start, stop), in their order."""
     parts = []
     for group in groups:

@@ -214,6 +214,10 @@ def _in_input_order(result: Aggregate, rows: Rows) -> Aggregate:
     if weights is None:
         left_out = sorted(rows.order[i] for i in result.left_out)
     else:
+        shares = weights.tolist()
+        if scores is None and shares[0] and shares.count(shares[0]) == len(shares) == rows.n:
+            return result  # equal shares have no order
         weights = weights[rows.place]
-        left_out = [i for i, weight in enumerate(weights.tolist()) if not weight]
+        left_out = [i for i, share in zip(rows.order, shares[: rows.n], strict=True) if not share]
+        left_out.sort()
     return Aggregate(result.vector, weights, tuple(left_out), None if scores is None else scores[rows.place])

@@ -33,6 +33,10 @@ BENCHMARKS = {
         "benchmarks.learning.adapters",
         "the network's adapter against LoRA at equal bytes, to convergence, and what a season brings",
     ),
+    "clinician": (
+        "benchmarks.clinician",
+        "a clinician asks, clones, teaches, uses and shares a model: what everybody gains",
+    ),
     "aggregation": ("benchmarks.aggregation", "every rule against ByzFL and Flower: time and memory"),
     "lifting": ("benchmarks.lifting", "when to lift: traffic against the loss of the branch above"),
     "simulation-proof": (

@@ -1,11 +1,11 @@
 """What ``banyan serve`` costs beside a bare ``model.generate``, and what it gains when several ask at once.
 
 Run as ``python -m benchmarks.serving [--base DIR …]``; writes ``benchmarks/results/serving.json`` and ``serving.md``.
-The server is a process of its own, asked by the real ``openai`` client over loopback; the bare loop runs here, on the
-same model with the same LoRA layers, and on the base without them. All write the same number of tokens greedily. They
-take turns within one run, each turn gives one ratio, and the median of the ratios is the result: wall time, and
-processor time of whoever computes. transformers' own continuous batching is measured in a process of its own, without
-HTTP before it.
+The server is a process of its own, asked by the real ``openai`` client over loopback; the bare loop runs here: on
+PEFT's model, on the same with the server's own LoRA layers, and on the base without any. All write the same number of
+tokens greedily. They take turns within one run, each turn gives one ratio, and the median of the ratios is the result:
+wall time, and processor time of whoever computes. transformers' own continuous batching is measured in a process of its
+own, without HTTP before it.
 """
 
 from __future__ import annotations
@@ -138,6 +138,7 @@ def measure(base: Path, turns: int) -> dict[str, Any]:
     import torch
 
     from banyan.node.founding import Founding, found_network
+    from banyan.node.learning.adapter import AdaptedModel
     from banyan.node.learning.base_model import load
     from banyan.node.serving.base_in_memory import BaseInMemory
     from banyan.node.serving.chosen_release import shared_a_of
@@ -147,14 +148,24 @@ def measure(base: Path, turns: int) -> dict[str, Any]:
         home = Home(Path(folder))
         charter = found_network(home, Founding("bench", base, preset="local"), int(time.time() * 1000))
         shared = BaseInMemory(base, charter.adapter, shared_a_of(home, charter.adapter), "cpu")
-        adapted = Bare(shared.model_with(_nothing(charter.adapter.dimension)).peft, shared.tokenizer)
+        spec = charter.adapter
+        peft = AdaptedModel(
+            load(base, "cpu").model,
+            rank=spec.rank,
+            scale=spec.scale,
+            tensors=spec.tensors,
+            shared_a=shared_a_of(home, spec),
+        )
+        adapted = Bare(peft.peft, shared.tokenizer)
+        own = Bare(shared.model_with(_nothing(spec.dimension)).peft, shared.tokenizer)
         plain = Bare(load(base, "cpu").model, shared.tokenizer)
         server = Server(home)
         try:
             text = shared.tokenizer.decode(adapted.one(PROMPTS[0]), skip_special_tokens=True)
             assert server.one(PROMPTS[0]) == server.one_streamed(PROMPTS[0]) == text
+            assert adapted.one(PROMPTS[0]) == own.one(PROMPTS[0])
             plain.one(PROMPTS[0])
-            rounds = [_turn(i, adapted, plain, server) for i in range(turns)]
+            rounds = [_turn(i, adapted, own, plain, server) for i in range(turns)]
         finally:
             server.close()
     tokens = TOKENS * len(PROMPTS)
@@ -163,6 +174,9 @@ def measure(base: Path, turns: int) -> dict[str, Any]:
         "parameters": charter.base.parameters,
         "rank": charter.adapter.rank,
         "one_request": {name: _ratios(rounds, name, "adapted") for name in ("served", "streamed")},
+        "one_request_beside_the_servers_own_layers": {
+            name: _ratios(rounds, name, "own") for name in ("served", "streamed")
+        },
         "one_request_beside_the_base_without_adapter": _ratios(rounds, "served", "plain"),
         "adapter_layers_cost_generate": _ratios(rounds, "adapted", "plain"),
         "eight_at_once_gain": _ratios(rounds, "after_another", "at_once"),
@@ -173,11 +187,12 @@ def measure(base: Path, turns: int) -> dict[str, Any]:
     }
 
 
-def _turn(i: int, adapted: Bare, plain: Bare, server: Server) -> dict[str, tuple[float, float]]:
+def _turn(i: int, adapted: Bare, own: Bare, plain: Bare, server: Server) -> dict[str, tuple[float, float]]:
     prompt = PROMPTS[i % len(PROMPTS)]
     works: dict[str, tuple[Callable[[], object], Callable[[], float]]] = {
         "adapted": (lambda: adapted.one(prompt), time.process_time),
         "served": (lambda: server.one(prompt), server.processor_seconds),
+        "own": (lambda: own.one(prompt), time.process_time),
         "plain": (lambda: plain.one(prompt), time.process_time),
         "streamed": (lambda: server.one_streamed(prompt), server.processor_seconds),
         "after_another": (server.one_after_another, server.processor_seconds),
@@ -282,7 +297,8 @@ def main() -> None:
         "what": "banyan serve over HTTP beside a bare model.generate in one process, greedy, "
         f"{TOKENS} tokens an answer, medians of {options.turns} turns",
         "date": datetime.now(UTC).date().isoformat(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores shared with other work, one thread each, "
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores shared with other work (load "
+        f"{psutil.getloadavg()[0]:.1f}), one thread each, "
         f"Python {platform.python_version()}, torch {torch.__version__}, transformers {transformers.__version__}",
         "limits": {"one_request": LIMIT_OVERHEAD, "eight_at_once_gain": LIMIT_GAIN},
         "banyan": found,
@@ -300,11 +316,12 @@ def page(result: dict[str, Any]) -> str:
         "",
         f"`python -m benchmarks serving`, {result['date']}, {result['machine']}. {result['what']}. Ratios are wall "
         "time, in brackets processor time of whoever computes. One request may take at most "
-        f"{LIMIT_OVERHEAD:.2f} times a bare `generate` of the same model; eight at once are to give at least "
-        f"{LIMIT_GAIN:.0f} times the tokens a second of one after another.",
+        f"{LIMIT_OVERHEAD:.2f} times a bare `generate` of the same model, as PEFT has it; eight at once are to give at "
+        f"least {LIMIT_GAIN:.0f} times the tokens a second of one after another.",
         "",
-        "| base | one request | streamed | beside `generate` without an adapter | eight at once | tokens/s |",
-        "|---|---|---|---|---|---|",
+        "| base | one request | streamed | beside `generate` with the server's layers | without an adapter "
+        "| eight at once | tokens/s |",
+        "|---|---|---|---|---|---|---|",
     ]
     for each in result["banyan"]:
         one, speed = each["one_request"], each["tokens_per_second"]
@@ -312,6 +329,7 @@ def page(result: dict[str, Any]) -> str:
             f"{each['base']}, {each['parameters'] / 1e6:.1f} M, rank {each['rank']}",
             _pair(one["served"]),
             _pair(one["streamed"]),
+            _pair(each["one_request_beside_the_servers_own_layers"]["served"]),
             _pair(each["one_request_beside_the_base_without_adapter"]),
             _pair(each["eight_at_once_gain"]),
             f"{speed['after_another']:.0f} → {speed['at_once']:.0f}",

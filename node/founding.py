@@ -7,11 +7,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from banyan.node.assets import base_model_path
 from banyan.node.home import Home, HomeError, write_durably
 from banyan.node.membership import create_identity, save_credential
 from banyan.node.store import BlobStore
-from banyan.security.charter import AdapterSpec, BaseModel, Charter, Foundation, found, preset
+from banyan.security.charter import AdapterSpec, BaseModel, Charter, Foundation, Probe, found, preset
 from banyan.security.credential import root_credential
+
+#: What the base model that comes with the package is called in a charter.
+EMBEDDED = "embedded"
 
 #: ΔW = scale · B · A. With orthonormal rows of A, 2 lets B learn at rates that are usual for LoRA.
 SCALE = 2.0
@@ -49,9 +53,12 @@ class Founding:
     fallback: int | None = None
     #: Branches with another base model than above them, each with its folder.
     bases: tuple[tuple[str, Path], ...] = ()
+    #: Probe sets of branches, each with the file of its rows.
+    probes: tuple[tuple[str, Path], ...] = ()
     growth: Literal["founders", "members", "votes"] | None = None
     votes: int | None = None
     dormancy: int | None = None
+    seasons: Literal["manual", "plateau"] | None = None
 
 
 def found_network(
@@ -81,6 +88,8 @@ def found_network(
         Foundation(path, *_lay(wish, folder, wish.seed + number, blobs, progress))
         for number, (path, folder) in enumerate(sorted(wish.bases), 1)
     )
+
+    probes = tuple(_probe(path, file, blobs) for path, file in wish.probes)
 
     progress("signing the charter")
     policies = preset(wish.preset)
@@ -116,6 +125,8 @@ def found_network(
     grows: dict[str, Any] = {"branches": wish.growth, "votes": wish.votes, "dormancy": wish.dormancy}
     grows = {name: value for name, value in grows.items() if value is not None}
     policies = replace(policies, growth=replace(policies.growth, **grows))
+    if wish.seasons is not None:
+        policies = replace(policies, season=replace(policies.season, policy=wish.seasons))
     charter = found(
         identity,
         name=wish.name,
@@ -125,6 +136,7 @@ def found_network(
         adapter=adapter,
         branches=wish.branches,
         bases=others,
+        probes=probes,
         policies=policies,
     )
     blobs.put(charter.encode())
@@ -141,8 +153,9 @@ def _lay(
     from banyan.node.learning.adapter_spec import design_adapter
     from banyan.node.learning.base_manifest import check_content, check_manifest
 
-    progress(f"reading the base model {folder.name}")
-    base = base_model.fingerprint(folder)
+    name = EMBEDDED if folder == base_model_path() else folder.resolve().name
+    progress(f"reading the base model {name}")
+    base = base_model.fingerprint(folder, name)
     check_manifest(base)
     check_content(folder, base)
     for entry in base.files:
@@ -153,6 +166,14 @@ def _lay(
     )
     blobs.put(matrices)
     return base, adapter
+
+
+def _probe(path: str, file: Path, blobs: BlobStore) -> Probe:
+    """Put the probe set of ``path`` into the store. Raises ``LearningError`` where the file is none."""
+    from banyan.node.learning.probe_set import made_of
+
+    data = made_of(file)
+    return Probe(path, blobs.put(data), len(data))
 
 
 def _least(rule: str, f: int) -> int:

@@ -17,6 +17,7 @@ from banyan.protocol.events import Event, ReleaseAudited
 from banyan.protocol.judgement import has_its_steps, sums_of
 from banyan.protocol.members import Members
 from banyan.protocol.messages import Trial, Update
+from banyan.protocol.plateau import is_restated, progress_of
 from banyan.protocol.records import Record, Records, archive_topic, committee_topic
 from banyan.protocol.release import Contribution, Release, TrialVote, claims_of, committee_of
 from banyan.protocol.round import losses_of
@@ -86,13 +87,16 @@ class Audit:
         self.updates[record.id] = record
         members = [each for each in self.release.used if not each.source.startswith("/")]
         if len(self.updates) == len(members):
-            updates = (each.body for each in self.updates.values() if isinstance(each.body, Update))
+            updates = [each.body for each in self.updates.values() if isinstance(each.body, Update)]
             if self.release.reported != losses_of(updates):
                 raise Refused("misquoted", "The release misquotes the losses that its updates reported")
+            vouched = [each for each in updates if not is_guest(each.credential, self.charter)]
+            if self.release.progress != progress_of(self.base, vouched, self.charter):
+                raise Refused("misquoted", "The release misquotes what its updates say of how much they gain")
 
     def _take_vote(self, record: Record, trial: Trial) -> None:
         place = (trial.branch, trial.height) == (self.release.branch, self.release.height)
-        said = (TrialVote(record.envelope.author, record.id, trial.change), trial.adapter)
+        said = (TrialVote(record.envelope.author, record.id, trial.change, trial.probed), trial.adapter)
         if not place or said not in self._quoted:
             raise Refused("misquoted", f"The release misquotes the vote of {record.envelope.author}")
         self.votes[record.id] = record
@@ -155,8 +159,8 @@ class Host(Protocol):
     records: Records
     branches: dict[str, Branch]
 
-    @property
-    def season(self) -> int: ...
+    def opened_season(self, path: str) -> int: ...
+    def is_topmost(self, path: str) -> bool: ...
     def do(self, effect: Effect) -> None: ...
     def tell(self, event: Event) -> None: ...
     def ask_for(self, topic: str, record_ids: Iterable[bytes], of: str) -> None: ...
@@ -184,9 +188,9 @@ class Auditor:
         audit = Audit(release, base, host.charter, host.members.check_past)
         self._audits[release.digest] = audit
         flaw = audit.flaw
-        if not flaw and release.season > host.season:
-            flaw = "It begins a season that no root has opened, as far as is known here"
-        if flaw or is_turn(release):  # of a season's beginning there is nothing to recompute
+        if not flaw and is_turn(release) and not self._may_begin(branch, release, base):
+            flaw = "It begins a season that nobody has opened, as far as is known here"
+        if flaw or is_turn(release) or is_restated(release):  # there is nothing to recompute
             self._end(audit, flaw)
             return
         for record in filter(None, map(host.records.get, audit.wanted)):
@@ -198,6 +202,14 @@ class Auditor:
         for blob, size in audit.blobs:
             if not host.has_blob(blob):
                 host.do(FetchBlob(blob, size, tuple(committee)))
+
+    def _may_begin(self, branch: Branch, release: Release, base: Release) -> bool:
+        """Whether a turn begins a season that was opened above, or opens the next itself. That the branches had stopped
+        gaining its quorum saw, as it saw what a lift gained."""
+        if release.season <= self._host.opened_season(branch.path):
+            return True
+        opens = self._host.charter.season.policy == "plateau" and self._host.is_topmost(branch.path)
+        return opens and release.season == base.season + 1 and branch.may_ask(base, release.time)
 
     def take(self, record: Record) -> bool:
         """Whether ``record`` is an update that an audit had asked for; it is used for nothing else."""

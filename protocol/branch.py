@@ -27,17 +27,19 @@ from banyan.protocol.events import (
     UpdateLeftOut,
 )
 from banyan.protocol.messages import CertifiedRelease, Draft, Opening, Proposal, Trial, Update, Vote
+from banyan.protocol.plateau import is_news, is_restated, standing_among, standing_of
 from banyan.protocol.records import Record, committee_topic
-from banyan.protocol.release import ChildHead, Release, TrialVote, claims_of, committee_of
+from banyan.protocol.release import ChildHead, Release, Standing, TrialVote, claims_of, committee_of
 from banyan.protocol.round import Candidate, Child, Round, Status, need_of
 from banyan.protocol.season import is_turn
 from banyan.protocol.transfer import Transfer, Wait
 from banyan.protocol.trials import Host as TrialsHost
 from banyan.protocol.trials import Trials
-from banyan.protocol.validation import is_tried, median_change
+from banyan.protocol.validation import medians, own_change, probed_change
 from banyan.security.admission import Reason, UpdateRefused, check_announcement
 from banyan.security.credential import Credential, is_guest
 from banyan.security.errors import Refused
+from banyan.security.model import MOST_SEASONS
 
 __all__ = ["Branch", "Host", "NotNow"]
 
@@ -57,6 +59,9 @@ class Host(ClosingHost, TrialsHost, Protocol):
     def head_moved(self, head: Release) -> None: ...
     def quoted(self, path: str) -> ChildHead | None: ...
     def is_asleep(self, path: str) -> bool: ...
+    def opened_season(self, path: str) -> int: ...
+    def is_topmost(self, path: str) -> bool: ...
+    def heads_below(self, path: str) -> list[Release]: ...
 
 
 class Branch:
@@ -128,6 +133,7 @@ class Branch:
             "change": release.change.hex(),
             "adapter": release.adapter.hex(),
             "season": release.season,
+            "standing": standing_of(release),
             "lifted": self._lift_of(release),
         }
 
@@ -147,12 +153,15 @@ class Branch:
         }
 
     def _trial(self, votes: tuple[TrialVote, ...]) -> dict[str, object] | None:
-        """How a vote went, JSON-ready: ``change`` is None where too few voted to decide. None where the charter asks
-        for no votes."""
+        """How a vote went, JSON-ready: ``change``, on the voters' own rows, and ``probed``, on the probe set, are None
+        where too few voted to decide. None where the charter asks for no votes."""
         if not self._charter.validation.voters:
             return None
-        median = median_change(votes) if is_tried(votes, self._charter) else None
-        return {"change": median, "votes": [{"voter": each.voter, "change": each.change} for each in votes]}
+        return {
+            "change": own_change(votes, self._charter),
+            "probed": probed_change(votes, self._charter),
+            "votes": [{"voter": each.voter, "change": each.change, "probed": each.probed} for each in votes],
+        }
 
     def _cosigners(self, proof: CertifiedRelease) -> list[str]:
         return sorted(self._host.read(data).envelope.author for data in proof.certificate)
@@ -224,7 +233,7 @@ class Branch:
             if isinstance(body, Draft):
                 self.trials.check_draft(body, author)
             else:
-                self.trials.check_vote(author)
+                self.trials.check_vote(body, author)
         elif isinstance(body, Opening | CertifiedRelease):
             self._check_release(body, author)
 
@@ -384,7 +393,8 @@ class Branch:
             self.trials.blob_fetched(error)
         if self.round is None:
             return
-        for candidate in self.round.waiting_for_blob(blob):
+        waiting = self.round.waiting_for_blob(blob)
+        for candidate in waiting:
             if error is None:
                 candidate.status = Status.INSPECTING
                 self._host.do(Inspect(blob, self.path, self.round.base.season))
@@ -393,13 +403,15 @@ class Branch:
                 candidate.failures += 1
         if self.closing is not None:
             self.closing.blob_fetched(blob, error)
-        self._progress()
+        if error is not None or not waiting:  # else nothing is decided before it is known what is in it
+            self._progress()
 
     def inspected(self, result: Inspected) -> None:
         """A candidate's blob has been decoded and measured."""
-        if self.round is None:
+        waiting = self.round.waiting_for_blob(result.digest) if self.round is not None else []
+        if self.round is None or not waiting:
             return
-        for candidate in self.round.waiting_for_blob(result.digest):
+        for candidate in waiting:
             if result.refusal is not None:
                 self._refuse(candidate, Reason(result.refusal), result.detail)
             elif result.base != candidate.update.base:
@@ -463,16 +475,42 @@ class Branch:
             for child in self._children.values():
                 self._fetch_child(child)
 
-    def season_opened(self) -> None:
-        """There is a new season: turn to it as soon as the running round allows."""
+    def look_again(self) -> None:
+        """Something has changed elsewhere that this branch may have to answer by a release: a season was opened, a
+        branch right below stands otherwise."""
         self._progress()
 
-    def _may_turn(self) -> bool:
-        """Whether a season was opened that this branch is not in yet, and nothing is lost by beginning it now."""
-        round_ = self.round
-        return (
-            round_ is not None and round_.base.season < self._host.season and round_.is_idle(self._host.now)
-        )
+    def due(self, time: int) -> tuple[int, Standing]:
+        """Which season the branch may be in at ``time`` (ms), and how it then stands with those below it (empty where a
+        release need not say so), as far as is known here."""
+        head = self.chain.head
+        assert head is not None
+        season = max(head.season, self._host.opened_season(self.path))
+        if season > head.season or self._charter.season.policy == "manual":
+            return season, ""
+        below = self._host.heads_below(self.path)
+        topmost = self._host.is_topmost(self.path)
+        if not (below or topmost or head.standing):
+            return season, ""  # the branch above reads it off what the members say
+        standing = standing_among(head, below, time, self._charter)
+        if not topmost:
+            return season, standing
+        asks = standing == "asks" and head.season + 1 < MOST_SEASONS
+        return season + (asks and self.may_ask(head, time)), ""
+
+    def may_ask(self, base: Release, time: int) -> bool:
+        """Whether the season of ``base`` has lasted for as long as the charter asks before another may follow at
+        ``time``."""
+        began = next(each.time for each in self.chain.releases() if each.season == base.season)
+        return time - began >= self._charter.season.cool_down
+
+    def _has_quiet_news(self) -> bool:
+        """Whether there is a release to make that counts nothing, and nothing is lost by making it now."""
+        round_, now = self.round, self._host.now
+        if round_ is None or not round_.is_idle(now):
+            return False
+        season, standing = self.due(now)
+        return season > round_.base.season or is_news(standing, round_.base)
 
     def _progress(self) -> None:
         """Look again at the round after anything changed."""
@@ -491,7 +529,7 @@ class Branch:
             self._host.do(timer("round", round_, now + self._charter.round.deadline))
         if children := round_.to_measure(now, quarantined):
             closing.measure(children)
-        if closing.agreement.view < 0 and (round_.ready(now, quarantined) or self._may_turn()):
+        if closing.agreement.view < 0 and (round_.ready(now, quarantined) or self._has_quiet_news()):
             for guest in round_.crowded_out(quarantined):
                 self._turn_away(guest.author, round_.height)
             updates, leader = len(round_.contributions(quarantined, now)), closing.agreement.leader(0)
@@ -533,7 +571,7 @@ class Branch:
         if self.trials is not None and result.height == self.chain.height + 1:
             self.trials.evaluated(result)
             if self.closing is not None:
-                self.closing.evaluated(result.job, result.losses if result.rows else ())
+                self.closing.evaluated(result)
                 self._progress()
 
     def evaluation_failed(self, job: bytes) -> None:
@@ -541,7 +579,7 @@ class Branch:
         if self.trials is not None:
             self.trials.failed(job)
         if self.closing is not None:
-            self.closing.evaluated(job)
+            self.closing.not_evaluated(job)
             self._progress()
 
     def _report_waiting(self) -> None:
@@ -568,7 +606,10 @@ class Branch:
         self.chain.append(certified)
         release = certified.release
         if is_turn(release):
-            self._tell_of_turn(release)
+            self._host.tell(SeasonBegan(self.path, release.height, release.season))
+            self._answer(release, Reason.WRONG_SEASON)
+        elif is_restated(release):
+            self._answer(release, Reason.ROUND_CLOSED)
         self._tell_refusals(release)
         self._host.tell(
             ReleaseCertified(
@@ -589,19 +630,17 @@ class Branch:
             if item.reason == Reason.FALSE_RELEASE:  # seen by the quorum that certified this
                 self._host.quarantine(item.source, Reason.FALSE_RELEASE, release.digest)
 
-    def _tell_of_turn(self, release: Release) -> None:
-        """A season begins: what was announced in the last one is answered here, since such a release has no lists."""
-        self._host.tell(SeasonBegan(self.path, release.height, release.season))
-        why = Reason.WRONG_SEASON
+    def _answer(self, release: Release, why: Reason) -> None:
+        """Tell what becomes of the updates that were announced: a release that counts nothing has no lists."""
         for author in self.round.candidates if self.round is not None else ():
             self._host.tell(UpdateLeftOut(self.path, release.height, author, why.value, why.sentence))
 
     def _tell_refusals(self, release: Release) -> None:
         following = [*(each.rule for each in release.refused), release.rule][1:]
         for each, then in zip(release.refused, following, strict=True):
-            median = median_change(each.votes) if is_tried(each.votes, self._charter) else None
+            worst = max(medians(each.votes, self._charter), default=None)
             self._host.tell(
-                AttemptRefused(self.path, release.height, each.rule, median, len(each.votes), then)
+                AttemptRefused(self.path, release.height, each.rule, worst, len(each.votes), then)
             )
 
     def _moved(self, head: Release) -> None:
@@ -621,7 +660,7 @@ class Branch:
             policy = self._charter.round
             self.round = Round(head, self.need, self.transfer, policy.deadline, policy.f)
             self.closing = Closing(
-                self._host, self.round, committee, self.trials, self._child, self._on_certified
+                self._host, self.round, committee, self.trials, self._child, self._on_certified, self.due
             )
             for child in self._children.values():
                 self._fetch_child(child)

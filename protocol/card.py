@@ -11,6 +11,7 @@ One card of a branch counts, the newest. Everybody keeps all of them, so that a 
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal, TypeAlias
 
@@ -125,16 +126,19 @@ class Card:
         return self.release.height if self.release else -1
 
 
-def check_card(card: Card, author: str, charter: Charter) -> None:
-    """Check what follows from the card and the charter alone; that the credential is good is the caller's to check.
+def check_card(card: Card, author: str, charter: Charter, branches: Container[str]) -> None:
+    """Check what follows from the card, the charter and the ``branches`` that there are; that the credential is good is
+    the caller's to check.
 
     Raises:
         CardRefused: it is not about a branch of this network, contradicts its own release or the charter, or
             ``author`` may not sign it.
     """
     release = card.release
-    if card.branch not in charter.branches:
-        raise CardRefused("unknown-branch", f"This network has no branch {card.branch}")
+    if card.branch not in branches:
+        raise CardRefused(
+            "unknown-branch", f"This network has no branch {card.branch}, as far as this node knows"
+        )
     if release is not None and release.branch != card.branch:
         raise CardRefused("wrong-branch", f"A card of {card.branch} names a release of {release.branch}")
     _check_base(card.sheet, charter.foundation_of(card.branch))

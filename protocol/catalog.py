@@ -22,6 +22,7 @@ from banyan.protocol.messages import pack
 from banyan.protocol.paths import parent_of
 from banyan.protocol.records import Record, Records
 from banyan.protocol.release import Release
+from banyan.protocol.tree import Tree
 from banyan.security.charter import Charter
 from banyan.security.credential import Credential
 from banyan.security.errors import Refused
@@ -30,8 +31,9 @@ from banyan.security.schema import from_plain, to_plain
 __all__ = ["Catalog", "Entry", "Standing", "plain_entry"]
 
 ROOM: Final = 64 << 20
-"""Bytes that the cards of all branches may take, each an equal share: 16 KiB where there are 4,096, enough to quote a
-release of fifty contributors. A thousand branches of twenty contributors take 8 MB."""
+"""Bytes that the cards of all branches may take, each an equal share, those that may still be founded counted: 16 KiB
+where there are 4,096, enough to quote a release of fifty contributors. A thousand branches of twenty contributors take
+8 MB."""
 
 SIGNED: Final = 512
 """Bytes of an envelope beside its body, at most."""
@@ -60,6 +62,8 @@ class Host(Protocol):
     members: Members
     branches: dict[str, Branch]
 
+    @property
+    def tree(self) -> Tree: ...
     def publish(self, message: object) -> Record: ...
     def tell(self, event: Event) -> None: ...
 
@@ -74,7 +78,7 @@ class Catalog:
 
     def __iter__(self) -> Iterator[Entry]:
         """What is held, by path. The word of a node that was shut out since does not count."""
-        for path in self._host.charter.branches:
+        for path in self._host.tree:
             entry = self.of(path)
             if entry is not None:
                 yield entry
@@ -100,7 +104,7 @@ class Catalog:
         """
         card, author = record.body, record.envelope.author
         assert isinstance(card, Card)
-        check_card(card, author, self._host.charter)
+        check_card(card, author, self._host.charter, self._host.tree)
         members = self._host.members
         if author in members.quarantined or not card.credential.keys.isdisjoint(members.revoked):
             raise CardRefused("quarantined", "The node is shut out")
@@ -136,7 +140,7 @@ class Catalog:
         ):  # what is wrong with it is refused below
             plain["base"]["digest"] = bytes.fromhex(plain["base"]["digest"])
         card = Card(self._path, self._credential, self._head(), from_plain(Sheet, plain))
-        check_card(card, self._host.me, self._host.charter)
+        check_card(card, self._host.me, self._host.charter, self._host.tree)
         self._check_size(len(pack(card)[1]) + SIGNED)
         return card
 
@@ -155,7 +159,10 @@ class Catalog:
         return self._host.branches[self._path].chain.head
 
     def _check_size(self, size: int) -> None:
-        share = ROOM // len(self._host.charter.branches)
+        charter = self._host.charter
+        share = ROOM // (
+            len(charter.branches) + charter.growth.most
+        )  # the same everywhere, whoever knows of what
         if size > share:
             raise CardRefused(
                 "too-long", f"A card of {size} bytes is longer than a branch's share of {share}"

@@ -12,15 +12,17 @@ from typing import Protocol
 
 from banyan.protocol import agreement as moves
 from banyan.protocol.agreement import Agreement, faults_of
-from banyan.protocol.effects import Aggregate, Aggregated, Effect, Evaluate, FetchBlob, SetTimer
+from banyan.protocol.effects import Aggregate, Aggregated, Effect, Evaluate, Evaluated, FetchBlob, SetTimer
 from banyan.protocol.events import Event, LeaderChanged, ProposalRefused
 from banyan.protocol.judgement import Open, Problem, fits, job_of, judge, lift_of, sums_of
 from banyan.protocol.messages import CertifiedRelease, Proposal, Vote
+from banyan.protocol.plateau import is_news, restated
 from banyan.protocol.records import Record, Records, committee_topic
 from banyan.protocol.release import (
     UNCHANGED,
     Attempt,
     Release,
+    Standing,
     TrialVote,
     claims_of,
     next_children,
@@ -53,14 +55,13 @@ class Host(Protocol):
 
     @property
     def quarantined(self) -> Mapping[str, Reason]: ...
-    @property
-    def season(self) -> int: ...
     def do(self, effect: Effect) -> None: ...
     def tell(self, event: Event) -> None: ...
     def publish(self, message: object, *, push: bool = True) -> Record: ...
     def ask_for(self, topic: str, record_ids: Iterable[bytes], of: str) -> None: ...
     def compare_with(self, peer: str) -> None: ...
     def adapters_above(self, path: str) -> tuple[bytes, ...]: ...
+    def probe_of(self, path: str) -> bytes | None: ...
     def quarantine(self, node: str, why: Reason, evidence: bytes) -> None: ...
     def read(self, data: bytes) -> Record: ...
 
@@ -75,6 +76,8 @@ class Closing:
         trials: what is known of the trying of drafts.
         child_of: a child's certified release by its digest, if its change can be computed here.
         certified: called with the release once a quorum has signed it.
+        due: which season the branch may be in at a time, and how it then stands with those below it, as far as is
+            known here.
     """
 
     def __init__(
@@ -85,6 +88,7 @@ class Closing:
         trials: Trials,
         child_of: Callable[[bytes], Child | None],
         certified: Callable[[CertifiedRelease], None],
+        due: Callable[[int], tuple[int, Standing]],
     ) -> None:
         self.round = round_
         self.path = round_.base.branch
@@ -95,6 +99,7 @@ class Closing:
         self._trials = trials
         self._child_of = child_of
         self._certified = certified
+        self._due = due
         self._proposed: dict[bytes, Release] = {}
         self._proposers: dict[bytes, set[str]] = {}
         self._building: tuple[int, Release] | None = None
@@ -191,14 +196,21 @@ class Closing:
             self._send_proposal(view, self._proposed[value], valid_view)
             return
         draft = self.draft()
-        base, season = self.round.base, self._host.season
-        if not draft.used and base.season < season:
-            self._send_proposal(view, turned(base, season, max(base.time, self._host.now)), -1)
-            return
         if not draft.used:
-            return  # an update was found out in the meantime; the view will time out
+            quiet = self._counting_nothing()
+            if quiet is not None:  # or an update was found out in the meantime; the view will time out
+                self._send_proposal(view, quiet, -1)
+            return
         self._building = (view, draft)
         self._sum_up(draft)
+
+    def _counting_nothing(self) -> Release | None:
+        """What there is to release without anybody's update: a new season, or how the branch stands by now."""
+        base, time = self.round.base, max(self.round.base.time, self._host.now)
+        season, standing = self._due(time)
+        if base.season < season:
+            return turned(base, season, time)
+        return restated(base, standing, time) if is_news(standing, base) else None
 
     def draft(self) -> Release:
         """The release this node would propose now, but for its sums; as much of it as fits into one message."""
@@ -246,6 +258,8 @@ class Closing:
             reported=self.round.reported(used),
             season=base.season,
             frozen=base.frozen,
+            progress=self.round.progress(used, self._charter),
+            standing=base.standing,
         )
 
     def _sum_up(self, release: Release, *, compared: bool = False) -> None:
@@ -317,13 +331,21 @@ class Closing:
         before = (*above, *(blob for blob, _ in base.blobs))
         models = (before, (*above, *earlier, *own, result.lifted))
         rows = self._charter.validation.rows
-        self._host.do(Evaluate(self.path, self.round.height, result.job, models, rows))
+        probe = self._host.probe_of(self.path)
+        self._host.do(Evaluate(self.path, self.round.height, result.job, models, rows, probe))
 
-    def evaluated(self, job: bytes, losses: tuple[float, ...] = ()) -> None:
-        """A lift has been tried on this device's data, or (no ``losses``) could not be."""
+    def evaluated(self, result: Evaluated) -> None:
+        """A lift has been tried, on this device's data, on the branch's probe set, or on both."""
+        found = (result.losses if result.rows else (), result.probed)
+        self._measured(result.job, tuple((each[0], each[1]) for each in found if len(each) == 2))
+
+    def not_evaluated(self, job: bytes) -> None:
+        """A lift could not be tried here."""
+        self._measured(job, ())
+
+    def _measured(self, job: bytes, tried: tuple[tuple[float, float], ...]) -> None:
         keys = self._measuring.pop(job, None)
         if keys is not None:
-            tried = ((losses[0], losses[1]),) if len(losses) == 2 else ()
             self.round.measured[keys] = Measured(self._sums[job].agreement, tried)
 
     def aggregation_failed(self, job: bytes, reason: str) -> None:
@@ -441,7 +463,7 @@ class Closing:
             self._host.quarantined,
             self._child_of,
             self._host.now,
-            self._host.season,
+            self._due,
         )
         if isinstance(verdict, Open):
             self._ask_proposers(digest, verdict.wanted)

@@ -176,7 +176,8 @@ class Mix:
 @dataclass(frozen=True, slots=True)
 class Evaluate:
     """Measure ``models``, each the sum of some adapter blobs (none: the base model), on the same held-out rows of this
-    device's data for ``branch``, at most ``rows`` of them. Nothing is learned from them.
+    device's data for ``branch``, at most ``rows`` of them, and on all rows of the ``probe`` blob, the branch's probe
+    set (None: it has none). Nothing is learned from them.
 
     ``job`` is the caller's name for it. Answered by :class:`Evaluated` or :class:`JobFailed`.
     """
@@ -186,6 +187,7 @@ class Evaluate:
     job: Digest
     models: tuple[tuple[Digest, ...], ...]
     rows: int
+    probe: Digest | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -366,7 +368,8 @@ class Mixed:
 @dataclass(frozen=True, slots=True)
 class Evaluated:
     """The end of an :class:`Evaluate`: the mean loss of each model (nats a token; infinite or no number where a model
-    has lost itself) over ``rows`` rows, and how long it took."""
+    has lost itself) over ``rows`` rows of the device's own (none: it has none, or keeps them to itself) and, in
+    ``probed``, over the probe set, and how long it took. ``probe_refusal`` is why a probe set could not be read."""
 
     branch: Path
     height: int
@@ -374,6 +377,8 @@ class Evaluated:
     losses: tuple[float, ...]
     rows: int
     seconds: float = 0.0
+    probed: tuple[float, ...] = ()
+    probe_refusal: str = ""
 
 
 @dataclass(frozen=True, slots=True)

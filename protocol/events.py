@@ -32,6 +32,7 @@ __all__ = [
     "ModelMixed",
     "NodeQuarantined",
     "PinFailed",
+    "ProbeRefused",
     "ProposalRefused",
     "ReleaseAudited",
     "ReleaseCertified",
@@ -252,21 +253,33 @@ class ReleaseNarrowed(Event):
 
 @dataclass(frozen=True, slots=True)
 class ReleaseTried(Event):
-    """This node measured a drafted release on its own held-out rows and said so; ``change`` of the loss above zero is
-    worse than the head."""
+    """This node measured a drafted release on its own held-out rows and on the branch's probe set, and said so; a
+    ``change`` of the loss, or one ``probed``, above zero is worse than the head; None was not measured."""
 
     branch: str
     height: int
     adapter: str
-    change: float
+    change: float | None
     rows: int
     seconds: float
+    probed: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeRefused(Event):
+    """The probe set of a branch is not what one has to be, or another than was announced; this node tries releases
+    without it. ``reason`` is a code."""
+
+    branch: str
+    probe: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptRefused(Event):
     """Before a release was certified the vote was against what ``rule`` made of the same updates. ``change`` is the
-    median of the ``votes``, None where too few voted; ``then`` is the rule that was tried next, or ``unchanged``."""
+    worse of the medians of the ``votes``, None where too few voted; ``then`` is the rule that was tried next, or
+    ``unchanged``."""
 
     branch: str
     height: int

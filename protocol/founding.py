@@ -15,14 +15,15 @@ from banyan.protocol.branch import Branch
 from banyan.protocol.effects import Digest, NodeId, Path
 from banyan.protocol.members import Members
 from banyan.protocol.messages import Opening
-from banyan.protocol.paths import parent_of
+from banyan.protocol.paths import parent_of, path_to
 from banyan.protocol.release import Layer, Release, Seat, committee_of, opening
 from banyan.security.charter import Charter
 
 __all__ = ["Founding"]
 
 SPOKESMEN: Final = 1
-"""Members of a branch without an opening that compare with the root in one sync interval; in the next, others do."""
+"""Members of a branch that compare with the root in one sync interval, while it or one above it is not open to them; in
+the next, others do."""
 
 SEATS: Final = 192
 
@@ -82,10 +83,11 @@ class Founding:
             self._host.compare_with(self._host.charter.roots[0])
 
     def _speaks(self) -> bool:
-        """Whether it is this node's turn to tell the root who waits on its branch. The turn goes round, so that nobody
-        can keep a branch closed by saying nothing."""
+        """Whether it is this node's turn to compare with the root: who waits on its branch, and whether the branches
+        above are open, of which nobody else may tell a branch that opened beside them. The turn goes round, so that
+        nobody can keep a branch closed by saying nothing."""
         host, path = self._host, self._host.branch
-        if host.branches[path].chain.head is not None or host.now == self._since:
+        if host.now == self._since or all(host.branches[each].chain.head for each in path_to(path)):
             return False
         turn = host.now // host.charter.gossip.sync_interval
         here = [member.node for member in host.members.live(host.now, path) if not member.guest]

@@ -15,6 +15,7 @@ from banyan.protocol.effects import Effect, NodeId, Path, Send
 from banyan.protocol.followers import Followers
 from banyan.protocol.followers import Host as FollowersHost
 from banyan.protocol.messages import (
+    KINDS,
     Bundle,
     CertifiedRelease,
     Inventory,
@@ -84,6 +85,7 @@ class Gossip:
         )
         self._guard = ReplayGuard(limits.clock_skew)
         self._asked_lately: dict[NodeId, int] = {}
+        self._told_after: dict[tuple[NodeId, str], int] = {}
         self._talkative: Counter[NodeId] = Counter()
         self._mixes = host.charter.round.coordination == "gossip"
         self._found_gap = False
@@ -214,17 +216,41 @@ class Gossip:
         self._guard.check(envelope.author, envelope.seq, envelope.time, self._host.now)
         if self._host.members.is_guest(sender):
             self._hear_guest(sender)
-        elif not self._host.is_member(sender):
+        elif not (self._host.is_member(sender) or self._awaits(envelope)):
             raise Refused("stranger", "The node has not shown a credential yet")
         match body := self._reader.control(envelope):
             case Bundle():
                 self._host.unpack(body, sender)
             case Summary():
-                self._say_all(self._sync.on_summary(body), sender)
+                answers = [*self._sync.on_summary(body)]
+                self._note_told(sender, answers)
+                self._say_all(answers, sender)
             case Inventory():
-                self._say_all(self._sync.on_inventory(body), sender)
+                self._say_all(self._sync.on_inventory(body, told=self._has_told(sender, body.topic)), sender)
             case Want():
                 self._say_all(self._sync.on_want(body), sender)
+
+    def _awaits(self, envelope: Envelope) -> bool:
+        """Whether this may bring what we have lately asked its author for: a branch that opened apart from us consists
+        of nodes that have shown us nothing, and what is in a bundle proves itself."""
+        asked = self._asked_lately.get(envelope.author)
+        recent = asked is not None and self._host.now - asked < self._charter.gossip.sync_interval
+        return recent and KINDS[envelope.kind] is Bundle
+
+    def _note_told(self, peer: NodeId, messages: Iterable[object]) -> None:
+        """Remember which topics ``peer`` is told all of, and after which question of ours."""
+        asked = self._asked_lately.get(peer)
+        if len(self._told_after) > 4096:
+            self._told_after.clear()
+        for message in messages:
+            if isinstance(message, Inventory) and asked is not None:
+                self._told_after[peer, message.topic] = asked
+
+    def _has_told(self, peer: NodeId, topic: str) -> bool:
+        """Whether ``peer``, which answers our last question, has heard since what we hold: where two ask each other at
+        once, as when they meet, all that is missing would come twice."""
+        asked = self._asked_lately.get(peer)
+        return asked is not None and self._told_after.get((peer, topic)) == asked
 
     def _hear_guest(self, node: NodeId) -> None:
         """A guest says something to this node alone. Raises ``Refused`` if it does so all the time."""

@@ -20,7 +20,7 @@ from banyan.protocol.records import NETWORK_TOPIC, Record, Records
 from banyan.protocol.release import Seat, committee_of
 from banyan.protocol.tree import Tree
 from banyan.security.admission import Reason
-from banyan.security.charter import Charter
+from banyan.security.charter import Charter, Probe
 from banyan.security.credential import Credential, is_guest
 from banyan.security.errors import Refused
 
@@ -95,6 +95,10 @@ class Growth:
             if not body.credential.keys.isdisjoint(self._host.members.revoked):
                 raise GrowthRefused("revoked", "The membership was revoked")
         if isinstance(body, BranchFounding):
+            if (len(body.probe), body.probe_size > 0) not in ((0, False), (32, True)):
+                raise GrowthRefused(
+                    "bad-probe", "The founding names a probe set without its hash or its size"
+                )
             self._may_found(author, body.branch, body.number)
         elif self._policy.branches != "votes":
             raise GrowthRefused("no-votes", "The charter asks for no votes on branches")
@@ -139,7 +143,7 @@ class Growth:
 
     # ------------------------------------------------------------------------------------ this node's wishes
 
-    def plan(self, path: str, description: str = "") -> BranchFounding:
+    def plan(self, path: str, description: str = "", probe: Probe | None = None) -> BranchFounding:
         """What this node would say to found ``path``. Raises :class:`GrowthRefused` or ``Refused`` with a sentence for
         its owner where it may not or need not."""
         check_path(path)
@@ -182,11 +186,12 @@ class Growth:
                 "too-many-branches",
                 f"{self._policy.most} branches have been founded, which is all there is room for",
             )
-        return BranchFounding(path, description, number, self._credential)
+        named = (b"", 0) if probe is None else (probe.digest, probe.size)
+        return BranchFounding(path, description, number, self._credential, *named)
 
-    def found(self, path: str, description: str = "") -> None:
+    def found(self, path: str, description: str = "", probe: Probe | None = None) -> None:
         """Found ``path``, as planned; where votes are needed and this node has one, it gives it."""
-        self.take(self._host.publish(self.plan(path, description)))
+        self.take(self._host.publish(self.plan(path, description, probe)))
         above = parent_of(path) or ROOT
         if self._policy.branches == "votes" and path not in self.tree and self._has_vote(above):
             self.agree(path)

@@ -14,11 +14,13 @@ from typing import Final
 
 from banyan.protocol.agreement import quorum_of
 from banyan.protocol.effects import Aggregate, Input, Lift
+from banyan.protocol.plateau import is_restated
 from banyan.protocol.release import (
     EXPELLING,
     UNCHANGED,
     Contribution,
     Release,
+    Standing,
     next_children,
     next_roster,
 )
@@ -125,12 +127,12 @@ def judge(
     quarantined: Mapping[str, Reason],
     child_of: Callable[[bytes], Child | None],
     now: int,
-    season: int = 0,
+    due: Callable[[int], tuple[int, Standing]] = lambda time: (0, ""),
 ) -> Verdict:
     """Judge ``release`` against what this node knows of ``round_``.
 
-    ``child_of`` finds a certified release of a direct child branch by its digest; ``season`` is the newest one that was
-    opened.
+    ``child_of`` finds a certified release of a direct child branch by its digest; ``due`` says which season the branch
+    may be in at a time, and how it then stands with those below it.
     """
     base = round_.base
     policy = charter.round
@@ -146,8 +148,10 @@ def judge(
         return Problem(
             "too-long", f"The proposal has {len(release.encoded)} bytes and leaves no room for votes"
         )
-    if is_turn(release):
-        return None if release.season <= season else Open()  # the root's word may still be on its way
+    if is_turn(release) or is_restated(release):  # what it rests on may still be on its way
+        season, standing = due(release.time)
+        known = release.season <= season if is_turn(release) else release.standing == standing
+        return None if known else Open()
     if not has_its_steps(release) or release.lifted_at != (release.time if release.lift else base.lifted_at):
         return Problem("wrong-steps", "The proposal's steps do not follow from whom it counts")
     keys = [each.key for each in release.used]
@@ -177,6 +181,8 @@ def judge(
         return Problem("wrong-children", "The proposal's list of children does not follow from its updates")
     if release.reported != round_.reported(release.used):
         return Problem("wrong-losses", "The proposal misquotes the losses that its updates reported")
+    if release.progress != round_.progress(release.used, charter):
+        return Problem("wrong-progress", "The proposal misquotes what its updates say of how much they gain")
     return None
 
 

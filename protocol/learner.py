@@ -11,6 +11,7 @@ from banyan.protocol.composition import blobs_of, parts_of
 from banyan.protocol.effects import Digest, Effect, PutState, SetTimer, Train, Trained
 from banyan.protocol.events import Compensated, Event, UpdatePublished
 from banyan.protocol.messages import Update
+from banyan.protocol.plateau import Memory
 from banyan.protocol.records import Record, Records
 from banyan.protocol.release import UNCHANGED, Release
 from banyan.protocol.season import is_turn
@@ -22,6 +23,9 @@ __all__ = ["Learner", "finite"]
 
 CARRY, PENDING, ABOVE = KEPT = "carry|", "pending-carry|", "above|"
 """Begin the keys, which end with the branch, under which is kept on disk what goes into a branch's next update."""
+
+LOSSES: Final = "losses|"
+"""Begins the key, which ends with the branch, under which its losses of late are kept."""
 
 RETRY: Final = 30_000
 """ms after which failed training is tried again."""
@@ -72,6 +76,7 @@ class Learner:
         self._elsewhere: set[Digest] = set()
         self._above: tuple[Digest, ...] | None = None  # what our last update was trained below
         self._starting: tuple[Digest, ...] = ()  # and what the training under way is
+        self._memory = Memory()
 
     # ------------------------------------------------------------------------------------ in and out
 
@@ -81,6 +86,7 @@ class Learner:
         self._carry = _digests(state.get(CARRY + self._path))
         self._announced = _digests(state.get(PENDING + self._path))
         self._above = _digests(state[ABOVE + self._path]) if ABOVE + self._path in state else None
+        self._memory = Memory.decode(state.get(LOSSES + self._path, b""))
         self._elsewhere = {
             digest
             for key, value in state.items()
@@ -181,12 +187,22 @@ class Learner:
                 credential=self._credential,
                 loss_before=before,
                 loss_after=after,
+                fell=self._fell(head, before),
             )
         )
         told = UpdatePublished(self._path, event.height, event.blob.hex(), event.size, before, after)
         self._host.tell(told)
         if self._branch.round is not None:
             self._branch.take(record)
+
+    def _fell(self, head: Release, loss: float | None) -> float | None:
+        """By how much this node's own loss has fallen of late, now that it is ``loss`` at ``head``; and remember it."""
+        policy = self._host.charter.season
+        if policy.policy == "manual" or loss is None:
+            return None
+        self._memory = self._memory.after(head.season, head.height, loss, policy.patience)
+        self._host.do(PutState(LOSSES + self._path, self._memory.encode()))
+        return self._memory.fall(policy.patience)
 
     def failed(self) -> None:
         """Training came to nothing: try again in a while."""

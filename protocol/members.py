@@ -10,7 +10,15 @@ from banyan.protocol.messages import Presence
 from banyan.protocol.records import Record
 from banyan.security.admission import Reason
 from banyan.security.charter import Charter
-from banyan.security.credential import Credential, CredentialRefused, check, conflict, is_guest
+from banyan.security.credential import (
+    Credential,
+    CredentialRefused,
+    check,
+    check_grant,
+    check_time,
+    conflict,
+    is_guest,
+)
 from banyan.security.errors import Refused
 from banyan.security.identity import Verifier
 from banyan.security.scope import covers
@@ -47,6 +55,7 @@ class Members:
         self._members: dict[str, Member] = {}
         self._verify = verify
         self._checked: dict[Credential, int] = {}
+        self._granted: set[Credential] = set()
         self._grants: dict[str, dict[tuple[str, int], Credential]] = {}
         self._met: set[str] = set()
         self._worked: dict[str, int] = {}
@@ -105,7 +114,17 @@ class Members:
             CredentialRefused: it was not.
         """
         _check_holder(node, branch, credential)
-        check(credential, self._charter, time, verify=self._verify)
+        self._check_grant(credential)
+        check_time(credential, self._charter, time)
+
+    def _check_grant(self, credential: Credential) -> None:
+        """An author shows the same credential with all that it says."""
+        if credential in self._granted:
+            return
+        check_grant(credential, self._charter, verify=self._verify)
+        if len(self._granted) >= 4096:
+            self._granted.clear()
+        self._granted.add(credential)
 
     def _take_use(self, credential: Credential) -> None:
         """The first member seen with one number of a root's invite keeps it, through whatever hands it went."""

@@ -17,6 +17,7 @@ from banyan.protocol.card import Card
 from banyan.protocol.release import Change, Release
 from banyan.protocol.season import Season
 from banyan.security import canonical
+from banyan.security.charter import PROBE_BYTES
 from banyan.security.credential import Credential
 from banyan.security.envelope import Envelope
 from banyan.security.evidence import Evidence
@@ -85,6 +86,9 @@ class Update:
     credential: Credential
     loss_before: float | None
     loss_after: float | None
+    fell: Change | None = None
+    """By how much the loss on the author's own held-out rows has fallen over the charter's ``patience`` releases, in
+    this season; None where it cannot tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,13 +130,15 @@ class Draft:
 @dataclass(frozen=True, slots=True)
 class Trial:
     """A voter's word on a drafted model: by how much ``adapter`` in the place of the head's raises the mean loss over
-    ``rows`` of its own held-out rows. Lower than zero is better."""
+    ``rows`` of its own held-out rows (None and 0: it does not say), and over the branch's probe set (``probed``; None
+    where there is none, or none here). Lower than zero is better."""
 
     branch: Branch
     height: Height
     adapter: Digest32
-    change: Change
-    rows: Annotated[int, Between(1, 2**31)]
+    change: Change | None
+    rows: Annotated[int, Between(0, 2**31)]
+    probed: Change | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,12 +190,15 @@ class Accusation:
 @dataclass(frozen=True, slots=True)
 class BranchFounding:
     """There is to be a branch ``branch`` below the one above it. Its author's foundings are numbered from 0, and it may
-    say one thing only under each number, so that nobody founds without bound."""
+    say one thing only under each number, so that nobody founds without bound. ``probe`` is the SHA-256 of the branch's
+    probe set, if it is to have one."""
 
     branch: Path
     description: Annotated[str, Length(0, 200), Printable]
     number: Annotated[int, Between(0, 4_095)]
     credential: Credential
+    probe: OptionalDigest = b""
+    probe_size: Annotated[int, Between(0, PROBE_BYTES)] = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,7 @@ from banyan.protocol.events import (
     MemberJoined,
     MessageRefused,
     NodeQuarantined,
+    ProbeRefused,
     SeasonOpened,
 )
 from banyan.protocol.founding import Founding
@@ -79,6 +80,7 @@ from banyan.protocol.messages import (
 from banyan.protocol.mixing import Mixer
 from banyan.protocol.paths import check_path, parent_of, path_to
 from banyan.protocol.pin import Pin
+from banyan.protocol.plateau import standing_of
 from banyan.protocol.reader import Reader
 from banyan.protocol.records import (
     NETWORK_TOPIC,
@@ -93,14 +95,14 @@ from banyan.protocol.records import (
 )
 from banyan.protocol.release import ChildHead, Release, Seat
 from banyan.protocol.revision import name_of
-from banyan.protocol.season import Season, gain_of
+from banyan.protocol.season import Season, gain_of, is_turn
 from banyan.protocol.signs import Signs
 from banyan.protocol.suggestions import Suggestions
 from banyan.protocol.sync import room_in
 from banyan.protocol.tree import Tree
 from banyan.security import canonical
 from banyan.security.admission import Reason, UpdateRefused
-from banyan.security.charter import Charter
+from banyan.security.charter import Charter, Probe
 from banyan.security.credential import Credential
 from banyan.security.envelope import Envelope
 from banyan.security.errors import Refused
@@ -108,7 +110,7 @@ from banyan.security.evidence import Evidence, EvidenceRefused
 from banyan.security.identity import Signer, Verifier, verify
 from banyan.security.model import MOST_SEASONS
 from banyan.security.revocation import Revocation, check_revocation, revoke
-from banyan.security.schema import from_plain
+from banyan.security.schema import from_plain, to_plain
 from banyan.security.scope import covers
 
 __all__ = ["Peer", "PeerSettings"]
@@ -189,6 +191,8 @@ class Peer:
         self.gossip = Gossip(self, signer, self._reader, rng)
         self._signs = Signs(charter, self.me, self.members)
         self._blobs: set[Digest] = set()
+        self._unreadable: set[Digest] = set()
+        """Probe sets that are none."""
         self._learner = Learner(
             self, settings.branch, settings.credential, settings.trains, settings.target_height
         )
@@ -200,7 +204,8 @@ class Peer:
         self._auditor = Auditor(self)
         self.founding = Founding(self, self._open)
         self.season = 0
-        """The newest season that a root key has opened; a branch may not have turned to it yet."""
+        """The newest season that a root key has opened; a branch may not have turned to it yet, or be in a later one
+        that the topmost branch of its base model has opened."""
         self._restoring = False
         self._tidied = 0
         self._own: frozenset[str] = frozenset()
@@ -279,6 +284,8 @@ class Peer:
                 if event.branch in self.branches:  # or we worked on another branch when we asked for it
                     self.branches[event.branch].aggregated(event)
             case Evaluated():
+                if event.probe_refusal:
+                    self._probe_refused(event.branch, event.probe_refusal)
                 if event.branch in self.branches:
                     self.branches[event.branch].evaluated(event)
             case Mixed():
@@ -335,6 +342,38 @@ class Peer:
         above = (self.branches[each].newest_held() for each in path_above if each in self.branches)
         return tuple(blob for release in above if release is not None for blob, _ in release.handed_down)
 
+    def probe_of(self, path: str) -> Digest | None:
+        """The probe set of a branch, once it is here; None where there is none or it cannot be read."""
+        probe = self.tree.probe_of(path)
+        usable = probe is not None and self.has_blob(probe.digest) and probe.digest not in self._unreadable
+        return probe.digest if probe is not None and usable else None
+
+    def _fetch_probes(self) -> None:
+        """Bring the probe sets of the branches whose releases and lifts this node may have to try."""
+        for path in sorted(self.branches):
+            self._fetch_probe(path)
+
+    def _fetch_probe(self, path: str) -> None:
+        probe = self.tree.probe_of(path)
+        if probe is not None and not self.has_blob(probe.digest) and self._tries(path):
+            sources = dict.fromkeys((*self.branches[path].chain.committee, *self.charter.roots))
+            claim = self.tree.founded.get(path)
+            sources |= dict.fromkeys([claim.founder] if claim is not None else ())
+            others = tuple(node for node in sources if node != self.me)
+            self.do(FetchBlob(probe.digest, probe.size, others))
+
+    def _tries(self, path: str) -> bool:
+        """Whether this node works on a branch or has a seat there."""
+        head = self.branches[path].chain.head
+        return path == self.branch or (head is not None and self.me in head.members)
+
+    def _probe_refused(self, path: str, reason: str) -> None:
+        probe = self.tree.probe_of(path)
+        if probe is not None and probe.digest not in self._unreadable:
+            self._unreadable.add(probe.digest)
+            self.refusals[reason] += 1
+            self.tell(ProbeRefused(path, probe.digest.hex(), reason))
+
     def check_member(self, node: str, branch: str, credential: Credential) -> None:
         self.members.check_credential(node, branch, credential, self.now)
 
@@ -382,6 +421,8 @@ class Peer:
         self.members.worked((each.source for each in head.used if not each.is_child), head.time)
         if above in self.branches and self.charter.is_alike(above, path):
             self.branches[above].child_moved(head)
+            if not self._restoring:
+                self.branches[above].look_again()
         self._follow_children(path)
         self.growth.head_moved()
         self.dormancy.head_moved(path)
@@ -391,10 +432,43 @@ class Peer:
         self.suggestions.released(head)
         self._archive(path, head.height)
         self._fetch_adapter(path)
+        self._fetch_probe(path)
         if path == self._settings.branch:
             self.mixer.head_moved()
             self._learner.settle(head)
         self._learner.train_if_due()
+        if is_turn(head) and self.is_topmost(path):
+            for branch in [*self.branches.values()]:
+                branch.look_again()
+
+    # ============================================================================= seasons
+
+    def opened_season(self, path: str) -> int:
+        """The newest season that is open to a branch, as far as this node knows."""
+        head = self.branches[self._topmost(path)].chain.head
+        return self.season if head is None else max(self.season, head.season)
+
+    def is_topmost(self, path: str) -> bool:
+        """Whether no branch above that is built on the same base model is open: the one to open a season."""
+        return self._topmost(path) == path
+
+    def _topmost(self, path: str) -> str:
+        """The topmost open branch whose base model a branch has; itself where none is."""
+        way = (each for each in self.charter.model_path(path) if each in self.branches)
+        return next((each for each in way if self.branches[each].chain.head is not None), path)
+
+    def heads_below(self, path: str) -> list[Release]:
+        """The heads of the open branches right below, of which nobody is known to sleep."""
+        below = (self.branches.get(each) for each in self.children_of(path) if not self.is_asleep(each))
+        heads = (branch.chain.head for branch in below if branch is not None)
+        return [head for head in heads if head is not None]
+
+    def _newest_season(self) -> int:
+        """The newest season that any branch that this node follows is in or may turn to."""
+        heads = (branch.chain.head for branch in self.branches.values())
+        return max([self.season, *(head.season for head in heads if head is not None)])
+
+    # ============================================================================= what we follow and fetch
 
     def _tree_grew(self, new: Iterable[str]) -> None:
         """There are new branches: follow those that concern us."""
@@ -455,6 +529,14 @@ class Peer:
         delegates = [seat.member for seat in head.roster if seat.speaks_for == child] if head else []
         if delegates:
             self.gossip.ask_for_releases(child, self.start_of(child) - 1, self._rng.choice(delegates))
+
+    def _ask_for_children(self) -> None:
+        """Ask again for the history of the children that our seats make us follow and that we have not heard of: what
+        was asked when we took a seat, or the answer, may have got lost."""
+        for path, branch in self.branches.items():
+            above = parent_of(path)
+            if branch.chain.head is None and above in self.branches and self.branches[above].on_committee:
+                self._catch_up_on(path, above)
 
     def _drop_left(self) -> None:
         """Forget the records of branches that we follow no more."""
@@ -678,7 +760,7 @@ class Peer:
         if not self._restoring:
             self.tell(SeasonOpened(opened.number))
             for branch in [*self.branches.values()]:
-                branch.season_opened()
+                branch.look_again()
 
     def _keep(self, record: Record) -> tuple[Added, Record | None]:
         added, standing = self.records.add(record)
@@ -744,6 +826,7 @@ class Peer:
             self.branches[path].resume()
             self._fetch_adapter(path)
         self.pin.fetch()
+        self._fetch_probes()
         self._show_presence()
         self._sync_once()
         self._learner.train_if_due()
@@ -793,7 +876,9 @@ class Peer:
         self.mixer.go_on()
         for path in self._missing_adapters():
             self._fetch_adapter(path, again=True)
+        self._ask_for_children()
         self.pin.fetch()
+        self._fetch_probes()
         self.founding.go_on()
         interval = self.charter.gossip.sync_interval
         jitter = self._rng.randrange(1 + interval // 4)
@@ -860,7 +945,7 @@ class Peer:
         """Carry out a wish of the owner: ``train`` (rounds), ``target`` (height), ``pause``, ``addresses``
         (comma-separated), ``revoke`` (subject, why), ``season``, ``audit`` (branch, height),
         ``checkout`` (release, or None for the head), ``describe`` (sheet of a model card), ``found`` (branch,
-        description), ``agree`` (branch), ``leave``.
+        description, probe, probe_size), ``agree`` (branch), ``leave``.
 
         Raises:
             Refused, ValueError: it cannot be granted.
@@ -905,7 +990,9 @@ class Peer:
             if command.name == "agree":
                 self.growth.agree(path)
             else:
-                self.growth.found(path, str(command.arguments.get("description") or ""))
+                digest, size = command.arguments.get("probe"), int(command.arguments.get("probe_size") or 0)
+                probe = Probe(path, bytes.fromhex(str(digest)), size) if digest else None
+                self.growth.found(path, str(command.arguments.get("description") or ""), probe)
         except Refused as refusal:
             self._refused(self.me, refusal)
 
@@ -994,7 +1081,7 @@ class Peer:
             "network": self._network.hex(),
             "name": self.charter.name,
             "branch": self._settings.branch,
-            "season": self.season,
+            "season": self._newest_season(),
             "trains": self._learner.trains,
             "target_height": self._learner.target,
             "training": self._learner.busy or self.mixer.is_training,
@@ -1070,13 +1157,24 @@ class Peer:
         return release
 
     def seasons(self) -> dict[str, object]:
-        """The newest season, and in which each open branch that this node follows is and what it still gains there,
-        JSON-ready."""
+        """The newest season, the charter's policy, and in which season each open branch that this node follows is and
+        how it stands there, JSON-ready. ``fell`` is what its members said last of how far their loss fell over
+        ``patience`` releases, None before any could tell; ``gain`` what the reported losses say of one release."""
+        policy = self.charter.season
         chains = {path: [*branch.chain.releases()] for path, branch in sorted(self.branches.items())}
         return {
-            "season": self.season,
+            "season": self._newest_season(),
+            "policy": to_plain(policy),
             "branches": [
-                {"branch": path, "season": releases[-1].season, "gain": gain_of(releases)}
+                {
+                    "branch": path,
+                    "season": releases[-1].season,
+                    "topmost": self.is_topmost(path),
+                    "standing": standing_of(releases[-1]),
+                    "fell": progress.fell if (progress := releases[-1].progress) else None,
+                    "members": progress.members if progress else 0,
+                    "gain": gain_of(releases),
+                }
                 for path, releases in chains.items()
                 if releases
             ],
@@ -1088,11 +1186,11 @@ class Peer:
             raise Refused("not-root", "Only a root key opens a season")
         if self.charter.round.coordination == "gossip":
             raise Refused("no-releases", "Without committees there are no releases that could begin a season")
-        if self.season + 1 >= MOST_SEASONS:
+        if self._newest_season() + 1 >= MOST_SEASONS:
             raise Refused(
                 "last-season", f"A network has {MOST_SEASONS} seasons at most, and this is the last"
             )
-        return Season(self.season + 1)
+        return Season(self._newest_season() + 1)
 
     def history(self, path: str, newest: int | None = None) -> list[dict[str, object]]:
         """The ``newest`` certified releases of a branch (None: all), oldest first, JSON-ready."""
@@ -1101,8 +1199,11 @@ class Peer:
     def keep(self) -> set[Digest]:
         """Blobs that must stay in the store: heads, the running round's and archived updates, what we carry."""
         kept = self._learner.keep() | self.mixer.keep() | self._auditor.keep() | self.pin.keep()
+        kept |= self.tree.probes_by(self.me)
         for path, branch in self.branches.items():
             kept |= branch.keep()
+            probe = self.tree.probe_of(path)
+            kept |= {probe.digest} if probe is not None else set()
             for topic in (committee_topic(path), archive_topic(path)):
                 kept |= {r.body.blob for r in self.records.each(topic) if isinstance(r.body, Update)}
         return kept

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from banyan.security import canonical
 from banyan.security.admission import Reason
@@ -21,6 +21,7 @@ from banyan.security.schema import Between, Length, to_plain
 
 __all__ = [
     "EXPELLING",
+    "STANDING",
     "TURN",
     "UNCHANGED",
     "Attempt",
@@ -30,11 +31,14 @@ __all__ = [
     "Layer",
     "LeftOut",
     "Losses",
+    "Progress",
     "Release",
     "Seat",
+    "Standing",
     "TrialVote",
     "claims_of",
     "committee_of",
+    "counting_nothing",
     "guest_rank",
     "next_children",
     "next_roster",
@@ -54,6 +58,13 @@ Change = Annotated[float, Between(-1e6, 1e6)]
 
 TURN: Final = "season"
 """The rule of a release that begins a season: it counts nothing and freezes what there is."""
+
+STANDING: Final = "standing"
+"""The rule of a release that counts nothing and says how a branch stands, with those below it."""
+
+Standing = Literal["", "gains", "rests", "asks"]
+"""Whether a branch still gains under the A of its season; where it does not, ``asks`` says that it did earlier in the
+season, so that a fresh A is worth while. Empty where nothing is known."""
 
 UNCHANGED: Final = "unchanged"
 """The rule of a release that takes nothing: all that was tried was refused."""
@@ -119,11 +130,13 @@ class ChildHead:
 
 @dataclass(frozen=True, slots=True)
 class TrialVote:
-    """What one voter said of a model, and the record in which it signed that."""
+    """What one voter said of a model, of the loss on its own rows and on the branch's probe set, and the record in
+    which it signed that."""
 
     voter: Annotated[str, Length(1, 80)]
     record: Digest32
-    change: Change
+    change: Change | None
+    probed: Change | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +174,21 @@ class Losses:
     updates: Annotated[int, Between(1, 1_000)]
 
 
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What a branch's members said last of how far the loss on their own held-out rows fell over the charter's
+    ``patience`` releases (:mod:`banyan.protocol.plateau`).
+
+    ``fell`` is the median of what ``members`` of them said; ``gains`` whether a majority said more than the charter's
+    tolerance; ``gained`` whether one has at any time of the season.
+    """
+
+    fell: Change
+    members: Annotated[int, Between(1, 1_000)]
+    gains: bool
+    gained: bool
+
+
 @dataclass(frozen=True)
 class Release:
     """One version of a branch's adapter. Its digest is the SHA-256 of its canonical encoding.
@@ -181,6 +209,9 @@ class Release:
 
     Both blobs are in terms of the A of the ``season``; ``frozen`` is what the branch held at the end of earlier ones,
     oldest first, and part of its model as well (:mod:`banyan.protocol.season`).
+
+    ``progress`` is what members have last said of how much they gain in this season, ``standing`` how the branch and
+    those below it stand, where it has any (:mod:`banyan.protocol.plateau`).
     """
 
     branch: Name
@@ -209,6 +240,8 @@ class Release:
     season: SeasonNumber = 0
     frozen: Annotated[tuple[Layer, ...], Length(0, MOST_SEASONS - 1)] = ()
     narrowed_to: Columns = 0
+    progress: Progress | None = None
+    standing: Standing = ""
 
     @cached_property
     def encoded(self) -> bytes:
@@ -230,14 +263,14 @@ class Release:
         """Everyone who has a seat on the roster."""
         return frozenset(seat.member for seat in self.roster)
 
-    @property
+    @cached_property
     def current(self) -> tuple[tuple[bytes, int], ...]:
         """What the branch itself adds to its model in this season, with sizes: none, one or both of ``adapter`` and
         ``lifted``."""
         both = ((self.adapter, self.adapter_size), (self.lifted, self.lifted_size))
         return tuple((blob, size) for blob, size in both if blob)
 
-    @property
+    @cached_property
     def handed_down(self) -> tuple[tuple[bytes, int], ...]:
         """What the branch adds to the models of those below it, with sizes: its adapter of each season."""
         earlier = [(each.adapter, each.adapter_size) for each in self.frozen]
@@ -254,12 +287,12 @@ class Release:
         )
         return tuple((blob, size) for blob, size in pairs if blob)
 
-    @property
+    @cached_property
     def blobs(self) -> tuple[tuple[bytes, int], ...]:
         """What the branch itself adds to its model, with sizes: ``adapter`` and ``lifted`` of each season."""
         return (*self.earlier, *self.current)
 
-    @property
+    @cached_property
     def steps(self) -> tuple[tuple[bytes, int], ...]:
         """What this release adds to the one before it, with sizes: one or both of ``change`` and ``lift``."""
         both = ((self.change, self.change_size), (self.lift, self.lift_size))
@@ -284,9 +317,31 @@ def claims_of(release: Release) -> tuple[Release, ...]:
             )
             for number, each in enumerate(release.refused)
         )
-        own = () if release.rule in (UNCHANGED, TURN) else (release,)
+        own = () if release.rule in (UNCHANGED, TURN, STANDING) else (release,)
         known = release.memo["claims"] = (*attempts, *own)
     return known
+
+
+def counting_nothing(base: Release, rule: str, time: int) -> Release:
+    """The release that follows ``base``, made at ``time`` (ms) by nobody's updates. Nobody gains or loses a seat by it,
+    though all of them are a round older."""
+    return replace(
+        base,
+        height=base.height + 1,
+        parent=base.digest,
+        rule=rule,
+        used=(),
+        left_out=(),
+        change=b"",
+        change_size=0,
+        lift=b"",
+        lift_size=0,
+        time=time,
+        votes=(),
+        refused=(),
+        reported=None,
+        narrowed_to=0,
+    )
 
 
 def opening(

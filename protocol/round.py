@@ -15,8 +15,17 @@ from typing import Final
 
 from banyan.aggregation import build
 from banyan.protocol.messages import Update
+from banyan.protocol.plateau import progress_of
 from banyan.protocol.records import Record
-from banyan.protocol.release import ChildHead, Contribution, LeftOut, Losses, Release, guest_rank
+from banyan.protocol.release import (
+    ChildHead,
+    Contribution,
+    LeftOut,
+    Losses,
+    Progress,
+    Release,
+    guest_rank,
+)
 from banyan.protocol.transfer import Due, Measure, Measured, Transfer, Verdict
 from banyan.security.admission import Reason
 from banyan.security.charter import Charter
@@ -81,7 +90,11 @@ class Child:
     @property
     def head(self) -> ChildHead:
         """How this branch quotes it."""
-        return ChildHead(self.release.branch, self.release.height, self.release.digest)
+        memo, release = self.release.memo, self.release
+        if "quoted" not in memo:
+            memo["quoted"] = ChildHead(release.branch, release.height, release.digest)
+        head: ChildHead = memo["quoted"]
+        return head
 
 
 @dataclass(slots=True)
@@ -222,6 +235,11 @@ class Round:
         """What the updates among ``used`` reported."""
         found = (self.find(each.key) for each in used if not each.is_child)
         return losses_of(candidate.update for candidate in found if candidate is not None)
+
+    def progress(self, used: Iterable[Contribution], charter: Charter) -> Progress | None:
+        """What a release that uses these says of how much members gain."""
+        found = (self.find(each.key) for each in used if not each.is_child and not each.guest)
+        return progress_of(self.base, [each.update for each in found if each is not None], charter)
 
     def count(self, quarantined: Mapping[str, Reason]) -> int:
         """How many updates of members are admitted, with as many guests as may count."""

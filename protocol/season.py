@@ -4,9 +4,10 @@ A branch *turns* by a release of its own: what it holds in the old season's A is
 the new one. No number is computed for that. What is frozen are the very blobs that quorums have signed, so a turn
 follows from the release before it to the last byte, and anyone can check it by looking.
 
-Seasons are opened by a root key (:class:`Season`), network-wide. Each branch turns when it has closed the round it is
-in; a branch that missed some goes straight to the newest. Lifts and mixing happen within a season only: the branches
-of a path may be in different ones meanwhile, and their models are sums all the same.
+A season is opened by a root key (:class:`Season`), network-wide; or by the committee of the topmost branch of a base
+model, whose turn is what opens it for the branches below (:mod:`banyan.protocol.plateau`). Each branch turns when it
+has closed the round it is in; a branch that missed some goes straight to the newest. Lifts and mixing happen within a
+season only: the branches of a path may be in different ones meanwhile, and their models are sums all the same.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated
 
-from banyan.protocol.release import TURN, Layer, Release
+from banyan.protocol.release import TURN, Layer, Release, counting_nothing
 from banyan.security.model import MOST_SEASONS
 from banyan.security.schema import Between
 
@@ -35,33 +36,18 @@ def is_turn(release: Release) -> bool:
 
 
 def turned(base: Release, season: int, time: int) -> Release:
-    """The release that follows ``base`` and begins ``season``, made at ``time`` (ms).
-
-    Nobody gains or loses a seat by it, though all of them are a round older.
-    """
+    """The release that follows ``base`` and begins ``season``, made at ``time`` (ms)."""
     held = Layer(base.season, base.adapter, base.adapter_size, base.lifted, base.lifted_size)
     return replace(
-        base,
-        height=base.height + 1,
-        parent=base.digest,
-        rule=TURN,
-        used=(),
-        left_out=(),
-        change=b"",
-        change_size=0,
+        counting_nothing(base, TURN, time),
         adapter=b"",
         adapter_size=0,
-        lift=b"",
-        lift_size=0,
         lifted=b"",
         lifted_size=0,
-        time=time,
-        votes=(),
-        refused=(),
-        reported=None,
-        narrowed_to=0,
         season=season,
         frozen=(*base.frozen, held) if base.current else base.frozen,
+        progress=None,
+        standing="",
     )
 
 

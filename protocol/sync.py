@@ -90,14 +90,15 @@ class Sync:
             if other.fingerprint != mine.fingerprint:
                 yield from self._inventories(other.topic)
 
-    def on_inventory(self, theirs: Inventory) -> Iterator[object]:
-        """What they lack, and a wish for what we lack."""
+    def on_inventory(self, theirs: Inventory, *, told: bool = False) -> Iterator[object]:
+        """What they lack, and a wish for what we lack; no wish where they were ``told`` what we hold, since they answer
+        that in the same way."""
         if theirs.topic not in set(self._topics()):
             return
         listed = set(theirs.marks)
         held = set(self._records.marks(theirs.topic, theirs.first, theirs.last))
         lacking = tuple(sorted(mark for mark in listed - held if theirs.first <= mark[0] <= theirs.last))
-        if lacking:
+        if lacking and not told:
             yield Want(theirs.topic, lacking, NO_RELEASES)
         yield from self._bundles(self._marked(theirs.topic, sorted(held - listed)))
 

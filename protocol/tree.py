@@ -14,7 +14,7 @@ from typing import TypeAlias
 from banyan.protocol.messages import BranchFounding, Consent
 from banyan.protocol.paths import children_in, parent_of
 from banyan.protocol.records import Record
-from banyan.security.charter import Charter
+from banyan.security.charter import Charter, Probe
 
 __all__ = ["Claim", "Tree"]
 
@@ -24,13 +24,15 @@ Seated: TypeAlias = Callable[[str, int, str], bool]
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """That there be a branch ``path``: by ``founder`` at ``time`` (ms); ``id`` is the record's."""
+    """That there be a branch ``path``: by ``founder`` at ``time`` (ms), with the probe set ``probe``, if any; ``id`` is
+    the record's."""
 
     path: str
     description: str
     founder: str
     time: int
     id: bytes
+    probe: Probe | None = None
 
 
 class Tree:
@@ -45,6 +47,7 @@ class Tree:
         self._policy = charter.growth
         self._seated = seated
         self._first = frozenset(charter.branches)
+        self._probes = {probe.path: probe for probe in charter.probes}
         self._claims: list[Claim] = []
         self._consents: dict[str, dict[str, int]] = {}
         self.paths: tuple[str, ...] = charter.branches
@@ -58,6 +61,15 @@ class Tree:
     def __iter__(self) -> Iterator[str]:
         return iter(self.paths)
 
+    def probe_of(self, path: str) -> Probe | None:
+        """The probe set of a branch, if it has one."""
+        claim = self.founded.get(path)
+        return self._probes.get(path) if claim is None else claim.probe
+
+    def probes_by(self, founder: str) -> set[bytes]:
+        """The probe sets that ``founder`` has named, whatever came of it: nobody else has them at first."""
+        return {claim.probe.digest for claim in self._claims if claim.probe and claim.founder == founder}
+
     def children_of(self, path: str) -> tuple[str, ...]:
         return children_in(self.paths).get(path, ())
 
@@ -65,7 +77,8 @@ class Tree:
         """Take in a checked founding or consent; :meth:`grow` says what comes of it."""
         body, author = record.body, record.envelope.author
         if isinstance(body, BranchFounding):
-            claim = Claim(body.branch, body.description, author, record.envelope.time, record.id)
+            probe = Probe(body.branch, body.probe, body.probe_size) if body.probe else None
+            claim = Claim(body.branch, body.description, author, record.envelope.time, record.id, probe)
             self._claims.append(claim)
             self._claims.sort(key=lambda each: (each.time, each.id))
         elif isinstance(body, Consent):

@@ -16,8 +16,8 @@ from banyan.protocol.records import Record, Records
 from banyan.protocol.release import Release, TrialVote
 from banyan.protocol.validation import (
     enough_of,
-    is_tried,
     limited,
+    medians,
     sample_of,
 )
 from banyan.security.admission import Reason
@@ -26,7 +26,7 @@ from banyan.security.errors import Refused
 
 __all__ = ["Trials"]
 
-QUOTE_BYTES: Final = 160
+QUOTE_BYTES: Final = 192
 """More than a quoted vote takes in a release."""
 
 
@@ -45,6 +45,7 @@ class Host(Protocol):
     def publish(self, message: object, *, push: bool = True) -> Record: ...
     def has_blob(self, digest: bytes) -> bool: ...
     def adapters_above(self, path: str) -> tuple[bytes, ...]: ...
+    def probe_of(self, path: str) -> bytes | None: ...
 
 
 class Trials:
@@ -92,8 +93,11 @@ class Trials:
         if draft.size > blob_bytes(self._charter.adapter_at(draft.branch), "float32"):
             raise Refused("too-large", "The drafted model is larger than this network's adapters")
 
-    def check_vote(self, author: str) -> None:
-        """Raises ``Refused``: ``not-a-voter``, ``too-many-trials``."""
+    def check_vote(self, trial: Trial, author: str) -> None:
+        """Raises ``Refused``: ``not-a-voter``, ``too-many-trials``, ``says-nothing``."""
+        silent = trial.change is None and trial.probed is None
+        if silent or (trial.change is None) != (trial.rows == 0):
+            raise Refused("says-nothing", "The vote does not say what it was measured on, or nothing at all")
         if author not in self.sample:
             raise Refused("not-a-voter", f"{author} is not among the voters of the round")
         if self._said[author] >= 2 * self._attempts * len(self._committee):
@@ -120,7 +124,9 @@ class Trials:
         """A voter has tried a model."""
         author = record.envelope.author
         self._said[author] += 1
-        self._votes.setdefault(trial.adapter, {})[author] = TrialVote(author, record.id, trial.change)
+        self._votes.setdefault(trial.adapter, {})[author] = TrialVote(
+            author, record.id, trial.change, trial.probed
+        )
 
     def _helps(self, draft: Draft, leader: str) -> bool:
         """Whether to pass the draft on to the voters: the leader and as many after it as can be faulty do."""
@@ -163,7 +169,8 @@ class Trials:
         tried = (draft.adapter, self._base.lifted) if self._base.lifted else (draft.adapter,)
         models = ((*above, *head), (*above, *earlier, *tried))
         rows = self._charter.validation.rows
-        self._host.do(Evaluate(self._base.branch, self._base.height + 1, draft.adapter, models, rows))
+        branch, height = self._base.branch, self._base.height + 1
+        self._host.do(Evaluate(branch, height, draft.adapter, models, rows, self._host.probe_of(branch)))
 
     def blob_fetched(self, error: str | None) -> None:
         """Something is here: perhaps what a trial waits for."""
@@ -175,14 +182,17 @@ class Trials:
     def evaluated(self, event: Evaluated) -> None:
         """This node has tried a draft: say what came of it."""
         draft = self._to_try.pop(event.job, None)
-        if draft is None or len(event.losses) != 2 or event.rows < 1:
+        if draft is None:
             return
-        change = limited(event.losses[1] - event.losses[0])
-        trial = Trial(draft.branch, draft.height, draft.adapter, change, event.rows)
+        change = _rise(event.losses) if event.rows > 0 else None
+        probed = _rise(event.probed)
+        if change is None and probed is None:
+            return
+        rows = event.rows if change is not None else 0
+        trial = Trial(draft.branch, draft.height, draft.adapter, change, rows, probed)
         self.take_vote(self._host.publish(trial), trial)
-        self._host.tell(
-            ReleaseTried(draft.branch, draft.height, draft.adapter.hex(), change, event.rows, event.seconds)
-        )
+        said = (draft.branch, draft.height, draft.adapter.hex(), change, rows, event.seconds, probed)
+        self._host.tell(ReleaseTried(*said))
 
     def failed(self, job: bytes) -> None:
         """This node cannot try the draft, and says nothing."""
@@ -258,11 +268,16 @@ class Trials:
         if unseen:
             return Open(tuple(unseen))
         hidden = here.keys() - {vote.voter for vote in quoted}
-        tried = is_tried(quoted, self._charter)
-        if len(hidden) > self._charter.round.f or (not tried and is_tried([*here.values()], self._charter)):
+        tried, known = medians(quoted, self._charter), medians([*here.values()], self._charter)
+        if len(hidden) > self._charter.round.f or len(tried) < len(known):
             names = ", ".join(sorted(hidden))
             return Problem("censored-votes", f"The proposal leaves out votes that are here: {names}")
         if not tried and not self._has_waited(adapter):
             self.wait_for(adapter)
             return Open()
         return None
+
+
+def _rise(losses: Sequence[float]) -> float | None:
+    """By how much the second of two losses is above the first; None where they were not measured."""
+    return limited(losses[1] - losses[0]) if len(losses) == 2 else None

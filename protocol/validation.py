@@ -2,7 +2,8 @@
 
 No aggregation rule survives strongly different data and an optimised attack at once, so members try a proposal on rows
 that nobody else sees. Each says by how much its loss changes; the median decides, since fewer than half cannot move a
-median beyond what the others said. What is refused is done over by the next stricter rule, and at last not at all.
+median beyond what the others said. Where the branch has a probe set, public rows, they try it on these as well, and
+both medians decide. What is refused is done over by the next stricter rule, and at last not at all.
 
 Everything here follows from the parent release and the proposal, so judges and auditors come to the same answer.
 """
@@ -16,6 +17,7 @@ from statistics import median
 from typing import Final
 
 from banyan.aggregation import build
+from banyan.protocol.plateau import is_restated, standing_flaw
 from banyan.protocol.release import UNCHANGED, Release, TrialVote
 from banyan.protocol.season import is_turn, season_flaw
 from banyan.security import canonical
@@ -26,8 +28,10 @@ __all__ = [
     "flaw",
     "is_tried",
     "limited",
-    "median_change",
+    "medians",
+    "own_change",
     "passes",
+    "probed_change",
     "quorum_of_votes",
     "rules_of",
     "sample_of",
@@ -75,12 +79,28 @@ def enough_of(sample: Sequence[str], charter: Charter) -> int:
 
 def is_tried(votes: Sequence[TrialVote], charter: Charter) -> bool:
     """Whether there are votes enough to decide by."""
-    return len(votes) >= quorum_of_votes(charter)
+    return bool(medians(votes, charter))
 
 
-def median_change(votes: Sequence[TrialVote]) -> float:
-    """The median change of loss. Of n > 2 f votes, f of them lies, it lies between two honest ones."""
-    return median(vote.change for vote in votes)
+def own_change(votes: Sequence[TrialVote], charter: Charter) -> float | None:
+    """The median change of loss on the voters' own rows; None where fewer than a quorum say one. Of n > 2 f votes, f of
+    them lies, it lies between two honest ones."""
+    return _median([vote.change for vote in votes if vote.change is not None], charter)
+
+
+def probed_change(votes: Sequence[TrialVote], charter: Charter) -> float | None:
+    """The same on the branch's probe set."""
+    return _median([vote.probed for vote in votes if vote.probed is not None], charter)
+
+
+def _median(said: Sequence[float], charter: Charter) -> float | None:
+    return median(said) if len(said) >= quorum_of_votes(charter) else None
+
+
+def medians(votes: Sequence[TrialVote], charter: Charter) -> tuple[float, ...]:
+    """What decides: the medians that there are votes enough for."""
+    both = (own_change(votes, charter), probed_change(votes, charter))
+    return tuple(each for each in both if each is not None)
 
 
 def passes(votes: Sequence[TrialVote], charter: Charter) -> bool:
@@ -88,9 +108,10 @@ def passes(votes: Sequence[TrialVote], charter: Charter) -> bool:
     policy = charter.validation
     if not policy.voters:
         return True
-    if not is_tried(votes, charter):
+    known = medians(votes, charter)
+    if not known:
         return policy.silence == "pass"
-    return median_change(votes) <= policy.epsilon
+    return max(known) <= policy.epsilon
 
 
 def rules_of(charter: Charter, updates: int) -> tuple[str, ...]:
@@ -109,9 +130,12 @@ def updates_in(release: Release) -> int:
 
 def flaw(release: Release, base: Release, charter: Charter) -> tuple[str, str] | None:
     """What is wrong with how ``release`` came to its rule, as a reason and a sentence: its votes, taken as they are
-    quoted, must refuse everything before it and pass it; and with its season."""
+    quoted, must refuse everything before it and pass it; and with its season and how it says that its branch stands."""
     unsound = season_flaw(release, base)
     if unsound is not None or is_turn(release):
+        return unsound
+    unsound = standing_flaw(release, base)
+    if unsound is not None or is_restated(release):
         return unsound
     rules, attempts = rules_of(charter, updates_in(release)), release.refused
     tried = (*(each.rule for each in attempts), release.rule)

@@ -27,6 +27,7 @@ from banyan.security.policy import (
     MixingPolicy,
     Preset,
     RoundPolicy,
+    SeasonPolicy,
     TransferPolicy,
     ValidationPolicy,
     preset,
@@ -47,7 +48,9 @@ __all__ = [
     "Limits",
     "MixingPolicy",
     "Preset",
+    "Probe",
     "RoundPolicy",
+    "SeasonPolicy",
     "TensorSpec",
     "TransferPolicy",
     "ValidationPolicy",
@@ -57,6 +60,9 @@ __all__ = [
 
 DOMAIN: Final = b"banyan/charter/1\0"
 MAX_BYTES: Final = 2**20  # a 400-billion-parameter model with every matrix adapted needs about 100 KB
+
+BY_HAND: Final = SeasonPolicy(policy="manual")
+"""The seasons of a charter that does not name any: those that are older than the choice."""
 
 Admission: TypeAlias = Literal["open", "invite"]
 
@@ -72,6 +78,20 @@ class Foundation:
     path: Path
     base: BaseModel
     adapter: AdapterSpec
+
+
+PROBE_BYTES: Final = 2**18
+"""The most bytes of a probe set: every voter of the branch fetches it, and reads it at each release."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """The probe set of the branch ``path``: public held-out rows that a release of it is tried on, a JSONL file known
+    by its SHA-256 and its size."""
+
+    path: Path
+    digest: Annotated[bytes, Length(32, 32)]
+    size: Annotated[int, Between(1, PROBE_BYTES)]
 
 
 class CharterRefused(Refused):
@@ -120,8 +140,16 @@ class Charter:
     """Branches with another base model than the branch above them, sorted by path. A charter without any does not name
     this field, as all did before there was one."""
 
+    season: SeasonPolicy = BY_HAND
+    """When a fresh A is drawn for everybody. A charter with :data:`BY_HAND` does not name this field."""
+
+    probes: Annotated[tuple[Probe, ...], Length(0, 4_096)] = ()
+    """The probe sets of branches that have one from the beginning, sorted by path. A charter without any does not name
+    this field."""
+
     def __post_init__(self) -> None:
         _check_branches(self.branches)
+        _check_probes(self.probes, self.branches)
         _check_bases(self.bases, self.branches)
         if len(set(self.roots)) != len(self.roots):
             raise SchemaError("roots", "must not name a key twice")
@@ -189,6 +217,10 @@ class Charter:
         del plain["author"], plain["signature"]
         if not self.bases:
             del plain["bases"]
+        if not self.probes:
+            del plain["probes"]
+        if self.season == BY_HAND:
+            del plain["season"]
         return canonical.encode(plain)
 
     def encode(self) -> bytes:
@@ -219,8 +251,14 @@ class Charter:
                 raise SchemaError("body", "must be a map of the charter's own fields")
             if body.get("bases") == []:
                 raise SchemaError("bases", "must not be named where there are none")
+            if body.get("probes") == []:
+                raise SchemaError("probes", "must not be named where there are none")
+            if body.get("season") == to_plain(BY_HAND):
+                raise SchemaError("season", "must not be named where it says no more than none would")
             signed = {"author": document.author, "signature": document.signature}
-            charter = from_plain(cls, {"bases": [], **body, **signed})
+            charter = from_plain(
+                cls, {"bases": [], "probes": [], "season": to_plain(BY_HAND), **body, **signed}
+            )
         except CanonicalError as error:
             raise CharterRefused(error.reason, f"This is not a charter: {error.what}") from error
         except SchemaError as error:
@@ -249,12 +287,13 @@ def found(
     branches: tuple[str, ...] = ("/",),
     roots: tuple[str, ...] = (),
     bases: tuple[Foundation, ...] = (),
+    probes: tuple[Probe, ...] = (),
     policies: Preset | None = None,
 ) -> Charter:
     """Sign a new network's charter as ``signer``, who becomes a root; ``roots`` adds more.
 
-    Missing ancestors of ``branches`` and of ``bases`` are added. ``policies`` defaults to the ``lan`` preset. Raises
-    :class:`banyan.security.schema.SchemaError` naming the field that is out of bounds.
+    Missing ancestors of ``branches``, of ``bases`` and of ``probes`` are added. ``policies`` defaults to the ``lan``
+    preset. Raises :class:`banyan.security.schema.SchemaError` naming the field that is out of bounds.
     """
     policies = policies or preset("lan")
     unsigned = Charter(
@@ -272,10 +311,14 @@ def found(
         gossip=policies.gossip,
         growth=policies.growth,
         limits=policies.limits,
-        branches=_with_ancestors((*branches, *(each.path for each in bases))),
+        branches=_with_ancestors(
+            (*branches, *(each.path for each in bases), *(each.path for each in probes))
+        ),
         author=signer.node_id,
         signature=bytes(64),
         bases=tuple(sorted(bases, key=lambda each: each.path)),
+        season=policies.season,
+        probes=tuple(sorted(probes, key=lambda each: each.path)),
     )
     body = unsigned._body()
     signature = signer.sign(_message(signer.node_id, body))
@@ -306,6 +349,14 @@ def _check_bases(bases: tuple[Foundation, ...], branches: tuple[str, ...]) -> No
     for path in paths:
         if path == "/" or path not in branches:
             raise SchemaError("bases", f"must be of branches below the root: {path} is none")
+
+
+def _check_probes(probes: tuple[Probe, ...], branches: tuple[str, ...]) -> None:
+    paths = [each.path for each in probes]
+    if paths != sorted(set(paths)):
+        raise SchemaError("probes", "must be sorted, each branch once")
+    for path in set(paths).difference(branches):
+        raise SchemaError("probes", f"must be of branches of the charter: {path} is none")
 
 
 def _check_branches(branches: tuple[str, ...]) -> None:

@@ -48,7 +48,9 @@ __all__ = [
     "Delegation",
     "Invite",
     "check",
+    "check_grant",
     "check_invite",
+    "check_time",
     "conflict",
     "delegate",
     "is_guest",
@@ -150,13 +152,30 @@ def check(
     ``revoked`` holds the revoked node ids: members, delegates, and the keys of invites. Revoking a key also
     revokes everything granted through it: a thief of the key could back-date his signatures.
     """
+    check_grant(credential, charter, verify=verify)
+    check_time(credential, charter, now)
+    _check_revoked(credential, revoked)
+
+
+def check_grant(credential: Credential, charter: Charter, *, verify: Verifier = verify) -> None:
+    """Whether its author signed it and had the right to: what time does not change. Raises :class:`CredentialRefused`
+    saying why not."""
     if credential.network != charter.network_id:
         raise wrong_network()
     _check_author(credential, charter, verify)
     if not verify(credential.author, credential.signature, credential.signed):
         raise altered()
-    _check_time(credential, now, charter.limits.clock_skew)
-    _check_revoked(credential, revoked)
+
+
+def check_time(credential: Credential, charter: Charter, now: int) -> None:
+    """Whether the membership has begun at ``now`` (ms) and not ended. Raises :class:`CredentialRefused`."""
+    skew = charter.limits.clock_skew
+    if now > credential.expires + skew:
+        raise CredentialRefused("expired", "The membership has expired", "Ask for a new invite")
+    if credential.issued > now + skew:
+        raise CredentialRefused(
+            "not-yet-valid", "The membership begins in the future", "Check the clocks of both devices"
+        )
 
 
 def check_invite(
@@ -229,15 +248,6 @@ def _check_author(credential: Credential, charter: Charter, verify: Verifier) ->
         raise too_much(f"it opens {credential.scope} where only {last.scope} was granted")
     if credential.expires > last.until:
         raise too_much("its membership lasts longer than the invite allows")
-
-
-def _check_time(credential: Credential, now: int, skew: int) -> None:
-    if now > credential.expires + skew:
-        raise CredentialRefused("expired", "The membership has expired", "Ask for a new invite")
-    if credential.issued > now + skew:
-        raise CredentialRefused(
-            "not-yet-valid", "The membership begins in the future", "Check the clocks of both devices"
-        )
 
 
 def _check_revoked(credential: Credential, revoked: Collection[str]) -> None:

@@ -183,6 +183,31 @@ class ValidationPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class SeasonPolicy:
+    """When a season begins: a fresh A for every branch on one base model. It holds for branches with a committee."""
+
+    policy: Literal["manual", "plateau"] = "plateau"
+    """``plateau``: the committee of the topmost branch of a base model begins one when the branches have stopped
+    gaining; a root key may open one besides. ``manual``: a root key only."""
+
+    patience: Annotated[int, Between(1, 1_000)] = 10
+    """Releases over which a member looks back at the loss on its own held-out rows. More is a surer sign and a later
+    season."""
+
+    tolerance: Annotated[float, Between(0.0, 1e6)] = 0.02
+    """What that loss has to fall by over these releases for the member to gain (nats). Higher begins seasons sooner,
+    also where a little more could have been had."""
+
+    share: Annotated[float, Between(0.01, 1.0)] = 0.75
+    """The part of the branches right below another one, and of its own members as one more, that must have stopped
+    gaining for it to have stopped. Lower lets the many move on, higher waits for the slow."""
+
+    cool_down: Annotated[int, Between(0, 365 * _DAY)] = 10 * _MINUTE
+    """ms that a season lasts at least (10 min / 1 day / 7 days). Longer spends the seasons of a network, which are
+    numbered, more slowly."""
+
+
+@dataclass(frozen=True, slots=True)
 class MixingPolicy:
     """How a node mixes its neighbours' models into its own: under ``coordination = "gossip"``, and where a branch
     has lost its committee. How long a node waits for them is the round's ``deadline``."""
@@ -310,6 +335,7 @@ class Preset:
     limits: Limits
     validation: ValidationPolicy = ValidationPolicy()
     transfer: TransferPolicy = TransferPolicy()
+    season: SeasonPolicy = SeasonPolicy()
 
 
 _PRESETS: Final = {
@@ -330,6 +356,7 @@ _PRESETS: Final = {
             clock_skew=2 * _MINUTE,
         ),
         ValidationPolicy(deadline=_MINUTE),
+        season=SeasonPolicy(cool_down=_DAY),
     ),
     "wan": Preset(
         RoundPolicy(deadline=6 * _HOUR),
@@ -343,6 +370,7 @@ _PRESETS: Final = {
             clock_skew=10 * _MINUTE,
         ),
         ValidationPolicy(deadline=10 * _MINUTE),
+        season=SeasonPolicy(cool_down=7 * _DAY),
     ),
 }
 

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import math
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from itertools import repeat
 from typing import (
@@ -135,11 +135,14 @@ def from_plain(cls: type[T], plain: object) -> T:
     return cast(T, _dataclass(cls).read(plain))
 
 
+_Step: TypeAlias = Callable[[Any], Any]
+
+
 @dataclass(frozen=True, slots=True)
 class _Converter:
     """How one annotated type is read from plain values and written to them."""
 
-    read: Callable[[Any], Any]
+    read: _Step
     write: Callable[..., Any]
 
 
@@ -158,37 +161,40 @@ def _compile(cls: type) -> _Converter:
         raise TypeError(f"{cls!r} is not a dataclass")
     hints = get_type_hints(cls, include_extras=True)
     converters = {field.name: _converter(hints[field.name]) for field in fields(cls)}
+    readers = {name: converter.read for name, converter in converters.items()}
+    writers = {name: converter.write for name, converter in converters.items()}
 
     def read(plain: object) -> object:
         if type(plain) is not dict:
             raise SchemaError("", f"must be a map, not {_kind(plain)}")
-        if plain.keys() != converters.keys():
-            raise _wrong_fields(plain, converters)
+        if plain.keys() != readers.keys():
+            raise _wrong_fields(plain, readers)
         values = {}
-        for name, converter in converters.items():
-            try:
-                values[name] = converter.read(plain[name])
-            except SchemaError as error:
-                raise error.within(name) from None
+        name = ""
+        try:
+            for name, read_field in readers.items():
+                values[name] = read_field(plain[name])
+        except SchemaError as error:
+            raise error.within(name) from None
         return cls(**values)
 
     def write(value: object, but: str = "") -> object:
         if type(value) is not cls:
             raise SchemaError("", f"must be a {cls.__name__}, not {_kind(value)}")
         plain = {}
-        for name, converter in converters.items():
-            if name == but:
-                continue
-            try:
-                plain[name] = converter.write(getattr(value, name))
-            except SchemaError as error:
-                raise error.within(name) from None
+        name = ""
+        try:
+            for name, write_field in writers.items():
+                if name != but:
+                    plain[name] = write_field(getattr(value, name))
+        except SchemaError as error:
+            raise error.within(name) from None
         return plain
 
     return _Converter(read, write)
 
 
-def _wrong_fields(plain: dict[Any, Any], known: dict[str, _Converter]) -> SchemaError:
+def _wrong_fields(plain: dict[Any, Any], known: Collection[str]) -> SchemaError:
     for name in plain:
         if name not in known:
             shown = str(name)[:64]
@@ -201,6 +207,8 @@ def _converter(hint: Any) -> _Converter:
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
         bounds = [mark for mark in arguments[1:] if hasattr(mark, "problem")]
+        if arguments[0] in _SCALARS:
+            return _scalar(arguments[0], bounds)
         return _bounded(_converter(arguments[0]), bounds)
     if origin is tuple:
         return _tuple(arguments)
@@ -209,18 +217,26 @@ def _converter(hint: Any) -> _Converter:
         return _optional(_converter(inner))
     if origin is Literal:
         choices = ", ".join(map(repr, arguments))
-        return _bounded(_scalar(str), [Matches(lambda value: value in arguments, f"one of {choices}")])
-    if hint in _NAMES:
-        return _float() if hint is float else _scalar(hint)
+        return _scalar(str, [Matches(lambda value: value in arguments, f"one of {choices}")])
+    if hint is float:
+        return _float()
+    if hint in _SCALARS:
+        return _scalar(hint)
     if isinstance(hint, type) and is_dataclass(hint):
         return _dataclass(hint)
     raise TypeError(f"a field cannot be annotated with {hint!r}")
 
 
-def _scalar(kind: type) -> _Converter:
+def _scalar(kind: type, bounds: Sequence[Bound] = ()) -> _Converter:
+    problems = [bound.problem for bound in bounds]
+
     def same(value: object) -> object:
         if type(value) is not kind:
             raise SchemaError("", f"must be {_NAMES[kind]}, not {_kind(value)}")
+        for problem in problems:
+            found = problem(value)
+            if found is not None:
+                raise SchemaError("", found)
         return value
 
     return _Converter(same, same)
@@ -271,34 +287,37 @@ def _tuple(arguments: tuple[Any, ...]) -> _Converter:
     repeated = len(arguments) == 2 and arguments[1] is Ellipsis
     converters = [_converter(argument) for argument in (arguments[:1] if repeated else arguments)]
 
-    def each(values: Any) -> Iterable[_Converter]:
+    readers = [converter.read for converter in converters]
+    writers = [converter.write for converter in converters]
+
+    def each(steps: list[_Step], values: Any) -> Iterable[tuple[_Step, Any]]:
         if repeated:
-            return repeat(converters[0], len(values))
-        if len(values) != len(converters):
-            raise SchemaError("", f"must have {len(converters)} items, not {len(values)}")
-        return converters
+            return zip(repeat(steps[0], len(values)), values, strict=True)
+        if len(values) != len(steps):
+            raise SchemaError("", f"must have {len(steps)} items, not {len(values)}")
+        return zip(steps, values, strict=True)
 
     def read(plain: object) -> object:
         if type(plain) is not list:
             raise SchemaError("", f"must be a list, not {_kind(plain)}")
-        return tuple(_numbered((item.read, value) for item, value in zip(each(plain), plain, strict=True)))
+        return tuple(_numbered(each(readers, plain)))
 
     def write(value: object) -> object:
         if type(value) is not tuple:
             raise SchemaError("", f"must be a tuple, not {_kind(value)}")
-        return _numbered((item.write, part) for item, part in zip(each(value), value, strict=True))
+        return _numbered(each(writers, value))
 
     return _Converter(read, write)
 
 
-def _numbered(steps: Iterable[tuple[Callable[[Any], Any], Any]]) -> list[Any]:
+def _numbered(steps: Iterable[tuple[_Step, Any]]) -> list[Any]:
     """Every step done, in order; an error names the number of its item."""
     done: list[Any] = []
-    for step, value in steps:
-        try:
+    try:
+        for step, value in steps:
             done.append(step(value))
-        except SchemaError as error:
-            raise error.within(f"[{len(done)}]") from None
+    except SchemaError as error:
+        raise error.within(f"[{len(done)}]") from None
     return done
 
 
@@ -309,6 +328,7 @@ _NAMES = {
     bool: "true or false",
     bytes: "bytes",
 }
+_SCALARS = _NAMES.keys() - {float}
 
 
 def _kind(value: object) -> str:

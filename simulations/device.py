@@ -75,6 +75,9 @@ class Device:
         self.slowness = 1.0
         self.skew = 0
         self.rank = world.spec.rank
+        self.private = False
+        """Whether it says nothing of its own rows, as with differential privacy, and tries releases on probe sets
+        only."""
         self.messages_sent = 0
         self.bytes_sent = 0
         self.blob_bytes_sent = 0
@@ -82,6 +85,7 @@ class Device:
         self.attack_name = ""
         self.attack: Attack | None = None
         self.peer: Peer | None = None
+        self._left: frozenset[bytes] | None = None
         self._life = 0
         self._timers: dict[str, int] = {}
         self._starts = 0
@@ -151,12 +155,18 @@ class Device:
         """Bytes of records and blobs on its disk."""
         return sum(map(len, self.records.values())) + sum(map(len, self.blobs.data.values()))
 
+    @property
+    def has_new_blobs(self) -> bool:
+        """Whether its blobs are others than garbage collection has left."""
+        return self.blobs.data.keys() != self._left
+
     def collect_garbage(self) -> None:
         """Forget the blobs that the core no longer needs, as a daemon does between rounds."""
         self.most_held = max(self.most_held, self.held)
         if self.peer is not None and self.attack is None:  # an attacker's core knows nothing of its lies
             kept = self.peer.keep()
             self.blobs.data = {digest: data for digest, data in self.blobs.data.items() if digest in kept}
+        self._left = frozenset(self.blobs.data)
 
     def lose_disk(self) -> None:
         """Nothing is left but the key and the credential."""
@@ -263,9 +273,12 @@ class Device:
             spec = self.world.charter.adapter_at(job.branch)
             models = [read_model(self.blobs, model, spec) for model in job.models]
             losses = tuple(self.world.task.loss(self.name, model) for model in models)
+            probed = tuple(self.world.task.score(job.branch, model).loss for model in models if job.probe)
         except (ValueError, KeyError, Refused) as error:
             return JobFailed("evaluate", job.branch, job.height, str(error), job.job)
-        return Evaluated(job.branch, job.height, job.job, losses, job.rows)
+        if self.private:
+            return Evaluated(job.branch, job.height, job.job, (), 0, probed=probed)
+        return Evaluated(job.branch, job.height, job.job, losses, job.rows, probed=probed)
 
     def _train(self, job: Train) -> InputEvent:
         try:

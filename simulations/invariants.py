@@ -31,10 +31,11 @@ from banyan.protocol.events import (
 )
 from banyan.protocol.members import Members
 from banyan.protocol.messages import CertifiedRelease, Update, read_body
+from banyan.protocol.plateau import is_restated
 from banyan.protocol.records import record_of
 from banyan.protocol.release import Contribution, Release, TrialVote, claims_of
 from banyan.protocol.season import is_turn
-from banyan.protocol.validation import flaw, is_tried
+from banyan.protocol.validation import flaw, quorum_of_votes
 from banyan.security.admission import Reason
 from banyan.security.credential import is_guest
 from banyan.security.envelope import open_envelope
@@ -346,11 +347,14 @@ class ReleasedByVote(_EachRelease):
 
     def __init__(self, scene: Scene) -> None:
         super().__init__(scene)
-        self._said: dict[tuple[str, int, str, str], float] = {}
+        self._said: dict[tuple[str, int, str, str], tuple[float | None, float | None]] = {}
 
     def happened(self, device: Device, event: Event) -> None:
         if isinstance(event, ReleaseTried):
-            self._said[event.branch, event.height, event.adapter, device.name] = event.change
+            self._said[event.branch, event.height, event.adapter, device.name] = (
+                event.change,
+                event.probed,
+            )
         super().happened(device, event)
 
     def check(self, device: Device, release: Release, base: Release) -> None:
@@ -360,10 +364,13 @@ class ReleasedByVote(_EachRelease):
         for claim in claims_of(release):
             if false := [vote.voter for vote in claim.votes if not self._is_true(claim, vote)]:
                 self.violated(device, f"{where} misquotes the votes of {', '.join(false)}")
-        honest = [vote.change for vote in release.votes if not self._lies(vote)]
-        content = sum(change <= charter.validation.epsilon for change in honest)
-        if is_tried(release.votes, charter) and content < (len(release.votes) + 1) // 2 - charter.round.f:
-            self.violated(device, f"{where} was good for {content} of {len(honest)} honest voters")
+        for what, of in (("own rows", "change"), ("probe set", "probed")):
+            votes = [vote for vote in release.votes if getattr(vote, of) is not None]
+            honest = [getattr(vote, of) for vote in votes if not self._lies(vote)]
+            content = sum(change <= charter.validation.epsilon for change in honest)
+            tried = len(votes) >= quorum_of_votes(charter)
+            if tried and content < (len(votes) + 1) // 2 - charter.round.f:
+                self.violated(device, f"{where} was good for {content} of {len(honest)} on the {what}")
 
     def _lies(self, vote: TrialVote) -> bool:
         voter = self.scene.world.devices.get(vote.voter)
@@ -371,7 +378,7 @@ class ReleasedByVote(_EachRelease):
 
     def _is_true(self, claim: Release, vote: TrialVote) -> bool:
         key = (claim.branch, claim.height, claim.adapter.hex(), vote.voter)
-        return self._lies(vote) or self._said.get(key) == vote.change
+        return self._lies(vote) or self._said.get(key) == (vote.change, vote.probed)
 
 
 SAID_ONCE: Final = ("update", "draft", "trial", "proposal", "vote")
@@ -524,7 +531,7 @@ class EveryUpdateAnswered(_EachRelease):
             self.violated(device, f"{where} answers {', '.join(sorted(twice))} twice")
         if unknown := {each.reason for each in release.left_out} - _REASONS:
             self.violated(device, f"{where} gives reasons nobody knows: {', '.join(sorted(unknown))}")
-        if is_turn(release):
+        if is_turn(release) or is_restated(release):
             return  # it has no lists; events tell of what it leaves out
         answered = {*used, *left_out}
         seats = {seat.member for seat in base.roster if seat.speaks_for == release.branch}

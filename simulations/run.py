@@ -19,6 +19,7 @@ from banyan.protocol.paths import children_in, parent_of, path_to
 from banyan.protocol.release import Release
 from banyan.protocol.transfer import Transfer
 from banyan.security.errors import Refused
+from banyan.simulations.collector import unhurried
 from banyan.simulations.device import Device
 from banyan.simulations.graphs import dumbbell
 from banyan.simulations.invariants import INVARIANTS, Everywhere, Invariant
@@ -70,7 +71,8 @@ def run_scenario(
     """
     run = Run(scenario.for_arm(arm), seed, invariants, watcher)
     started = time.perf_counter()
-    run.play(progress or (lambda done, what: None))
+    with unhurried():
+        run.play(progress or (lambda done, what: None))
     return run.record(arm, time.perf_counter() - started)
 
 
@@ -121,7 +123,12 @@ class Run:
         self._arrange_devices()
         self.honest = [device for device in self.world.devices.values() if device.attack is None]
         self._own = {path: [d for d in self.honest if d.settings.branch == path] for path in scenario.tree}
+        self._below: dict[str, list[Device]] = {path: [] for path in scenario.tree}
+        for device in self.honest:
+            for path in path_to(device.settings.branch):
+                self._below.setdefault(path, []).append(device)
         self.invariants = [kind(self) for kind in invariants]
+        self._listening = [i for i in self.invariants if type(i).happened is not Invariant.happened]
         self.world.on_event = self._witness
         if watcher is not None:
             self.world.on_step = lambda name, event, effects: watcher(
@@ -251,7 +258,7 @@ class Run:
             self._opened.setdefault(event.branch, self._since_start())
         elif isinstance(event, ReleaseCertified) and (event.branch, event.height) not in self.releases:
             self._write_down(device, event)
-        for invariant in self.invariants:
+        for invariant in self._listening:
             invariant.happened(device, event)
 
     def _write_down(self, device: Device, event: ReleaseCertified) -> None:
@@ -346,7 +353,8 @@ class Run:
     def _tick(self) -> None:
         self._ticks += 1
         for device in self.world.live()[self._ticks % self._turns :: self._turns]:
-            device.collect_garbage()
+            if device.has_new_blobs:
+                device.collect_garbage()
         for invariant in self.invariants:
             invariant.ticked()
 
@@ -387,10 +395,11 @@ class Run:
         return sum(height > counted.get(child, 0) for child, height in newest.items())
 
     def _followers(self, path: str) -> list[Device]:
-        """Who is asked how high a branch stands: its own honest devices, or some other where it has none."""
+        """Who is asked how high a branch stands: its own honest devices, or where it has none one that works below it.
+        The first root would know, too, and is in no hurry to."""
         own = [device for device in self._own[path] if device.name not in self._dismissed]
-        others = (d for d in self.honest if d.peer is not None and d.name not in self._dismissed)
-        return own or list(islice((d for d in others if d.peer and path in d.peer.branches), 1))
+        others = (d for d in self._below[path] if d.peer is not None and d.name not in self._dismissed)
+        return own or list(islice(others, 1))
 
     def _agreed(self) -> bool:
         """Whether all whom a branch concerns have the same head of it."""

@@ -8,7 +8,7 @@ from dataclasses import fields
 from functools import cache
 from operator import attrgetter
 
-from banyan.protocol.effects import Effect, Emit, InputEvent, MessageReceived, PutRecord, Send
+from banyan.protocol.effects import Effect, Emit, InputEvent, MessageReceived, PutRecord, Send, SetTimer
 from banyan.protocol.events import Event
 
 __all__ = ["Trace"]
@@ -30,23 +30,21 @@ class Trace:
     def add(self, now: int, device: str, event: InputEvent, effects: Iterable[Effect]) -> None:
         """``device`` handled ``event`` at ``now`` (ms) and brought about ``effects``."""
         self.events += 1
-        parts = [f"\n{now} {device} {self._input(event)}"]
-        parts += map(self._effect, effects)
-        self._hash.update("\n ".join(parts).encode())
-
-    def _input(self, event: InputEvent) -> str:
         if type(event) is MessageReceived:
-            return f"received {event.sender} {self._id_of(event.data).hex()}"
-        return _words(event)
-
-    def _effect(self, effect: Effect) -> str:
-        if type(effect) is Send:
-            return f"send {' '.join(effect.to)} {self._id_of(effect.data).hex()}"
-        if type(effect) is PutRecord:
-            return f"keep {effect.record.hex()}"
-        if type(effect) is Emit:
-            return _words(effect.event)
-        return _words(effect)
+            words = f"\n{now} {device} received {event.sender} {self._id_of(event.data).hex()}"
+        else:
+            words = f"\n{now} {device} {_words(event)}"
+        for effect in effects:
+            kind = type(effect)
+            if kind is SetTimer:
+                words += f"\n timer {effect.key} {effect.at}"
+            elif kind is Send:
+                words += f"\n send {' '.join(effect.to)} {self._id_of(effect.data).hex()}"
+            elif kind is PutRecord:
+                words += f"\n keep {effect.record.hex()}"
+            else:
+                words += f"\n {_words(effect.event if kind is Emit else effect)}"
+        self._hash.update(words.encode())
 
     def hexdigest(self) -> str:
         return self._hash.hexdigest()

@@ -19,6 +19,7 @@ from banyan.security.charter import (
     FileEntry,
     Foundation,
     Preset,
+    Probe,
     TransferPolicy,
     found,
     preset,
@@ -62,6 +63,11 @@ def fast_preset(*, transfer: TransferPolicy | None = None, **round_policy: objec
     )
 
 
+def _probe(path: str) -> bytes:
+    """What stands for a branch's probe set: virtual tasks keep their test data to themselves."""
+    return b"the probe set of " + path.encode()
+
+
 class World:
     """Everything of one simulated run.
 
@@ -80,6 +86,7 @@ class World:
         guests: how many of each branch's devices, the last ones, nobody vouches for: honest guests of an open network.
         bases: branches that begin with a base model of their own; its adapter is shaped as the task's.
         pinned: names of devices, such as ``/#0``, that always sit on the committee.
+        probes: branches with a probe set, on which the task's score is measured; the first root has it.
         fast_signatures: sign with :mod:`~banyan.simulations.signatures` instead of Ed25519; None: above 1,000 devices.
     """
 
@@ -97,6 +104,7 @@ class World:
         small_rank: int = 0,
         bases: Sequence[str] = (),
         pinned: Sequence[str] = (),
+        probes: Sequence[str] = (),
         fast_signatures: bool | None = None,
     ) -> None:
         self.seed = seed
@@ -134,6 +142,9 @@ class World:
                 Foundation(path, NO_BASE, replace(self.spec, seed=number))
                 for number, path in enumerate(bases, 1)
             ),
+            probes=tuple(
+                Probe(path, hashlib.sha256(_probe(path)).digest(), len(_probe(path))) for path in probes
+            ),
             policies=policies,
         )
         self.reader = SharedReader(
@@ -153,6 +164,8 @@ class World:
             self.task.place(signer.node_id, path)
             self._branches[path].append(signer.node_id)
 
+        for path in probes:
+            self.devices[self.charter.roots[0]].blobs.put(_probe(path))
         if small_share and not 0 < small_rank < self.spec.rank:
             raise BanyanError(
                 f"Small devices of rank {small_rank} need an adapter of a higher rank; the task's has {self.spec.rank}",

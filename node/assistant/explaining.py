@@ -114,4 +114,5 @@ def _fit(offer: Offer, need: Need, device: Device) -> Iterator[Line]:
 def _trust(offer: Offer) -> Line:
     if offer.listing.standing == "unreleased":
         return Line(key="unreleased")
-    return Line(key=offer.listing.standing, facts={"count": str(offer.listing.contributors)})
+    one = "-one" if offer.listing.contributors == 1 else ""
+    return Line(key=offer.listing.standing + one, facts={"count": str(offer.listing.contributors)})

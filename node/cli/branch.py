@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,6 +15,8 @@ Examples:
     banyan branch create /en/medical/dermatology
 
     banyan branch create /en/medical/dermatology --description "Skin, hair and nails"
+
+    banyan branch create /en/medical/dermatology --probe public-questions.jsonl
 """
 
 APPROVE_EXAMPLES = """
@@ -40,6 +43,13 @@ def create(
         str, typer.Argument(help="The branch, such as /en/medical/dermatology; the one above must exist.")
     ],
     description: Annotated[str, typer.Option(help="What it is for, in one line.")] = "",
+    probe: Annotated[
+        Path | None,
+        typer.Option(
+            help="Public held-out rows that its releases are tried on: up to 256, JSONL, CSV or text.",
+            show_default="none",
+        ),
+    ] = None,
     home: HomeOption = None,
     json_: JsonOption = False,
 ) -> None:
@@ -51,7 +61,10 @@ def create(
     from banyan.node.cli.client import Client
     from banyan.node.home import Home
 
-    answer = Client(Home.find(home)).post("/branch", {"branch": path, "description": description})
+    wish = {"branch": path, "description": description}
+    if probe is not None:
+        wish["probe"] = str(probe.expanduser().resolve())
+    answer = Client(Home.find(home)).post("/branch", wish)
     if json_:
         import json
 

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from banyan.node.cli.options import BaseOption, DeviceOption, HomeOption, JsonOption, ReleaseOption
+from banyan.node.cli.options import (
+    BaseOption,
+    DeviceOption,
+    HomeOption,
+    JsonOption,
+    PrivateOption,
+    ReleaseOption,
+    check_own,
+)
 
 if TYPE_CHECKING:
     from banyan.node.serving.sampling import Sampling
@@ -19,6 +27,8 @@ Examples:
     banyan chat                                      with the model that this node uses
 
     banyan chat /health/first_aid --temperature 0
+
+    banyan chat --private                            with what this device has learnt for itself
 
     banyan chat --text "How do I treat a burn?"      one answer, for scripts
 
@@ -57,6 +67,7 @@ def chat(
     seed: Annotated[
         int | None, typer.Option(help="Makes the answers repeatable.", show_default=False)
     ] = None,
+    private: PrivateOption = False,
     base: BaseOption = None,
     device: DeviceOption = "auto",
     home: HomeOption = None,
@@ -73,13 +84,14 @@ def chat(
 
     if branch is not None and release is not None:
         raise click.UsageError("Give PATH or --release, not both.")
+    check_own(private, branch, release)
     question = sys.stdin.read().strip() if text == "-" else text
     if question is not None and not question.strip():
         raise click.UsageError("There is nothing to ask: --text is empty.")
     from banyan.node.serving.sampling import Sampling
     from banyan.node.serving.talk import Talk
 
-    talk = Talk(Home.find(home), branch, release, base=base, device=device, system=system)
+    talk = Talk(Home.find(home), branch, release, base=base, device=device, system=system, private=private)
     sampling = Sampling(temperature, top_p, seed)
     try:
         if question is not None:

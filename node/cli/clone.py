@@ -124,13 +124,12 @@ def _base(source: str) -> str | None:
 
 def _check_device(base: BaseModel, anyway: bool) -> None:
     """Raise :class:`ModelError` for a base model that this device could not run, before anything is fetched."""
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-
     from banyan.node.cli.wording import size
     from banyan.node.learning.errors import ModelError
     from banyan.node.learning.fit import all_memory, weight_bytes
 
-    if base.architecture not in _flat(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()):
+    known = _architectures()
+    if known and base.architecture not in known:
         raise ModelError(
             f"{base.name} is a {base.architecture}, which the transformers library here does not know",
             "A newer transformers may: pip install --upgrade transformers",
@@ -143,8 +142,24 @@ def _check_device(base: BaseModel, anyway: bool) -> None:
         )
 
 
-def _flat(names: Any) -> set[str]:
-    return {each for name in names for each in ((name,) if isinstance(name, str) else name)}
+def _architectures() -> set[str]:
+    """The classes that transformers generates text with, read from its source, since importing it takes seconds; none
+    where they are not found, and then loading says what is wrong."""
+    import ast
+    from importlib.util import find_spec
+
+    spec = find_spec("transformers")
+    source = Path(spec.origin or "").parent / "models" / "auto" / "modeling_auto.py" if spec else Path()
+    if not source.is_file():
+        return set()
+    for statement in ast.parse(source.read_text("utf-8")).body:
+        if isinstance(statement, ast.Assign) and any(
+            isinstance(name, ast.Name) and name.id == "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES"
+            for name in statement.targets
+        ):
+            values = (each for each in ast.walk(statement.value) if isinstance(each, ast.Constant))
+            return {each.value for each in values if isinstance(each.value, str)}
+    return set()
 
 
 def _watch(client: Client, status: dict[str, Any], quiet: bool) -> dict[str, Any]:

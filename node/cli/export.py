@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from banyan.node.cli.options import BaseOption, HomeOption, JsonOption, ReleaseOption
+from banyan.node.cli.options import BaseOption, HomeOption, JsonOption, PrivateOption, ReleaseOption
 
 if TYPE_CHECKING:
     from banyan.node.home import Home
@@ -39,6 +39,8 @@ Examples:
     banyan export --branch /health --to health --format merged --dtype bfloat16
 
     banyan export --format gguf --dtype q8_0 --to health && llama-cli -m health/model.gguf
+
+    banyan export --to small --rank 8                what eight columns can say of it
 
     banyan export --release /health@12 --to old --base-name org/model
 """
@@ -71,15 +73,22 @@ def export(
             show_default="the first named",
         ),
     ] = None,
+    rank: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=65_536,
+            help="Of a peft adapter at most this rank, the closest there is: each season adds to the rank, and some "
+            "tools take no more.",
+            show_default="all",
+        ),
+    ] = None,
     base: BaseOption = None,
     base_name: Annotated[
         str | None,
         typer.Option(help="The base model's name to write into a PEFT folder.", show_default="the folder"),
     ] = None,
-    private: Annotated[
-        bool,
-        typer.Option("--private", help="With what this device has learnt for itself alone on its branch."),
-    ] = False,
+    private: PrivateOption = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an export that is there.")] = False,
     home: HomeOption = None,
     json_: JsonOption = False,
@@ -90,19 +99,18 @@ def export(
     """
     import click
 
+    from banyan.node.cli.options import check_own
     from banyan.node.cli.wording import choice, size
     from banyan.node.home import Home
-    from banyan.node.learning.private import find
-    from banyan.node.serving.chosen_release import choose
+    from banyan.node.serving.chosen_release import choose, with_lessons
     from banyan.security.errors import BanyanError
 
-    if private and (branch is not None or release is not None):
-        raise click.UsageError(
-            "--private is of the model that this node uses: give no --branch or --release."
-        )
+    check_own(private, branch, release)
     if branch is not None and release is not None:
         raise click.UsageError("Give --branch or --release, not both.")
     choice("--format", format_, FORMATS)
+    if rank is not None and format_ != "peft":
+        raise click.UsageError(f"--rank is of an adapter, and {format_} writes whole weights: leave it out.")
     numbers = dtype or NUMBERS[format_][0]
     choice("--dtype", numbers, NUMBERS[format_])
     if to.exists() and (not to.is_dir() or (any(to.iterdir()) and not force)):
@@ -110,22 +118,20 @@ def export(
             f"{to} is there already", "Choose another folder, or replace what is in it with --force"
         )
     place = Home.find(home)
-    chosen = choose(place, branch, release)
-    if private and find(place.private, chosen.branch) is None:
-        raise BanyanError(
-            f"Nothing has been learnt privately on {chosen.branch}",
-            "First: `banyan train --private --data PATH`",
-        )
+    chosen = choose(place, branch, release, private=private)
+    if private:
+        with_lessons(chosen)
     if not chosen.adapters and not private:
         raise BanyanError(
             f"{chosen.branch} has learnt nothing yet, so there is nothing to export",
             "Wait for its first release: `banyan train`",
         )
-    written = write_model(place, to, chosen, format_, numbers, base, base_name, quiet=json_, private=private)
+    written, left = write_model(place, to, chosen, format_, numbers, base, base_name, quiet=json_, rank=rank)
     if json_:
         import json
 
-        print(json.dumps({"to": str(to.absolute()), "bytes": written, "format": format_, **_lineage(chosen)}))
+        facts = {"to": str(to.absolute()), "bytes": written, "format": format_, "left_behind": left}
+        print(json.dumps(facts | _lineage(chosen)))
         return
     parts = " + ".join(f"{path}@{height} ({digest[:8]})" for path, height, digest in chosen.parts)
     if private:
@@ -135,6 +141,8 @@ def export(
             else "what this device has learnt for itself"
         )
     print(f"Wrote {to} ({size(written)}): {parts or _OWN}.")
+    if left:
+        print(f"Rank {rank} leaves {left:.1%} of the change behind.")
 
 
 def write_model(
@@ -147,9 +155,10 @@ def write_model(
     base_name: str | None,
     *,
     quiet: bool,
-    private: bool = False,
-) -> int:
-    """Write the folder, each file in one step; returns the bytes of the weights."""
+    rank: int | None = None,
+) -> tuple[int, float]:
+    """Write the folder, each file in one step; returns the bytes of the weights, and the share of the change that a
+    ``rank`` for an adapter leaves behind."""
     import json
     import tempfile
 
@@ -164,12 +173,9 @@ def write_model(
     charter = charter_of(home)
     ground = charter.foundation_of(chosen.branch)
     spec = ground.adapter
-    shared_a, own = shared_a_of(home, spec), {}
-    if private:
-        from banyan.node.learning.private import read
-
-        own = read(home.private, chosen.branch, spec)
-    vector, later = model_of(home, spec, chosen, own)
+    shared_a = shared_a_of(home, spec)
+    vector, later = model_of(home, spec, chosen)
+    left = 0.0
     before = list(to.iterdir()) if (to / LINEAGE).exists() else []
     to.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=to, prefix=".new-") as name:
@@ -178,7 +184,7 @@ def write_model(
             from banyan.node.learning.export import write_peft_folder
 
             copy = base or base_folder.place(home, ground.base)
-            write_peft_folder(
+            left = write_peft_folder(
                 new,
                 vector,
                 rank=spec.rank,
@@ -186,6 +192,7 @@ def write_model(
                 tensors=spec.tensors,
                 shared_a=shared_a,
                 frozen=later,
+                most=rank,
                 base_model=base_name or (str(copy) if copy.is_dir() else ground.base.name),
             )
         else:
@@ -215,7 +222,8 @@ def write_model(
                 old.unlink()  # of another format: a loader might take both for one model
         for file in sorted(new.iterdir(), reverse=True):
             file.replace(to / file.name)
-    return sum(file.stat().st_size for file in to.iterdir() if file.suffix in (".safetensors", ".gguf"))
+    weights = (file for file in to.iterdir() if file.suffix in (".safetensors", ".gguf"))
+    return sum(file.stat().st_size for file in weights), left
 
 
 @contextmanager

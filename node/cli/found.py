@@ -19,6 +19,8 @@ Examples:
 
     banyan found clinic --voters 7                         members try each release before it is signed
 
+    banyan found clinic --voters 7 --probe /=public.jsonl                      and on public rows
+
     banyan found village --coordination gossip             no committees: neighbours mix their models
 
     banyan found clinics --base ~/models/smollm --base-of /en/medical/pocket=~/models/pocket
@@ -147,6 +149,21 @@ def found(
             help="Seconds without anybody after which a branch costs no traffic.", show_default="by preset"
         ),
     ] = None,
+    probe: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Public held-out rows that a branch's releases are tried on besides the voters' own, as /path=FILE; "
+            "repeat it.",
+            show_default="none",
+        ),
+    ] = None,
+    seasons: Annotated[
+        str | None,
+        typer.Option(
+            help="What begins a season, a fresh A for everybody: a `plateau`, by itself, or `manual`, a founder.",
+            show_default="plateau",
+        ),
+    ] = None,
     codec: Annotated[
         str | None, typer.Option(help="float32, bf16, int8 or int4.", show_default="int8")
     ] = None,
@@ -165,6 +182,7 @@ def found(
         name=name,
         base=_base(base),
         bases=tuple(_base_of(each) for each in base_of or ()),
+        probes=tuple(_probe_of(each) for each in probe or ()),
         branches=tuple(branch or ("/",)),
         admission=choice("--admission", admission, ("invite", "open")),
         preset=choice("--preset", preset, ("local", "lan", "wan")),
@@ -188,6 +206,7 @@ def found(
         growth=None if growth is None else choice("--growth", growth, ("founders", "members", "votes")),
         votes=votes,
         dormancy=None if dormancy is None else round(dormancy * 1000),
+        seasons=None if seasons is None else choice("--seasons", seasons, ("manual", "plateau")),
     )
     _check_rule(wish)
     say = (lambda step: None) if json_ else (lambda step: print(f"  {step} …"))
@@ -245,6 +264,13 @@ def _base_of(given: str) -> tuple[str, Path]:
     if not equals or not path.startswith("/") or not model:
         raise typer.BadParameter(f"--base-of takes /path=MODEL, not {given!r}")
     return path, _base(model)
+
+
+def _probe_of(given: str) -> tuple[str, Path]:
+    path, equals, file = given.partition("=")
+    if not equals or not path.startswith("/") or not file:
+        raise typer.BadParameter(f"--probe takes /path=FILE, not {given!r}")
+    return path, Path(file).expanduser()
 
 
 def _check_rule(wish: object) -> None:

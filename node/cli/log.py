@@ -155,6 +155,8 @@ def _details(page: Page, change: float | None, lift: float | None) -> Iterator[t
 
     if page["rule"] == "season":
         yield "magenta", f"season {page['season']} begins: what was learned is frozen, with a fresh A for all"
+    if page["rule"] == "standing":
+        yield "magenta", f"the branch and those below it: {page['standing']}"
     if page["leader"] is None:
         yield "dim", "the opening, by the charter's first root"
         return
@@ -198,6 +200,9 @@ def _votes(page: Page) -> Iterator[tuple[str, str]]:
 
 def _outcome(trial: Mapping[str, Any]) -> str:
     votes = len(trial["votes"])
-    if trial["change"] is None:
+    own, public = trial["change"], trial.get("probed")
+    if own is None and public is None:
         return f" (not tried: {votes} votes came in time)"
-    return f": loss {trial['change']:+.4g} (median of {votes} votes)"
+    medians = [] if own is None else [f"loss {own:+.4g}"]
+    medians += [] if public is None else [f"{public:+.4g} on the probe set"]
+    return f": {', '.join(medians)} (median of {votes} votes)"

@@ -37,6 +37,10 @@ DeviceOption: TypeAlias = Annotated[
     str, typer.Option("--device", help="auto: an accelerator where there is one; else cpu, cuda or mps.")
 ]
 
+PrivateOption: TypeAlias = Annotated[
+    bool, typer.Option("--private", help="With what this device has learnt for itself alone on its branch.")
+]
+
 JsonOption: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 PassphraseOption: TypeAlias = Annotated[
@@ -46,6 +50,14 @@ PassphraseOption: TypeAlias = Annotated[
         help="Lock the identity with a passphrase (asked for, or taken from BANYAN_PASSPHRASE).",
     ),
 ]
+
+
+def check_own(private: bool, branch: str | None, release: str | None) -> None:
+    """Raise a usage error where what was learnt privately is asked for on top of a model that was named."""
+    import click
+
+    if private and (branch is not None or release is not None):
+        raise click.UsageError("--private is of the model that this node uses: name no branch or release.")
 
 
 def new_passphrase(wanted: bool) -> str | None:

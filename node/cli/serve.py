@@ -6,7 +6,15 @@ from typing import Annotated
 
 import typer
 
-from banyan.node.cli.options import BaseOption, DeviceOption, HomeOption, JsonOption, ReleaseOption
+from banyan.node.cli.options import (
+    BaseOption,
+    DeviceOption,
+    HomeOption,
+    JsonOption,
+    PrivateOption,
+    ReleaseOption,
+    check_own,
+)
 
 EXAMPLES = """
 Examples:
@@ -14,6 +22,8 @@ Examples:
     banyan serve                                     the model that this node uses
 
     banyan serve /health --port 8081
+
+    banyan serve --private                           with what this device has learnt for itself
 
     banyan serve --release @12                       an older one; nothing is followed
 
@@ -31,6 +41,7 @@ def serve(
         str | None, typer.Argument(metavar="[PATH]", help="The branch.", show_default="what this node uses")
     ] = None,
     release: ReleaseOption = None,
+    private: PrivateOption = False,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0: any free one.")] = 8080,
     slots: Annotated[
@@ -66,6 +77,7 @@ def serve(
 
     if branch is not None and release is not None:
         raise click.UsageError("Give PATH or --release, not both.")
+    check_own(private, branch, release)
     import torch
     import trio
 
@@ -82,6 +94,7 @@ def serve(
         release,
         base=base,
         device=device,
+        private=private,
         host=host,
         port=port,
         limits=EngineLimits(slots=slots, queue=queue),

@@ -231,7 +231,7 @@ def event_line(event: Mapping[str, Any]) -> str:
             value = f"{len(value)}" if len(value) > 3 else ",".join(map(_brief, value))
         elif isinstance(value, dict):
             value = " ".join(f"{short(k)}:{_brief(v)}" for k, v in list(value.items())[:6])
-        elif isinstance(value, str) and " " not in value:
+        elif isinstance(value, str) and " " not in value and not value.startswith("/"):
             value = short(value)
         facts.append(f"{key}={value}")
     return f"[dim]{moment}[/] {event['event']} [dim]{escape(' '.join(facts))}[/]"

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from banyan.node.daemon.control import BadRequest, ComposeRequest
+from banyan.node.daemon.naming import check_known
 from banyan.protocol.branch import KEPT_RELEASES
 from banyan.protocol.composition import Part, blobs_of, parts_of
 from banyan.protocol.peer import Peer
-from banyan.security.scope import is_path
 
 __all__ = ["compose"]
 
@@ -53,11 +53,13 @@ async def compose(request: ComposeRequest, peer: Peer, fetcher: Fetches) -> dict
 
 def _newest(path: str, peer: Peer) -> tuple[Part, ...]:
     """What the heads from where the base model begins down to ``path`` add up to."""
-    if not is_path(path):
+    if path not in peer.branches:
+        check_known(path, peer.tree.paths, peer.charter.name)
         raise BadRequest(
-            f"{path!r} is not a branch", "Write it like /en/medical, or name a release with --release"
+            f"This node does not follow {path}, so it holds no model of it",
+            f"Bring it here: `banyan clone {path}`",
         )
-    head = peer.lineage.find(path)  # says so where there is no such branch, or nothing released yet
+    head = peer.lineage.find(path)  # says so where nothing was released yet
     return parts_of(peer.lineage.heads(head.branch))
 
 

@@ -143,6 +143,7 @@ class BranchRequest(_Body):
 
     branch: str = Field(..., min_length=1, max_length=300)
     description: str = Field("", max_length=200)
+    probe: str | None = Field(None, min_length=1, max_length=4_096)
 
 
 class ApproveRequest(_Body):

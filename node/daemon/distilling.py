@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Final
 
 from banyan.node.daemon.control import BadRequest, DistillRequest
+from banyan.node.daemon.naming import check_known
 from banyan.node.learning.dataset import files_of
 from banyan.node.learning.distill.teacher import Teacher
 from banyan.security import canonical
@@ -75,11 +76,7 @@ def check_wish(request: DistillRequest, charter: Charter, branches: Sequence[str
     """Raises :class:`BadRequest` for a wish that cannot come true, saying why. ``branches`` are those that this node
     knows of."""
     for path in (request.source, request.target):
-        if path not in branches:
-            raise BadRequest(
-                f"The network {charter.name} has no branch {path}, as far as this node knows",
-                f"Choose one of {', '.join(branches[:20])}",
-            )
+        check_known(path, branches, charter.name)
     if request.source == request.target:
         raise BadRequest(f"{request.target} cannot learn from itself", "Name another branch with --from")
     if charter.round.coordination == "gossip":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
@@ -52,7 +52,8 @@ class Lessons:
     gives: Path | None = None
 
 
-#: What to train on in a job, or to measure with, which takes no teacher; None: nothing is set. Raises a ``BanyanError``
+#: What to train on in a job, or to measure with, which takes no teacher; None: nothing is set. Without data a job is
+#: measured on the branch's probe set alone. Raises a ``BanyanError``
 #: where a teacher cannot be had yet.
 Plan: TypeAlias = Callable[[Train | Evaluate], Awaitable[Lessons | None]]
 
@@ -172,6 +173,10 @@ class Jobs:
         if lessons is None:
             reason = "no data is set for this node, or none that it speaks of"
             return JobFailed("evaluate", job.branch, job.height, reason, job.job)
+        if lessons.app is not None:  # what an owner's app measures with is its own affair
+            job = replace(job, probe=None)
+        if not lessons.data:
+            job = replace(job, rows=0)
         await self._provisions.base_folder(job.branch)
         return await self._workers.evaluate(job, lessons)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import random
 import secrets
@@ -41,11 +40,13 @@ from banyan.node.daemon.hands import NodeHands
 from banyan.node.daemon.hooks import ReleaseHook
 from banyan.node.daemon.jobs import Jobs, Lessons
 from banyan.node.daemon.lobby import MARK, Lobby
+from banyan.node.daemon.naming import check_known
 from banyan.node.daemon.private_lessons import PrivateLessons
 from banyan.node.daemon.provisions import Provisions
 from banyan.node.daemon.watch import Watch
 from banyan.node.home import HomeError
 from banyan.node.learning.continual.rejected import listed
+from banyan.node.learning.probe_set import made_of
 from banyan.node.learning.rehearsal import Rehearse
 from banyan.node.learning.settings import TrainingSettings
 from banyan.node.network.transport import MessageArrived, PeerDown, PeerUp
@@ -342,16 +343,7 @@ class Member:
         return membership.first_branch(self.charter.branches, scope)
 
     def _check_branch(self, branch: str) -> str:
-        tree = self._tree()
-        if not is_path(branch) or branch not in tree:
-            nearest = difflib.get_close_matches(branch, tree, n=3, cutoff=0.5)
-            found = f"found it: `banyan branch create {branch}`"
-            raise BadRequest(
-                f"The network {self.charter.name} has no branch {branch}, as far as this node knows",
-                f"Did you mean {' or '.join(nearest)}? Else {found}"
-                if nearest
-                else f"Choose one of {', '.join(tree[:20])}, or {found}",
-            )
+        check_known(branch, self._tree(), self.charter.name)
         return self._check_reach(branch)
 
     def _tree(self) -> tuple[str, ...]:
@@ -373,8 +365,9 @@ class Member:
         teacher, who is needed in training alone."""
         wish, chosen = self.distillation, self._daemon.settings.training
         if wish is None or not wish.is_due(job.branch, job.height - 1):
-            if isinstance(job, Evaluate) and (chosen.private or chosen.dp_epsilon):
-                return None  # a vote says how a model does on this node's rows, and no noise covers that
+            if isinstance(job, Evaluate) and (chosen.private or chosen.dp_epsilon or not self._sources()):
+                # a vote says how a model does on this node's rows, and no noise covers that; the probe set is public
+                return None if job.probe is None else Lessons((), self._settings())
             return None if chosen.private and self.giving.source is None else self.lessons()
         if isinstance(job, Train):
             wish = await self._begun(wish, job.height - 1)
@@ -640,11 +633,8 @@ class Member:
         """The certified releases of a branch, and those of others that are asked for."""
         path = request.branch or self.branch()
         peer, newest = self._core(), request.number
-        if path not in peer.tree and path not in peer.branches:
-            raise BadRequest(
-                f"The network {self.charter.name} has no branch {path}",
-                "See `banyan branches` for those that there are",
-            )
+        if path not in peer.branches:
+            check_known(path, self._tree(), self.charter.name)
         others = {
             "none": list,
             "joined": lambda: peer.lineage.neighbours(path, newest),
@@ -671,10 +661,18 @@ class Member:
             "suggestions": peer.suggestions.listing(),
         }
 
-    async def found_branch(self, branch: str, description: str) -> dict[str, object]:
-        """Found ``branch``, or propose it. Raises ``Refused`` with a sentence where it cannot be."""
+    async def found_branch(
+        self, branch: str, description: str, probe: Path | None = None
+    ) -> dict[str, object]:
+        """Found ``branch``, or propose it, with the rows of the file ``probe`` as its probe set. Raises ``Refused``
+        with a sentence where it cannot be, and ``LearningError`` where the file is no probe set."""
         self._core().growth.plan(branch, description)
-        await self.driver.give(Command("found", {"branch": branch, "description": description}))
+        wish: dict[str, str | int | None] = {"branch": branch, "description": description}
+        if probe is not None:
+            data = await trio.to_thread.run_sync(made_of, probe)
+            digest = await trio.to_thread.run_sync(self._daemon.blobs.put, data)
+            wish |= {"probe": digest.hex(), "probe_size": len(data)}
+        await self.driver.give(Command("found", wish))
         return {"branch": branch, "policy": self.charter.growth.branches, "votes": self.charter.growth.votes}
 
     async def approve_branch(self, branch: str) -> dict[str, object]:

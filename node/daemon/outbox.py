@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import trio
 
@@ -13,6 +13,9 @@ from banyan.node.network.transport import Transport
 
 #: Messages waiting for one peer; beyond it the oldest is dropped (anti-entropy brings what mattered).
 QUEUE = 256
+
+#: Messages delivered in one go.
+TOGETHER = 16
 
 #: How often a peer that says it is busy is asked again, and the pause in between (seconds).
 BUSY_ATTEMPTS = 4
@@ -64,24 +67,27 @@ class Outbox:
                 if not await self._book.reach(self._transport, peer):
                     self.counters["dropped.unreachable"] += len(queue)  # sync will bring what mattered
                     return
-                delivered = await self._deliver(peer, queue.popleft())
-                self.counters["sent" if delivered else "dropped.failed"] += 1
+                batch = [queue.popleft() for _ in range(min(TOGETHER, len(queue)))]
+                taken = await self._deliver(peer, batch)
+                self.counters["sent"] += taken
+                if not taken:
+                    self.counters["dropped.failed"] += 1  # the first; the others are tried again
+                queue.extendleft(reversed(batch[max(1, taken) :]))
         finally:
             self._queues.pop(peer, None)
 
-    async def _deliver(self, peer: str, data: bytes) -> bool:
+    async def _deliver(self, peer: str, batch: Sequence[bytes]) -> int:
+        """How many of ``batch``, the first ones, ``peer`` has taken."""
         for attempt in range(BUSY_ATTEMPTS):
             try:
-                await self._transport.send(peer, data)
+                return await self._transport.send(peer, *batch)
             except RefusedByPeer as error:
                 if error.reason != "busy":
-                    return False
+                    return 0
                 await trio.sleep(BUSY_PAUSE * 2**attempt)
             except PeerUnreachable:
                 self._book.failed(peer)
-                return False
+                return 0
             except NetworkError:
-                return False
-            else:
-                return True
-        return False
+                return 0
+        return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import trio
 
@@ -350,7 +351,9 @@ class Daemon:
 
     async def found_branch(self, request: BranchRequest) -> Mapping[str, object]:
         """Found a branch, or propose it."""
-        return await self._running().found_branch(request.branch, request.description)
+        return await self._running().found_branch(
+            request.branch, request.description, Path(request.probe) if request.probe else None
+        )
 
     async def approve_branch(self, branch: str) -> Mapping[str, object]:
         """Agree that there be a branch."""

@@ -22,6 +22,7 @@ from banyan.node.learning.inspect_job import inspect
 from banyan.node.learning.layout import Vector
 from banyan.node.learning.mix_job import mix
 from banyan.node.learning.private import PrivatelyTrained, PrivateTrain, contribute, train_privately
+from banyan.node.learning.probe_set import ProbeError, opened
 from banyan.node.learning.progress import Progress
 from banyan.node.learning.rehearsal import Rehearsal, Rehearse
 from banyan.node.learning.settings import TrainingSettings
@@ -139,15 +140,25 @@ class ThreadWorkers:
         )
 
     async def evaluate(self, job: Evaluate, lessons: Lessons) -> Evaluated:
-        """See :class:`~banyan.node.daemon.jobs.Workers`. A model's loss is what its training begins with."""
+        """See :class:`~banyan.node.daemon.jobs.Workers`. A model's loss is what its training begins with, also on a
+        probe set, of whose rows nothing is known here but that they can be read."""
         spec = self._charter.adapter_at(job.branch)
 
         def losses() -> tuple[float, ...]:
             models = (read_whole(self._blobs, adapters, spec) for adapters in job.models)
             return tuple(self._trainer(model, job.height)[1]["loss_before"] for model in models)
 
+        def refusal() -> str:
+            try:
+                with opened(self._blobs.read(job.probe or b"")):
+                    return ""
+            except ProbeError as error:
+                return error.reason
+
         measured = await trio.to_thread.run_sync(losses)
-        return Evaluated(job.branch, job.height, job.job, measured, job.rows)
+        why = "" if job.probe is None else await trio.to_thread.run_sync(refusal)
+        own, probed = measured if job.rows else (), measured if job.probe is not None and not why else ()
+        return Evaluated(job.branch, job.height, job.job, own, job.rows, probed=probed, probe_refusal=why)
 
     def _train(self, job: Train) -> Trained:
         spec = self._charter.adapter_at(job.branch)

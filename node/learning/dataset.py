@@ -84,17 +84,18 @@ class Dataset:
     held_out: tuple[Row, ...]
 
 
-def load_dataset(paths: Iterable[Path], *, use_pretrain_rows: bool = True) -> Dataset:
+def load_dataset(paths: Iterable[Path], *, use_pretrain_rows: bool = True, measured: bool = False) -> Dataset:
     """Read files and folders (see :func:`files_of`) and split their rows.
 
-    Raises :class:`DataError` naming the file and line of the first bad row, or if nothing is left to train on.
+    Raises :class:`DataError` naming the file and line of the first bad row, or, unless it is ``measured`` with only, if
+    nothing is left to train on.
     """
     paths = tuple(paths)
     rows = [row for path in files_of(paths) for row in read_rows(path)]
     if not use_pretrain_rows:
         rows = [row for row in rows if row.split != "pretrain"]
     dataset = split(rows)
-    if not dataset.training:
+    if not dataset.training and not measured:
         raise DataError(
             ", ".join(map(str, paths)) or "no file",
             None,

@@ -1,4 +1,4 @@
-"""The losses of models of the tree on this node's held-out rows."""
+"""The losses of models of the tree on this node's held-out rows, and on a branch's probe set."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from banyan.node.learning.blobs import read_layers
-from banyan.node.learning.errors import AppError
+from banyan.node.learning.errors import AppError, LearningError
+from banyan.node.learning.probe_set import PROBE_ROWS, ProbeError, opened
 from banyan.node.learning.settings import TrainingSettings
 from banyan.node.learning.train_job import Client
 from banyan.node.learning.workplace import Workplace, newest_first
@@ -18,12 +19,36 @@ from banyan.protocol.effects import Evaluate, Evaluated
 def evaluate(
     job: Evaluate, place: Workplace, client: Client, *, data: Sequence[Path], settings: TrainingSettings
 ) -> Evaluated:
-    """Each model of the job on the same held-out rows: as many as the job allows and the owner's ``eval_rows`` do.
+    """Each model of the job on the same held-out rows: as many as the job allows (0: none) and the owner's
+    ``eval_rows`` do; and on the rows of its probe set, if it has one. What is no probe set is told and measured
+    without.
 
-    Raises :class:`LearningError`, as when no row is held out.
+    Raises :class:`LearningError`, as when no row is held out and there is no probe set.
     """
     began = time.perf_counter()
-    fewer = replace(settings, eval_rows=min(job.rows, settings.eval_rows))
+    losses, rows, probed, refusal = (), 0, (), ""
+    if job.probe is not None:
+        try:
+            with opened(place.blobs.read(job.probe)) as file:
+                public = replace(settings, eval_rows=PROBE_ROWS)
+                probed, _ = _measured(job, place, client, data=[file], settings=public)
+        except ProbeError as error:
+            refusal = error.reason
+    if job.rows:
+        fewer = replace(settings, eval_rows=min(job.rows, settings.eval_rows))
+        try:
+            losses, rows = _measured(job, place, client, data=data, settings=fewer)
+        except LearningError:
+            if not probed:
+                raise
+    seconds = round(time.perf_counter() - began, 3)
+    return Evaluated(job.branch, job.height, job.job, losses, rows, seconds, probed, refusal)
+
+
+def _measured(
+    job: Evaluate, place: Workplace, client: Client, *, data: Sequence[Path], settings: TrainingSettings
+) -> tuple[tuple[float, ...], int]:
+    """The loss of each model of the job, and over how many rows at least."""
     config: dict[str, str | int | float] = {
         "branch": job.branch,
         "height": job.height,
@@ -34,12 +59,10 @@ def evaluate(
     for adapters in job.models:
         season, vector, frozen = newest_first(read_layers(place.blobs, adapters, place.spec), place.spec)
         _, metrics = client.ask(
-            "evaluate", vector, data=data, settings=fewer, config=config, season=season, frozen=frozen
+            "evaluate", vector, data=data, settings=settings, config=config, season=season, frozen=frozen
         )
         loss = metrics.get("loss", metrics.get("eval_loss"))
         if loss is None:
             raise AppError(f"The ClientApp {place.app} evaluated without reporting a metric named loss")
         measured.append((loss, int(metrics.get("rows", metrics.get("num_examples", 0)))))
-    losses = tuple(loss for loss, _ in measured)
-    rows = min(rows for _, rows in measured)
-    return Evaluated(job.branch, job.height, job.job, losses, rows, round(time.perf_counter() - began, 3))
+    return tuple(loss for loss, _ in measured), min(rows for _, rows in measured)

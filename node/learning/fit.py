@@ -1,17 +1,25 @@
-"""Whether a model fits this device, and how many rows a training step may have: plain formulas from its numbers.
+"""How much memory training takes, how many rows a step may have, and how many steps fit a round: plain formulas.
 
-All sizes in bytes. With P parameters, a hidden width of h, L layers, a vocabulary of V, D trained numbers and sequences
-of T tokens:
+Training B in steps of ``rows`` rows of T tokens, the base and A frozen, AdamW on B, takes in bytes::
 
-- weights: 4 P (float32; 2 P where a GPU computes in bfloat16);
-- the adapter: 16 D, for B, its gradient and AdamW's two moments;
-- a row of a step: T (34 h L + 12 V), what the layers keep for the backward pass at two to four bytes a number (after
-  Korthikanti et al. 2022, equation 1, without the attention matrices) and the logits with their gradient in float32.
+    weights      P · b
+    adapter      4 · A + 24 · B                    B, its gradient, two moments, and the vector before and after
+    activations  rows · T · L · (12 · h + 5 · m + 4 · kv) · c
+    logits       rows · T · V · 12                 float32 logits, their softmax and their gradient
+
+and a tenth more, for what allocators leave unused. P are the base's parameters, b the bytes of one, c those of an
+activation, L layers, h hidden and m intermediate width, kv the width of keys, V the vocabulary, A and B the numbers of
+the shared A and of B. Activations are counted as in Korthikanti et al. (arXiv:2205.05198, section 4.1), without
+dropout, with attention that stores no scores, for a gated MLP.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
+
+#: What allocators take beyond what is asked of them.
+SLACK: Final = 1.1
 
 #: Share of the free memory that training may take; the rest is for the owner's other programs.
 SHARE = 0.5
@@ -28,30 +36,34 @@ FEWEST_STEPS, MOST_STEPS, MOST_PASSES = 5, 200, 3
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The numbers of a model that its memory depends on."""
+    """The numbers of a base model that its memory depends on."""
 
     parameters: int
-    width: int
     layers: int
+    hidden: int
+    intermediate: int
+    kv_width: int
     vocabulary: int
 
 
-def weight_bytes(parameters: int, *, half: bool = False) -> int:
-    """What the frozen weights take."""
-    return parameters * (2 if half else 4)
+def weight_bytes(parameters: int, each: float = 4.0) -> float:
+    """What the frozen weights take, at ``each`` bytes a parameter."""
+    return parameters * each
 
 
-def training_bytes(shape: Shape, trained: int, tokens: int, rows: int, *, half: bool = False) -> int:
-    """What training takes at its peak; see the module's docstring for the formula."""
-    row = tokens * (34 * shape.width * shape.layers + 12 * shape.vocabulary)
-    return weight_bytes(shape.parameters, half=half) + 16 * trained + rows * row
+def lesson_bytes(shape: Shape, trained: int, inputs: int, tokens: int, rows: int, each: float = 4.0) -> float:
+    """What training takes beside the weights, at ``each`` bytes an activation: see the module. ``trained`` are the
+    numbers of B, ``inputs`` those of A."""
+    width = 12 * shape.hidden + 5 * shape.intermediate + 4 * shape.kv_width
+    row = tokens * (shape.layers * width * each + 12 * shape.vocabulary)
+    return SLACK * (4 * inputs + 24 * trained + rows * row)
 
 
-def rows_that_fit(shape: Shape, trained: int, tokens: int, free: int, *, half: bool = False) -> int:
-    """The largest power of two of rows, at most :data:`MOST_ROWS`, with which training takes no more than
-    :data:`SHARE` of ``free``; 0 where not even one row does."""
+def rows_that_fit(shape: Shape, trained: int, inputs: int, tokens: int, free: int, each: float = 4.0) -> int:
+    """The largest power of two of rows, at most :data:`MOST_ROWS`, with which a lesson takes no more than :data:`SHARE`
+    of the ``free`` bytes that there are once the weights are loaded; 0 where not even one row does."""
     rows = MOST_ROWS
-    while rows and training_bytes(shape, trained, tokens, rows, half=half) > SHARE * free:
+    while rows and lesson_bytes(shape, trained, inputs, tokens, rows, each) > SHARE * free:
         rows //= 2
     return rows
 

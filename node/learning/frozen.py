@@ -2,7 +2,7 @@
 
 A product B·A takes about half the room of a pair of free factors of its rank, since nobody keeps A: a seed draws it.
 So nothing is factored anew when a season ends; the model's rank grows by that of an adapter, and not a number is lost.
-Where factors of a lower rank are wanted, :func:`reduced` makes the closest ones.
+Where factors of a lower rank are wanted, as for tools that take no more, :func:`reduced` makes the closest ones.
 """
 
 from __future__ import annotations

@@ -50,8 +50,8 @@ class Learner:
         self.context = int(
             getattr(base.model.config, "max_position_embeddings", 1 << 20)
         )  # more would be noise to it
-        self._data_key: object = None
-        self._source: Source | None = None
+        self._sources: dict[object, Source] = {}
+        """The two that were read last: a device's own data, and what else it measures with."""
 
     def train(
         self,
@@ -130,7 +130,7 @@ class Learner:
         Raises :class:`DataError` where no row is held out.
         """
         begin = time.perf_counter()
-        source = self._read(data, settings)
+        source = self._read(data, settings, measured=True)
         held_out = source.held_out[: settings.eval_rows]
         if not held_out:
             raise DataError(source.name, None, "no row is held out to measure on", "Add rows")
@@ -164,23 +164,27 @@ class Learner:
             set_aside(memory)
             return Memory(), {"memory_damaged": 1.0}
 
-    def _read(self, data: Sequence[Path], settings: TrainingSettings) -> Source:
-        """Training and held-out sequences; tokenized again only when a file or a setting has changed."""
+    def _read(self, data: Sequence[Path], settings: TrainingSettings, *, measured: bool = False) -> Source:
+        """Training and held-out sequences, the former perhaps none where it is ``measured`` with only; tokenized again
+        only when a file or a setting has changed."""
         stats = [(str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in files_of(data)]
-        key = (stats, settings.max_length, settings.use_pretrain_rows)
-        if self._source is None or key != self._data_key:
+        key = (tuple(stats), settings.max_length, settings.use_pretrain_rows)
+        source = self._sources.pop(key, None)
+        if source is None:
             report(Progress("read data"))
-            rows = load_dataset(data, use_pretrain_rows=settings.use_pretrain_rows)
+            rows = load_dataset(data, use_pretrain_rows=settings.use_pretrain_rows, measured=measured)
             length = min(settings.max_length, self.context)
-            self._source = Source(
+            source = Source(
                 ", ".join(map(str, data)),
                 frozenset(row.content for row in rows.training),
                 examples(rows.training, self.tokenizer, length),
                 examples(rows.held_out, self.tokenizer, length),
                 int(time.time()),
             )
-            self._data_key = key
-        return self._source
+            while len(self._sources) > 1:
+                del self._sources[next(iter(self._sources))]
+        self._sources[key] = source
+        return source
 
 
 # One model at a time: a worker serves one network, and two models might not fit into memory.

@@ -96,10 +96,14 @@ def prompt_of(row: Row) -> str:
 
 def _rows(learner: Learner, settings: TrainingSettings) -> int:
     config = learner.model.peft.config
+    hidden, heads = int(config.hidden_size), int(config.num_attention_heads)
+    head = int(getattr(config, "head_dim", None) or hidden // heads)
     shape = Shape(
         sum(parameter.numel() for parameter in learner.model.peft.parameters()),
-        int(config.hidden_size),
         int(config.num_hidden_layers),
+        hidden,
+        int(getattr(config, "intermediate_size", None) or 4 * hidden),
+        head * int(getattr(config, "num_key_value_heads", None) or heads),
         int(config.vocab_size),
     )
     free = free_memory()
@@ -111,7 +115,9 @@ def _rows(learner: Learner, settings: TrainingSettings) -> int:
     if free is None:
         return settings.batch
     length = min(settings.max_length, int(config.max_position_embeddings))
-    rows = rows_that_fit(shape, learner.model.layout.dimension, length, free, half=on_gpu)
+    layout = learner.model.layout
+    inputs = layout.rank * sum(tensor.cols_in for tensor in layout.tensors)
+    rows = rows_that_fit(shape, layout.dimension, inputs, length, free, 2.0 if on_gpu else 4.0)
     if not rows:
         raise LearningError(
             f"Not even one row of {length} tokens fits into the {free / 1e9:.1f} GB that are free",

@@ -153,15 +153,17 @@ class Libp2pTransport:
         for connection in self._swarm.links.of(peer):
             connection.close()
 
-    async def send(self, peer: NodeId, data: bytes) -> None:
+    async def send(self, peer: NodeId, *data: bytes) -> int:
         connection = await self._swarm.connect(peer)
         try:
-            await self._messages.send(connection, data)
+            return await self._messages.send(connection, *data)
         except DeliveryFailed:
             newer = self._swarm.links.best(peer)
             if newer is None or newer is connection:
                 raise
-            await self._messages.send(newer, data)  # the peer came back while we spoke to its old self
+            return await self._messages.send(
+                newer, *data
+            )  # the peer came back while we spoke to its old self
 
     async def fetch(
         self, digest: Digest, size: int, sources: Sequence[NodeId], sink: BlobSink

@@ -19,7 +19,13 @@ from contextlib import asynccontextmanager
 
 import trio
 
-from banyan.node.network.errors import BlobUnavailable, DeliveryFailed, PeerUnreachable, RefusedByPeer
+from banyan.node.network.errors import (
+    BlobUnavailable,
+    DeliveryFailed,
+    NetworkError,
+    PeerUnreachable,
+    RefusedByPeer,
+)
 from banyan.node.network.limits import NetworkLimits
 from banyan.node.network.transport import (
     Arrival,
@@ -220,8 +226,19 @@ class MemoryTransport:
         if other is not None:
             other.drop(self._node)
 
-    async def send(self, peer: NodeId, data: bytes) -> None:
+    async def send(self, peer: NodeId, *data: bytes) -> int:
         await trio.lowlevel.checkpoint()
+        taken = 0
+        try:
+            for each in data:
+                await self._send_one(peer, each)
+                taken += 1
+        except (NetworkError, RefusedByPeer):
+            if not taken:
+                raise
+        return taken
+
+    async def _send_one(self, peer: NodeId, data: bytes) -> None:
         if len(data) > self._limits.message_bytes:
             raise RefusedByPeer("too-long", f"A message of {len(data)} bytes is over the limit")
         if peer not in self._connected:

@@ -1,8 +1,10 @@
-"""Delivering one message: ``/banyan/message/1``. A frame goes one way, a :class:`Receipt` the other."""
+"""Delivering messages: ``/banyan/message/1``. A frame goes one way, a :class:`Receipt` the other."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import takewhile
+from typing import Final
 
 import trio
 
@@ -13,6 +15,10 @@ from banyan.node.network.hello import Receipt, refused_by
 from banyan.node.network.inbox import Inbox
 from banyan.node.network.limits import NetworkLimits
 
+AHEAD: Final = 4
+"""Messages on their way whose receipts have not come: a quarter of a megabyte of the longest, which is the window of a
+stream. More of them would wait for the window; fewer would let the reader wait for us."""
+
 
 class Messages:
     """Both ends of the protocol; what comes in goes to ``inbox``."""
@@ -22,27 +28,38 @@ class Messages:
         self._limits = limits
         self._count = count
 
-    async def send(self, connection: Connection, data: bytes) -> None:
-        """Deliver ``data``. Raises DeliveryFailed, or RefusedByPeer with the reason the peer gave."""
-        if len(data) > self._limits.message_bytes:
-            raise refused_by(connection.peer, "too-long")
+    async def send(self, connection: Connection, *data: bytes) -> int:
+        """Deliver messages in order; how many of them, the first ones, the peer has taken. Raises only where that would
+        be none: DeliveryFailed, or RefusedByPeer with the reason the peer gave."""
+        fitting = [*takewhile(lambda each: len(each) <= self._limits.message_bytes, data)]
+        refused = None if fitting else "too-long"
+        sent = taken = 0
         try:
-            with trio.fail_after(self._limits.request_timeout):
-                async with connection.exchange(MESSAGE_PROTOCOL) as frames:
-                    await frames.send(data)
-                    receipt = await frames.receive_header(Receipt)
+            async with connection.exchange(MESSAGE_PROTOCOL) as frames:
+                while taken < len(fitting) and refused is None:
+                    with trio.fail_after(self._limits.request_timeout):
+                        for each in fitting[sent : taken + AHEAD]:
+                            await frames.send(each)
+                            sent += 1
+                        refused = (await frames.receive_header(Receipt)).refused
+                    taken += refused is None
         except trio.TooSlowError as error:
-            raise DeliveryFailed(f"{connection.peer} did not acknowledge a message in time") from error
+            if not taken:
+                raise DeliveryFailed(f"{connection.peer} did not acknowledge a message in time") from error
         except PeerRefused as refusal:
             self._count(refusal.reason)
-            raise DeliveryFailed(f"{connection.peer} answered a message with nonsense") from refusal
+            if not taken:
+                raise DeliveryFailed(f"{connection.peer} answered a message with nonsense") from refusal
         except NetworkError as error:
-            raise DeliveryFailed(f"The connection to {connection.peer} was lost: {error.what}") from error
-        if receipt.refused is not None:
-            raise refused_by(connection.peer, receipt.refused)
+            if not taken:
+                raise DeliveryFailed(f"The connection to {connection.peer} was lost: {error.what}") from error
+        if refused is not None and not taken:
+            raise refused_by(connection.peer, refused)
+        return taken
 
     async def answer(self, connection: Connection, frames: FrameStream) -> None:
-        """Take messages until the peer ends the stream; each is acknowledged once it is in the inbox."""
+        """Take messages until the peer ends the stream; each is acknowledged once it is in the inbox. After one that
+        had no room none is taken: they are to arrive in order."""
         while True:
             with trio.fail_after(self._limits.request_timeout):
                 data = await frames.receive_or_end(self._limits.message_bytes)
@@ -54,3 +71,5 @@ class Messages:
                 self._count("busy")
             with trio.fail_after(self._limits.request_timeout):
                 await frames.send_header(Receipt("busy" if waiting.cancelled_caught else None))
+            if waiting.cancelled_caught:
+                return

@@ -165,11 +165,11 @@ class Transport(Protocol):
     async def disconnect(self, peer: NodeId) -> None:
         """Close every connection to ``peer`` and do not dial it again by ourselves."""
 
-    async def send(self, peer: NodeId, data: bytes) -> None:
-        """Deliver one message and wait for its receipt: ``peer`` then has it in its inbox.
+    async def send(self, peer: NodeId, *data: bytes) -> int:
+        """Deliver messages in order and wait for their receipts; how many of them, the first ones, ``peer`` then has.
 
-        Dials ``peer`` first if it is not connected and an address of it is known. Raises DeliveryFailed,
-        PeerUnreachable, or RefusedByPeer (``busy``, ``too-long``).
+        Dials ``peer`` first if it is not connected and an address of it is known. Where it has taken none of them,
+        raises DeliveryFailed, PeerUnreachable, or RefusedByPeer (``busy``, ``too-long``).
         """
 
     async def fetch(

@@ -29,11 +29,16 @@ class AnswerText:
 
     def push(self, token: int) -> str:
         """Take the next token; what can be shown now."""
-        self._ids.append(token)
+        self.hold(token)
         new = self._new()
         if new.endswith(UNFINISHED) and len(self._ids) - self._told < LONGEST_CHARACTER:
             return ""
         return self._let_out(new)
+
+    def hold(self, token: int) -> str:
+        """Take the next token and show nothing: cheaper, where no stop string can come."""
+        self._ids.append(token)
+        return ""
 
     def end(self) -> str:
         """What was held back and is part of the answer after all."""

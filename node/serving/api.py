@@ -108,6 +108,7 @@ def application(served: Served, key: str) -> Starlette:
                 asked.sampling(i),
                 asked.stops,
                 asked.ignore_eos,
+                whole=not asked.stream,
             )
             for ids in prompts
             for i in range(asked.choices)

@@ -47,6 +47,7 @@ class BaseInMemory:
         self._pattern = AdaptedModel(
             base.model, rank=spec.rank, scale=spec.scale, tensors=spec.tensors, shared_a=shared_a
         )
+        self._pattern.simplify()
         check_can_be_batched(base.model, self.device)
 
     def model_with(self, vector: Vector, later: Frozen = NONE) -> AdaptedModel:

@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
-import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import trio
 
-from banyan.node import base_folder, membership
+from banyan.node import base_folder
 from banyan.node.cli.client import Client, NotRunning
 from banyan.node.daemon.composing import compose
 from banyan.node.daemon.control import ComposeRequest
-from banyan.node.home import Home, HomeError
+from banyan.node.home import Home
 from banyan.node.learning.blobs import read_layers
 from banyan.node.learning.frozen import Frozen
 from banyan.node.learning.layout import Vector
+from banyan.node.learning.private import find, read
 from banyan.node.learning.shared_a import from_bytes
 from banyan.node.learning.train_job import NOTHING
 from banyan.node.learning.workplace import frozen_of, together
 from banyan.node.serving.errors import ServingError
-from banyan.node.settings import load as load_settings
-from banyan.node.store import BlobStore, Database, HomeLock
-from banyan.protocol.peer import Peer, PeerSettings
-from banyan.security.charter import Charter
+from banyan.node.store import BlobStore, HomeLock
+from banyan.node.stored_core import charter_of, stored_core
 from banyan.security.model import AdapterSpec, BaseModel
 
 #: Seconds that fetching adapters may take.
@@ -38,12 +35,14 @@ PATIENCE = 600.0
 @dataclass(frozen=True, slots=True)
 class ChosenRelease:
     """A model of the tree: the branch it is of, the blobs whose sum it is, the releases that they are of (from
-    where its base begins down; none where this node mixes its own model)."""
+    where its base begins down; none where this node mixes its own model). ``private`` names what this device has
+    learnt for itself and the model has on top; empty for none."""
 
     branch: str
     adapters: tuple[bytes, ...]
     parts: tuple[tuple[str, int, str], ...]
     pinned: bool
+    private: str = ""
 
     @classmethod
     def of(cls, composed: Mapping[str, Any]) -> ChosenRelease:
@@ -59,58 +58,60 @@ class ChosenRelease:
     def name(self) -> str:
         """For people: ``/en@12 (9ab3f1c2)``."""
         if not self.adapters:
-            return f"{self.branch}, which has learnt nothing yet: the base model"
-        if not self.parts:
-            return f"{self.branch}, this node's own model ({self.fingerprint})"
-        branch, height, digest = self.parts[-1]
-        return f"{branch}@{height} ({digest[:8]})"
+            name = f"{self.branch}, which has learnt nothing yet: the base model"
+        elif not self.parts:
+            name = f"{self.branch}, this node's own model ({self.fingerprint})"
+        else:
+            branch, height, digest = self.parts[-1]
+            name = f"{branch}@{height} ({digest[:8]})"
+        return f"{name} and what this device has learnt for itself" if self.private else name
 
     @property
     def fingerprint(self) -> str:
         """Eight hexadecimal digits that tell one model from another, the base's or a parent's change included."""
-        return hashlib.sha256(b"".join(self.adapters)).hexdigest()[:8]
+        return hashlib.sha256(b"".join(self.adapters) + self.private.encode()).hexdigest()[:8]
 
     def plain(self) -> dict[str, object]:
         """JSON-ready."""
         parts = [{"branch": b, "height": h, "release": r} for b, h, r in self.parts]
-        return {"branch": self.branch, "releases": parts, "pinned": self.pinned}
+        private = {"private": True} if self.private else {}
+        return {"branch": self.branch, "releases": parts, "pinned": self.pinned, **private}
 
 
-def choose(home: Home, branch: str | None = None, release: str | None = None) -> ChosenRelease:
-    """The model that this node uses, or the newest of ``branch``, or that at ``release``, its adapters in the store.
+def choose(
+    home: Home, branch: str | None = None, release: str | None = None, *, private: bool = False
+) -> ChosenRelease:
+    """The model that this node uses, or the newest of ``branch``, or that at ``release``, its adapters in the store;
+    ``private``: with what this device has learnt for itself, if there is any.
 
     Asks the running node, which may fetch them; where none runs, the store. Raises :class:`BanyanError`: no such branch
     or release, or an adapter that is not here.
     """
-    charter = charter_of(home)
-    if branch is not None and branch not in charter.branches:
-        near = difflib.get_close_matches(branch, charter.branches, n=3, cutoff=0.4)
-        raise ServingError(
-            f"The network {charter.name} has no branch {branch}",
-            f"Did you mean {' or '.join(near)}?" if near else f"There are {', '.join(charter.branches)}",
-        )
+    charter_of(home)
     try:
         found = Client(home).post("/compose", {"branch": branch, "release": release}, PATIENCE)
     except NotRunning:
-        found = _from_store(home, charter, ComposeRequest(branch=branch, release=release))
-    return ChosenRelease.of(found)
+        found = _from_store(home, ComposeRequest(branch=branch, release=release))
+    chosen = ChosenRelease.of(found)
+    kept = find(home.private, chosen.branch) if private else None
+    return chosen if kept is None else replace(chosen, private=kept.delta)
 
 
-def charter_of(home: Home) -> Charter:
-    """The network's charter. Raises :class:`HomeError` where this node has none yet."""
-    home.require_network()
-    charter = membership.load_charter(home)
-    if charter is None:
-        raise HomeError(f"{home.root} has not reached its network yet", "Start it once with `banyan up`")
-    return charter
+def with_lessons(chosen: ChosenRelease) -> ChosenRelease:
+    """``chosen``, which has what this device has learnt for itself. Raises :class:`ServingError` where it has not."""
+    if not chosen.private:
+        raise ServingError(
+            f"Nothing has been learnt privately on {chosen.branch}",
+            "First: `banyan train --private --data PATH`",
+        )
+    return chosen
 
 
-def model_of(
-    home: Home, spec: AdapterSpec, chosen: ChosenRelease, own: Mapping[int, Vector] = NOTHING
-) -> tuple[Vector, Frozen]:
-    """The model's adapters and ``own`` by its seasons: B of the first season, in terms of :func:`shared_a_of`, float32
-    Layout order, and what those of all later ones add to it."""
+def model_of(home: Home, spec: AdapterSpec, chosen: ChosenRelease) -> tuple[Vector, Frozen]:
+    """What the model adds to its base: B of the first season, in terms of :func:`shared_a_of`, float32 Layout order,
+    and what those of all later ones add to it."""
     blobs = BlobStore(home.blobs)
+    own = read(home.private, chosen.branch, spec) if chosen.private else NOTHING
     layers = together(read_layers(blobs, chosen.adapters, spec), own)
     vector = layers.pop(0, np.zeros(spec.dimension, np.float32))
     return vector, frozen_of(spec, layers, blobs)
@@ -157,36 +158,7 @@ class _Nobody:
         return None if digest in self._blobs else "no node is running that could fetch it (`banyan up`)"
 
 
-class _Mute:
-    """A node that only reads its own past, and needs no key for it."""
-
-    def __init__(self, node_id: str) -> None:
-        self.node_id = node_id
-
-    def sign(self, message: bytes, /) -> bytes:
-        raise AssertionError("reading the store signs nothing")
-
-
-def _from_store(home: Home, charter: Charter, request: ComposeRequest) -> dict[str, Any]:
+def _from_store(home: Home, request: ComposeRequest) -> dict[str, Any]:
     with HomeLock(home.root):  # for a moment: no node is to start while its database is being read
-        core = _core(home, charter)
+        core = stored_core(home)
     return trio.run(compose, request, core, _Nobody(BlobStore(home.blobs)))
-
-
-def _core(home: Home, charter: Charter) -> Peer:
-    """The node's core as its next start would find it."""
-    data = membership.load_credential(home)
-    if data is None:
-        raise HomeError(
-            f"{home.root} has a charter but no credential", "Join again with `banyan join INVITE`"
-        )
-    credential = membership.decode_credential(data)
-    chosen = load_settings(home.settings).training.branch
-    branch = chosen or membership.first_branch(charter.branches, credential.scope)
-    core = Peer(charter, _Mute(credential.member), PeerSettings(branch, credential), random.Random(0))
-    database = Database(home.database)
-    try:
-        core.restore(database.records(), database.state())
-    finally:
-        database.close()
-    return core

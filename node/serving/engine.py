@@ -10,7 +10,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -99,7 +99,7 @@ class Engine:
             def tell(piece: Piece, place: int = place) -> None:
                 deliver(place, piece)
 
-            fitting = Wish(wish.ids, min(wish.max_tokens, room), wish.sampling, wish.stop, wish.ignore_end)
+            fitting = replace(wish, max_tokens=min(wish.max_tokens, room))
             made.append(Generation(fitting, self.base.tokenizer, tell))
         with self._changed:
             if self._closing:

@@ -9,7 +9,7 @@ import trio
 
 from banyan.node.cli.client import Client
 from banyan.node.home import Home
-from banyan.node.serving.chosen_release import ChosenRelease, choose
+from banyan.node.serving.chosen_release import ChosenRelease
 from banyan.security.errors import BanyanError
 
 log = logging.getLogger("banyan.serving")
@@ -26,6 +26,8 @@ NEWS = frozenset(
         "mixing-ended",
         "model-mixed",
         "node-started",
+        "private-lesson-finished",
+        "private-shared",
         "release-certified",
         "release-pinned",
         "release-unpinned",
@@ -34,16 +36,19 @@ NEWS = frozenset(
 
 
 async def follow(
-    home: Home, branch: str | None, now: ChosenRelease, change: Callable[[ChosenRelease], None]
+    home: Home,
+    choose: Callable[[], ChosenRelease],
+    now: ChosenRelease,
+    change: Callable[[ChosenRelease], None],
 ) -> None:
-    """Call ``change``, in a thread, with each model that the running node comes to use (``branch``: that is newest
-    there) after ``now``. Waits for a node where none runs, and goes on until cancelled."""
+    """Call ``change``, in a thread, with each model that ``choose`` names after ``now`` when the running node has come
+    to use another. Waits for a node where none runs, and goes on until cancelled."""
     client, told = Client(home), ""
     while True:
         try:
             # Read before the model is asked for, so that no change falls between the two.
             status = await trio.to_thread.run_sync(client.get, "/status", abandon_on_cancel=True)
-            newest = await trio.to_thread.run_sync(choose, home, branch, abandon_on_cancel=True)
+            newest = await trio.to_thread.run_sync(choose, abandon_on_cancel=True)
             if newest != now:
                 await trio.to_thread.run_sync(change, newest)
                 now = newest

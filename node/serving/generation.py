@@ -27,6 +27,8 @@ class Wish:
     stop: tuple[str, ...] = ()
     #: Whether the model's end-of-text token is a token like any other.
     ignore_end: bool = False
+    #: Whether to tell of the answer once, when it is over: nobody waits for the parts of it.
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ class Generation:
         self.tokens = 0
         self.cancelled = False
         self._over = False
+        self._said = ""
         self._deliver = deliver
         self._text = AnswerText(tokenizer, wish.stop)
         self._random = random.Random(wish.sampling.seed)
@@ -69,7 +72,7 @@ class Generation:
         if token in ends and not self.wish.ignore_end:
             self._tell(self._text.end(), "stop")
             return True
-        text = self._text.push(token)
+        text = self._text.hold(token) if self.wish.whole and not self.wish.stop else self._text.push(token)
         if self._text.stopped:
             self._tell(text, "stop")
             return True
@@ -77,7 +80,9 @@ class Generation:
             text += self._text.end()
             self._tell(text, "stop" if self._text.stopped else "length")
             return True
-        if text:
+        if self.wish.whole:
+            self._said += text
+        elif text:
             self._tell(text)
         return False
 
@@ -93,4 +98,4 @@ class Generation:
 
     def _tell(self, text: str, finish: Finish | None = None) -> None:
         self._over = finish is not None
-        self._deliver(Piece(text, self.tokens, self.release, finish))
+        self._deliver(Piece(self._said + text, self.tokens, self.release, finish))

@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -24,6 +25,7 @@ from banyan.node.serving.chosen_release import (
     choose,
     model_of,
     shared_a_of,
+    with_lessons,
 )
 from banyan.node.serving.engine import Engine, EngineLimits
 from banyan.node.serving.errors import ServingError
@@ -47,13 +49,14 @@ class ModelServer:
         *,
         base: Path | None = None,
         device: str = "auto",
+        private: bool = False,
         host: str = "127.0.0.1",
         port: int = 8080,
         limits: EngineLimits = EngineLimits(),  # noqa: B008 - frozen
     ) -> None:
         self._home = home
         self._branch, self._release = branch, release
-        self._base, self._device = base, device
+        self._base, self._device, self._private = base, device, private
         self._host, self._port = host, port
         self._limits = limits
         self._key_is_new = not home.serving_key.exists()
@@ -64,7 +67,9 @@ class ModelServer:
         self.url = _url(self._socket)
         try:
             self._charter = charter_of(self._home)
-            self.chosen = choose(self._home, self._branch, self._release)
+            self.chosen = choose(self._home, self._branch, self._release, private=self._private)
+            if self._private:
+                with_lessons(self.chosen)
             self._ground = self._charter.foundation_of(self.chosen.branch)
             folder, spec = base_of(self._home, self._ground.base, self._base), self._ground.adapter
             base = BaseInMemory(folder, spec, shared_a_of(self._home, spec), self._device)
@@ -95,7 +100,8 @@ class ModelServer:
                 if threading.current_thread() is threading.main_thread():
                     await nursery.start(_stop_on_signal, stopping)
                 if self._release is None:
-                    nursery.start_soon(follow, self._home, self._branch, self.chosen, change)
+                    newest = partial(choose, self._home, self._branch, private=self._private)
+                    nursery.start_soon(follow, self._home, newest, self.chosen, change)
                 app = application(self.served, self.key)
                 await serve(app, self._config(), shutdown_trigger=stopping.wait, mode="asgi")  # type: ignore[arg-type]
                 nursery.cancel_scope.cancel()

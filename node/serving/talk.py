@@ -12,7 +12,14 @@ from banyan.node.home import Home
 from banyan.node.learning.dataset import Turn
 from banyan.node.learning.tokens import conversation_ids
 from banyan.node.serving.base_in_memory import BaseInMemory
-from banyan.node.serving.chosen_release import base_of, charter_of, choose, model_of, shared_a_of
+from banyan.node.serving.chosen_release import (
+    base_of,
+    charter_of,
+    choose,
+    model_of,
+    shared_a_of,
+    with_lessons,
+)
 from banyan.node.serving.conversation import Conversation
 from banyan.node.serving.engine import Engine, EngineLimits
 from banyan.node.serving.errors import ServingError
@@ -32,9 +39,12 @@ class Talk:
         base: Path | None = None,
         device: str = "auto",
         system: str | None = None,
+        private: bool = False,
     ) -> None:
         charter = charter_of(home)
-        self.chosen = choose(home, branch, release)
+        self.chosen = choose(home, branch, release, private=private)
+        if private:
+            with_lessons(self.chosen)
         ground = charter.foundation_of(self.chosen.branch)
         folder = base_of(home, ground.base, base)
         loaded = BaseInMemory(folder, ground.adapter, shared_a_of(home, ground.adapter), device)

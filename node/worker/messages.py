@@ -186,7 +186,7 @@ def _result(order: Order, values: dict[str, Any]) -> Result:
             samples = tuple((str(prompt), str(answer)) for prompt, answer in values["samples"])
             return Rehearsal(**values | {"samples": samples})
         case EvaluateOrder():
-            values["losses"] = tuple(values["losses"])
+            values |= {name: tuple(values[name]) for name in ("losses", "probed")}
             return Evaluated(**values)
         case Inspect():
             return Inspected(**values)

@@ -137,9 +137,9 @@ class Attack:
             return [event]
         if self.ballot == "none":
             return [JobFailed("evaluate", event.branch, event.height, "an attacker keeps silent", event.job)]
-        head = event.losses[0]
-        told = head + (STUFFED if self.ballot == "against" else -STUFFED)
-        return [replace(event, losses=(head, told))]
+        lie = STUFFED if self.ballot == "against" else -STUFFED
+        losses, probed = ((each[0], each[0] + lie) if each else each for each in (event.losses, event.probed))
+        return [replace(event, losses=losses, probed=probed)]
 
     def lie(self, effects: list[Effect]) -> list[Effect]:
         """What is performed instead of ``effects``."""

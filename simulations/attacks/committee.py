@@ -68,7 +68,7 @@ class VoteTwice(Attack):
         if envelope.kind != "trial":
             return None
         trial = read_body(envelope, Trial)
-        twin = replace(trial, change=1.0 - trial.change)
+        twin = replace(trial, change=1.0 - (trial.change or 0.0), rows=max(1, trial.rows))
         half = len(self.audience) // 2
         return [(self.audience[:half], envelope.data), (self.audience[half:], self.seal(envelope, twin))]
 

@@ -115,6 +115,16 @@ def test_rules_give_the_same_bits_without_the_kernel():
 
 
 @compiled
+def test_an_array_is_taken_whole_in_the_order_that_is_given():
+    x = np.random.default_rng(3).standard_normal((5, 1000), dtype=np.float32)
+    program, order = weighted_sum((0.1, 0.2, 0.3, 0.4, 0.5)), [4, 0, 3, 1, 2]
+    one, other = np.empty((2, 1000), np.float32)
+    assert program.run_compiled((x, order), one)
+    assert program.run_compiled([x[i] for i in order], other)
+    assert one.tobytes() == other.tobytes()
+
+
+@compiled
 @pytest.mark.parametrize("p", [1, 2, 3, 5, 8, 13])
 @pytest.mark.parametrize("d", [1, 7, 1024, 3001])
 def test_inner_products_are_those_of_the_centred_rows(p, d):
@@ -131,7 +141,8 @@ def test_inner_products_are_those_of_the_centred_rows(p, d):
 @compiled
 def test_the_kernel_refuses_what_it_cannot_run():
     packed = trimmed(3, 1)._packed
-    x, out = list(np.ones((3, 8), np.float32)), np.empty(8, np.float32)
+    whole, out = np.ones((3, 8), np.float32), np.empty(8, np.float32)
+    x = list(whole)
     bad_slot = ColumnProgram(3, 1, *sum_of_one(slot=99))._packed
     steps, terms, factors, inputs, buffers, strip, check = packed
     for program, rows, result in [
@@ -140,6 +151,12 @@ def test_the_kernel_refuses_what_it_cannot_run():
         (packed, x, out[:7]),
         (packed, [], out),
         (packed, tuple(x), out),
+        (packed, (whole, [0, 1]), out),
+        (packed, (whole, [0, 1, 3]), out),
+        (packed, (whole, [0, 1, -1]), out),
+        (packed, (whole, []), out),
+        (packed, (whole, 3), out),
+        (packed, (whole[:2], [0, 1, 2]), out),
         (bad_slot, x, out),
         ((steps, terms, factors, inputs, -1, strip, check), x, out),
         ((steps, terms, factors, inputs, buffers, 0, check), x, out),
@@ -147,6 +164,10 @@ def test_the_kernel_refuses_what_it_cannot_run():
     ]:
         with pytest.raises(ValueError):
             kernels.run(*program, rows, result)
+    with pytest.raises(TypeError):
+        kernels.run(*packed, (whole, ["0", 1, 2]), out)
+    with pytest.raises((ValueError, BufferError)):
+        kernels.run(*packed, (np.ones((3, 16), np.float32)[:, ::2], [0, 1, 2]), out)
     with pytest.raises((ValueError, BufferError)):
         kernels.run(*packed, [row[::2] for row in np.ones((3, 16), np.float32)], out)
     with pytest.raises(ValueError):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import permutations
 
 import pytest
 
 from banyan.protocol.card import Base, Card, CardRefused, Probe, Sheet, check_card
 from banyan.protocol.catalog import Catalog, Entry, plain_entry
-from banyan.protocol.effects import Command, MessageReceived
+from banyan.protocol.effects import Command, MessageReceived, PeerConnected, Send
 from banyan.protocol.events import CardPublished
 from banyan.protocol.messages import body_of
 from banyan.security.envelope import seal
@@ -257,14 +258,26 @@ def test_a_card_of_another_base_model_than_its_branchs_is_refused(still: World) 
     words = sheet(still, base=replace(sheet(still).base, digest=bytes(32)))
     card = Card("/en", author.settings.credential, head(author, "/en"), words)
     with pytest.raises(CardRefused, match="base model"):
-        check_card(card, author.name, still.charter)
+        check_card(card, author.name, still.charter, still.charter.branches)
 
 
-def test_a_branch_that_is_not_in_the_charter_has_no_card(still: World) -> None:
+def test_a_branch_that_nobody_has_founded_has_no_card(still: World) -> None:
     author, to = seated(still, "/en"), on(still, "/de")[1]
     release = replace(head(author, "/en"), branch="/en/moon")
     card = Card("/en/moon", author.settings.credential, release, sheet(still))
     assert refusal(still, to, author, card) == "unknown-branch"
+
+
+def test_a_branch_that_was_founded_later_has_a_card_as_any_other(world: World) -> None:
+    root, reader = world.devices[world.charter.roots[0]], on(world, "/de")[2]
+    root.handle(Command("found", {"branch": "/en/moon", "description": ""}))
+    assert world.run(until=lambda: all("/en/moon" in catalog_host(d).tree for d in world.devices.values()))
+    card = Card("/en/moon", root.settings.credential, None, sheet(world, title="Moon", probes=()))
+    reader.handle(MessageReceived(root.name, sealed(world, root, card)))
+    assert world.run(until=lambda: everywhere(world, "/en/moon", "Moon"))
+    reader.crash()
+    reader.start()
+    assert [entry.card.branch for entry in catalog(reader)] == ["/en/moon"]
 
 
 def test_a_foreign_or_borrowed_credential_is_refused(still: World) -> None:
@@ -344,6 +357,24 @@ def test_a_chatterer_is_not_passed_on(still: World) -> None:
     assert titles[-1] == titles[3] == "again 3"
 
 
+def test_what_one_of_two_nodes_lacks_comes_once_though_both_ask_when_they_meet(world: World) -> None:
+    author, other = seated(world, "/en"), on(world, "/de")[1]
+    peers = {device.name: catalog_host(device) for device in (author, other)}
+    now = world.clock.now + 600_000  # nobody has asked lately
+    peers[author.name].handle(Command("describe", {"sheet": text_of(sheet(world))}), now)
+    card = peers[author.name].records.at("card", "/en").envelope.data
+    mail = [(name, PeerConnected(met)) for name, met in permutations(peers)]
+    heard: list[bytes] = []
+    while mail:
+        name, event = mail.pop(0)
+        if isinstance(event, MessageReceived) and name == other.name:
+            heard.append(event.data)
+        sent = [effect for effect in peers[name].handle(event, now) if isinstance(effect, Send)]
+        mail += [(to, MessageReceived(name, each.data)) for each in sent for to in each.to if to in peers]
+    assert catalog(other).of("/en") is not None
+    assert [card in data for data in heard].count(True) == 1
+
+
 def test_the_leader_renews_a_card_once_it_has_aged_and_its_branch_has_moved_on(world: World) -> None:
     def leader() -> Device:
         return world.devices[catalog_host(on(world, "/en")[1]).branches["/en"].chain.committee[0]]
@@ -354,6 +385,12 @@ def test_the_leader_renews_a_card_once_it_has_aged_and_its_branch_has_moved_on(w
     describe(world, leader())
     assert not catalog(leader()).is_due(now, 0)  # nothing has changed
     height = catalog_host(leader()).branches["/en"].chain.height
-    assert world.run(until=lambda: world.agreed("/en", height + 2) and leader() in on(world, "/en"))
+    assert world.run(
+        until=lambda: (
+            world.agreed("/en", height + 2)
+            and leader() in on(world, "/en")
+            and catalog(leader()).of("/en") is not None
+        )
+    )
     assert catalog(leader()).is_due(world.clock.now, 1_000)
     assert not catalog(leader()).is_due(world.clock.now, 10**9)

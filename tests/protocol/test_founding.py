@@ -51,3 +51,24 @@ def test_everybody_who_waited_is_on_the_first_roster() -> None:
 @pytest.mark.parametrize("silent", [3, 6])
 def test_members_who_tell_the_root_nothing_cannot_keep_a_branch_closed(silent: int) -> None:
     founded(8, silent)
+
+
+def test_a_branch_asks_the_root_for_as_long_as_one_above_it_is_not_open() -> None:
+    policies = fast_preset(rule="median", f=1, min_updates=3)
+    world = World(3, {"/": 0, "/arts": 2, "/law": 4}, policies, fast_signatures=True)
+    root, deliver = world.charter.roots[0], world.deliver
+    inside = [device for device in world.devices.values() if device.settings.branch == "/law"]
+    asked: list[int] = []
+
+    def overhear(sender: str, receiver: str, data: bytes) -> None:
+        if world.devices[sender] in inside and receiver == root and world.reader.open(data).kind == "summary":
+            asked.append(world.clock.now)
+        deliver(sender, receiver, data)
+
+    world.start()
+    assert world.run(until=lambda: all(device.height("/law") >= 0 for device in inside), limit=60_000)
+    world.deliver = overhear  # type: ignore[method-assign]
+    interval, since = policies.gossip.sync_interval, world.clock.now
+    world.run(limit=10 * interval)
+    assert all(device.height("/") < 0 for device in inside), "one child is too few"
+    assert len({(time - since) // (2 * interval) for time in asked}) >= 4

@@ -19,7 +19,7 @@ from banyan.protocol.release import ChildHead, Seat
 from banyan.protocol.round import Candidate, Round, Status
 from banyan.protocol.transfer import Transfer
 from banyan.protocol.tree import Tree
-from banyan.security.charter import Charter, GrowthPolicy, Preset
+from banyan.security.charter import PROBE_BYTES, Charter, GrowthPolicy, Preset, Probe
 from banyan.security.credential import Credential, root_credential, self_credential
 from banyan.security.envelope import seal
 from banyan.security.schema import SchemaError
@@ -97,6 +97,18 @@ def test_what_the_charter_does_not_allow_is_refused(
     signer, credential = listening.member(1)
     assert listening.hear(signer, BranchFounding(path, "", number, credential)) == reason
     assert listening.peer.tree.paths == ("/", "/en")
+
+
+def test_a_founding_names_the_probe_set_by_hash_and_size_or_not_at_all(listening: Listening) -> None:
+    signer, credential = listening.member(1)
+    for probe, size in ((b"p" * 32, 0), (b"", 9), (b"short", 9)):
+        founding = BranchFounding("/fr", "", 0, credential, probe, size)
+        assert listening.hear(signer, founding) == "bad-probe"
+    assert listening.hear(signer, BranchFounding("/fr", "", 0, credential, b"p" * 32, 9)) == "kept"
+    assert listening.peer.tree.probe_of("/fr") == Probe("/fr", b"p" * 32, 9)
+    assert listening.peer.tree.probe_of("/en") is None
+    too_long = BranchFounding("/es", "", 1, credential, b"q" * 32, 9)
+    assert listening.hear(signer, too_long, probe_size=PROBE_BYTES + 1) == "malformed"
 
 
 def test_who_is_no_member_of_the_branch_above_founds_nothing_below_it(listening: Listening) -> None:

@@ -11,8 +11,10 @@ from banyan.protocol.branch import Branch
 from banyan.protocol.events import ProposalRefused
 from banyan.protocol.judgement import Open, Problem, judge
 from banyan.protocol.peer import Peer
-from banyan.protocol.release import Contribution, LeftOut, Release, Seat
+from banyan.protocol.plateau import restated
+from banyan.protocol.release import Contribution, LeftOut, Progress, Release, Seat
 from banyan.protocol.round import Status
+from banyan.protocol.season import turned
 from banyan.security.admission import Reason
 from banyan.simulations.world import World, fast_preset
 
@@ -69,6 +71,8 @@ CHANGES: dict[str, Callable[[Release], Release]] = {
     "contradiction": lambda r: replace(r, left_out=(LeftOut(r.used[0].source, "missing"),)),
     "wrong-losses": lambda r: replace(r, reported=None),
     "wrong-season": lambda r: replace(r, season=1),
+    "wrong-standing": lambda r: replace(r, standing="asks"),
+    "wrong-progress": lambda r: replace(r, progress=Progress(0.0, 6, gains=False, gained=True)),
     "unknown-reason": lambda r: replace(drop_first(r), left_out=(LeftOut(r.used[0].source, "dislike"),)),
 }
 
@@ -81,6 +85,23 @@ def test_a_proposal_that_breaks_a_rule_is_refused_with_its_reason(
     assert isinstance(found, Problem)
     assert found.reason == reason
     assert found.detail
+
+
+def test_a_judge_waits_for_what_a_season_or_a_word_on_how_the_branch_stands_rests_on(
+    before_closing: Situation,
+) -> None:
+    _, peer, branch, _ = before_closing
+    round_ = branch.round
+    assert round_ is not None
+    for release, ready in (
+        (turned(round_.base, 1, peer.now), (1, "")),
+        (restated(round_.base, "asks", peer.now), (0, "asks")),
+    ):
+        for due, expected in (((0, "gains"), Open()), (ready, None)):
+            found = judge(
+                release, round_, peer.charter, {}, lambda digest: None, peer.now, lambda time, due=due: due
+            )
+            assert found == expected
 
 
 def test_an_update_of_a_proved_cheat_may_not_be_used(before_closing: Situation) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import pytest
 
 from banyan.protocol.members import Members
-from banyan.security.credential import Credential, CredentialRefused, issue
+from banyan.security.credential import Credential, CredentialRefused, issue, root_credential
 from banyan.security.identity import Identity, verify
 from banyan.security.invite import Invite
 from banyan.simulations.world import World
@@ -43,3 +44,24 @@ def test_a_number_of_an_invite_is_good_for_one_member_through_whatever_hands_it_
         members.check_credential(who(name).node_id, "/", joined(name, use), now)
     with pytest.raises(CredentialRefused, match="already joined"):
         members.check_credential(who("eve").node_id, "/", joined("eve", 1), now)
+
+
+def test_a_credential_that_comes_with_many_records_is_verified_once_and_its_time_each_time() -> None:
+    world = World(1, {"/": 5})
+    charter, now = world.charter, world.clock.now
+    verified: list[str] = []
+
+    def counting(author: str, signature: bytes, message: bytes) -> bool:
+        verified.append(author)
+        return world.verifier(author, signature, message)
+
+    root = world.devices[charter.roots[0]].signer
+    shown = root_credential(root, charter, now)
+    members = Members(charter, counting)
+    for moment in (now, now + 1, now + DAY):
+        members.check_past(root.node_id, "/", shown, moment)
+    assert verified == [root.node_id]
+    with pytest.raises(CredentialRefused, match="begins in the future"):
+        members.check_past(root.node_id, "/", shown, now - DAY)
+    with pytest.raises(CredentialRefused, match="signature"):
+        members.check_past(root.node_id, "/", replace(shown, signature=bytes(64)), now)

@@ -107,6 +107,27 @@ def test_a_stranger_gets_no_answer(overheard: tuple[World, Device, list[bytes]],
     assert device.peer.refusals["stranger"]
 
 
+def test_a_stranger_that_was_asked_may_bring_records_for_a_while_and_ask_nothing(
+    overheard: tuple[World, Device, list[bytes]],
+) -> None:
+    world, device, _ = overheard
+    peer, asked = device.peer, Identity.from_seed(b"a" * 32)
+    assert peer is not None
+
+    def refused(message: object, later: int) -> set[str]:
+        kind, body = body_of(message)
+        now = world.clock.now + later
+        data = seal(asked, network=world.charter.network_id, kind=kind, seq=now, time=now, body=body).data
+        return {e.event.reason for e in feed(device, asked.node_id, data, now) if isinstance(e, Emit)}
+
+    brought = Bundle((b"x",))
+    assert refused(brought, 0) == {"stranger"}
+    peer.compare_with(asked.node_id)
+    assert refused(brought, 1) == {"malformed"}, "the record, not the bundle"
+    assert refused(Want("/", (), 0), 2) == {"stranger"}
+    assert refused(brought, 1 + world.charter.gossip.sync_interval) == {"stranger"}
+
+
 def test_a_forwarded_control_message_is_refused(overheard: tuple[World, Device, list[bytes]]) -> None:
     world, device, _ = overheard
     assert device.peer is not None

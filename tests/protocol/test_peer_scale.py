@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from banyan.protocol.effects import DropRecords, FetchBlob, MessageReceived, Send, SetTimer, TimerFired
-from banyan.protocol.messages import CertifiedRelease, Presence, body_of
+from banyan.protocol.messages import CertifiedRelease, Presence, Want, body_of, read_body
 from banyan.protocol.paths import path_to
 from banyan.protocol.peer import Peer
 from banyan.protocol.records import Record, presence_topic
@@ -169,6 +169,27 @@ def test_a_seat_follows_a_child_from_the_release_that_the_parent_quotes(tree: Wo
     assert peer.branches["/b"].chain.height == height
     assert record.id not in peer.records, "its committee could not be checked, so it is no proof for others"
     assert not [e for e in effects if isinstance(e, Send) and e.data == record.envelope.data]
+
+
+def test_a_seat_asks_every_sync_interval_for_the_children_that_it_has_not_heard_of(tree: World) -> None:
+    peer, record = newly_seated(tree), certified(tree, "/b")
+    assert {"/b", "/c"} <= wanted(peer, tree)
+    peer.handle(MessageReceived("sender", record.envelope.data), tree.clock.now)
+    still_wanted = wanted(peer, tree)
+    assert "/b" not in still_wanted
+    assert "/c" in still_wanted
+
+
+def wanted(peer: Peer, world: World) -> set[str]:
+    """The branches whose releases ``peer`` asks delegates of theirs for when its sync is due."""
+    effects = peer.handle(TimerFired("sync"), world.clock.now)
+    sent = [(effect.to, peer.open_envelope(effect.data)) for effect in effects if isinstance(effect, Send)]
+    asked = [(to, read_body(each, Want)) for to, each in sent if each.kind == "want"]
+    head = peer.branches["/"].chain.head
+    assert head is not None
+    speaks_for = {seat.member: seat.speaks_for for seat in head.roster}
+    assert all(speaks_for[node] == want.topic for to, want in asked for node in to)
+    return {want.topic for _, want in asked}
 
 
 def test_a_release_that_the_parent_does_not_quote_begins_nothing(tree: World) -> None:

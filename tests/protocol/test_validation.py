@@ -16,8 +16,10 @@ from banyan.protocol.validation import (
     flaw,
     is_tried,
     limited,
-    median_change,
+    medians,
+    own_change,
     passes,
+    probed_change,
     quorum_of_votes,
     rules_of,
     sample_of,
@@ -101,7 +103,11 @@ def test_f_liars_cannot_move_the_median_beyond_what_honest_voters_said(
     lies = lies[:f]
     true = honest[: 2 * f + 1 + more - len(lies)]
     said = tuple(TrialVote(str(number), bytes(32), change) for number, change in enumerate([*true, *lies]))
-    assert min(true) <= median_change(said) <= max(true)
+    charter = charter_of(f=f)
+    median = own_change(said, charter)
+    assert median is not None and min(true) <= median <= max(true)
+    public = tuple(replace(vote, change=None, probed=vote.change) for vote in said)
+    assert (own_change(public, charter), probed_change(public, charter)) == (None, median)
 
 
 @given(change=st.floats())
@@ -185,3 +191,35 @@ def test_where_nobody_votes_a_release_quotes_nobody() -> None:
     off = charter_of(voters=0)
     assert flaw(replace(RELEASE, votes=()), BASE, off) is None
     assert flaw(RELEASE, BASE, off) == ("wrong-voters", flaw(RELEASE, BASE, off)[1])  # type: ignore[index]
+
+
+# ----------------------------------------------------------------------------------------- with a probe set
+
+
+def both(own: list[float | None], probed: list[float | None]) -> tuple[TrialVote, ...]:
+    pairs = zip(own, probed, strict=True)
+    return tuple(TrialVote(str(number), bytes(32), *pair) for number, pair in enumerate(pairs))
+
+
+@pytest.mark.parametrize(
+    ("own", "probed", "good"),
+    [
+        ([-1.0] * 4, [-1.0] * 4, True),
+        ([-1.0] * 4, [1.0] * 4, False),
+        ([1.0] * 4, [-1.0] * 4, False),
+        ([None] * 4, [-1.0] * 4, True),
+        ([None] * 4, [1.0] * 4, False),
+        ([-1.0] * 4, [None, None, 1.0, 1.0], True),  # two say nothing that f = 1 could not have made up
+        ([-1.0, -1.0, -1.0, 9.0], [-1.0, -1.0, -1.0, 9.0], True),
+        ([1.0, 1.0, 1.0, -9.0], [-1.0] * 4, False),
+        ([-1.0] * 4, [1.0, 1.0, 1.0, -9.0], False),
+    ],
+)
+def test_a_release_passes_where_neither_median_is_against_it(
+    own: list[float | None], probed: list[float | None], good: bool
+) -> None:
+    charter = charter_of(f=1)
+    votes = both(own, probed)
+    assert passes(votes, charter) is good
+    kinds = sum(sum(each is not None for each in said) >= 3 for said in (own, probed))
+    assert len(medians(votes, charter)) == kinds

@@ -69,6 +69,44 @@ def test_a_mutated_encoding_is_refused_or_is_still_canonical(value: object, data
     assert encode(decoded) == mutated
 
 
+long = st.lists(values, max_size=4).map(lambda few: [*few, *[None] * 256])
+"""Longer than what is left to msgpack's decoder, so that ours reads it."""
+
+
+@given(long, st.data())
+def test_a_long_list_is_read_as_strictly_as_a_short_one(value: list[object], data: st.DataObject) -> None:
+    assert decode(encode(value), max_bytes=MAX, max_depth=64, floats=True) == value
+    mutated = bytearray(encode(value))
+    at = data.draw(st.integers(0, len(mutated) - 1))
+    mutated[at] ^= data.draw(st.integers(1, 255))
+    try:
+        decoded = decode(bytes(mutated), max_bytes=MAX, max_depth=64, floats=True)
+    except CanonicalError:
+        return
+    assert encode(decoded) == mutated
+
+
+@pytest.mark.parametrize("filling", [b"", b"\xc0" * 256], ids=["short", "long"])
+@pytest.mark.parametrize(
+    "odd",
+    [
+        b"\xca\x3f\x80\x00\x00",
+        b"\xcb" + struct.pack(">d", float("nan")),
+        b"\xd6\xff\x00\x00\x00\x00",  # a moment
+        b"\x82\xa1b\x01\xa1a\x02",
+        b"\x82\xa1a\x01\xa1a\x02",
+        b"\x81\xc4\x01a\x01",
+        b"\xcc\x05",
+    ],
+)
+def test_what_msgpack_takes_and_is_not_canonical_is_refused_in_short_lists_and_in_long(
+    odd: bytes, filling: bytes
+) -> None:
+    data = b"\xdc" + (17 + len(filling)).to_bytes(2, "big") + odd + b"\xc0" * 16 + filling
+    assert msgpack.unpackb(data, strict_map_key=False)
+    assert refuses(data).reason == "malformed"
+
+
 @given(values, st.integers(0, 400))
 def test_a_truncated_encoding_is_refused(value: object, cut: int) -> None:
     data = encode(value)
@@ -141,7 +179,10 @@ def test_each_budget_is_enforced_and_named_too_long() -> None:
     assert refuses(encode(b"123456"), max_bytes=7).reason == "too-long"
 
 
-@pytest.mark.parametrize("claim", [b"\xdd\xff\xff\xff\xff", b"\xdf\x7f\xff\xff\xff", b"\xc6\xff\xff\xff\xff"])
+@pytest.mark.parametrize(
+    "claim",
+    [b"\xdd\xff\xff\xff\xff", b"\xdc\xff\xff", b"\xdf\x7f\xff\xff\xff", b"\xc6\xff\xff\xff\xff"],
+)
 def test_a_claimed_length_costs_no_memory(claim: bytes) -> None:
     # The same claim nested at every level is what kills decoders that trust it.
     data = b"\x98" + claim * 12_000
@@ -152,6 +193,17 @@ def test_a_claimed_length_costs_no_memory(claim: bytes) -> None:
     finally:
         tracemalloc.stop()
     assert peak < 100_000
+
+
+def test_claims_of_short_lists_cost_little_memory_however_deep() -> None:
+    data = b"\xdc\x00\xc0" * 20_000
+    tracemalloc.start()
+    try:
+        refuses(data, max_depth=64)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2_000_000
 
 
 def test_deep_nesting_is_refused_without_recursion_trouble() -> None:

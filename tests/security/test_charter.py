@@ -11,19 +11,21 @@ from hypothesis import strategies as st
 from banyan.security.canonical import decode, encode
 from banyan.security.charter import (
     DOMAIN,
+    PROBE_BYTES,
     AdapterSpec,
     BaseModel,
     Charter,
     CharterRefused,
     FileEntry,
     Foundation,
+    Probe,
     TensorSpec,
     found,
     preset,
 )
 from banyan.security.errors import BanyanError
 from banyan.security.identity import Identity, public_key
-from banyan.security.policy import CommitteePolicy, GossipPolicy, MixingPolicy, RoundPolicy
+from banyan.security.policy import CommitteePolicy, GossipPolicy, MixingPolicy, RoundPolicy, SeasonPolicy
 from banyan.security.schema import SchemaError, to_plain
 
 Who = Callable[[str], Identity]
@@ -52,6 +54,22 @@ def test_a_charter_survives_the_wire_and_its_hash_is_the_network(charter: Charte
     assert decoded == charter
     assert decoded.encode() == data
     assert charter.network_id == hashlib.sha256(data).digest()
+
+
+def test_a_charter_from_before_seasons_could_begin_by_themselves_leaves_them_to_the_roots(
+    who: Who, charter: Charter
+) -> None:
+    def old(body: dict[str, object]) -> None:
+        del body["season"]
+
+    def said(body: dict[str, object]) -> None:
+        body["season"] = to_plain(SeasonPolicy(policy="manual"))
+
+    older = Charter.decode(rewritten(charter, who("founder"), old))
+    assert older.season == SeasonPolicy(policy="manual")
+    assert Charter.decode(older.encode()) == older and b"patience" not in older.encode()
+    refusal = refuses(rewritten(charter, who("founder"), said))
+    assert refusal.reason == "malformed" and "season" in str(refusal)
 
 
 @pytest.mark.parametrize("name", ["local", "lan", "wan"])
@@ -224,6 +242,31 @@ def test_a_branch_may_name_its_own_base_and_all_below_inherit_it(who: Who, chart
     assert made.model_path("/en/pocket/tiny") == ("/en/pocket", "/en/pocket/tiny")
     assert made.model_path("/en") == ("/", "/en")
     assert made.branches_like("/", made.branches) == ("/", "/en")
+
+
+def test_a_charter_names_its_probe_sets_or_none(who: Who, charter: Charter) -> None:
+    assert b"probes" not in charter.encode()
+    probe = Probe("/en/law", b"p" * 32, 100)
+    made = found(
+        who("founder"), name="n", created=1, admission="invite", base=charter.base, adapter=charter.adapter,
+        probes=(probe, Probe("/", b"q" * 32, PROBE_BYTES)),
+    )  # fmt: skip
+    assert Charter.decode(made.encode()) == made
+    assert made.branches == ("/", "/en", "/en/law") and [each.path for each in made.probes] == [
+        "/",
+        "/en/law",
+    ]
+
+    def broken(change: Callable[[dict[str, object]], object]) -> str:
+        refusal = refuses(rewritten(made, who("founder"), change))
+        assert refusal.reason == "malformed"
+        return str(refusal)
+
+    assert "probes" in broken(lambda body: body.update(probes=[]))
+    assert "probes" in broken(lambda body: body["probes"].reverse())  # type: ignore[attr-defined]
+    assert "probes" in broken(lambda body: body["probes"][0].update(path="/nowhere"))  # type: ignore[index]
+    assert "size" in broken(lambda body: body["probes"][0].update(size=PROBE_BYTES + 1))  # type: ignore[index]
+    assert "digest" in broken(lambda body: body["probes"][0].update(digest=b"short"))  # type: ignore[index]
 
 
 def test_a_charter_without_other_bases_does_not_name_them(who: Who, charter: Charter) -> None:

@@ -154,8 +154,12 @@ def test_two_who_found_one_branch_in_two_halves_of_a_torn_network_have_founded_o
     assert len(grove.trees()) == 2
     grove.network.heal()
     assert grove.run(until=lambda: grove.everybody_knows("/en", "/fr"), limit=200_000)
-    descriptions = {d.peer.tree.founded["/en"].description for d in grove.live() if d.peer is not None}
-    assert descriptions == {"English, as the left half has it"}, "the older one describes it, everywhere"
+
+    def descriptions() -> set[str]:
+        return {d.peer.tree.founded["/en"].description for d in grove.live() if d.peer is not None}
+
+    assert grove.run(until=lambda: len(descriptions()) == 1, limit=60_000)
+    assert descriptions() == {"English, as the left half has it"}, "the older one describes it, everywhere"
     assert not any(device.peer.quarantined for device in grove.live() if device.peer is not None)
 
 

@@ -350,10 +350,25 @@ def test_an_open_network_s_address_survives_wrapping_and_is_no_invite(banyan, tm
 
 def test_the_growth_of_a_network_is_its_founders_choice(banyan, tmp_path):
     banyan(
-        "found", "lab", "--home", tmp_path, "--rank", 2, "--growth", "votes", "--votes", 2, "--dormancy", 90
+        "found",
+        "lab",
+        "--home",
+        tmp_path,
+        "--rank",
+        2,
+        "--growth",
+        "votes",
+        "--votes",
+        2,
+        "--dormancy",
+        90,
+        "--seasons",
+        "manual",
     )
-    growth = load_charter(Home(tmp_path)).growth
+    charter = load_charter(Home(tmp_path))
+    growth = charter.growth
     assert (growth.branches, growth.votes, growth.dormancy) == ("votes", 2, 90_000)
+    assert charter.season.policy == "manual"
 
 
 def test_branches_are_drawn_with_who_is_there_what_sleeps_and_what_is_proposed():

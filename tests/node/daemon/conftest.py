@@ -113,6 +113,14 @@ def council(tmp_path):
 
 
 @pytest.fixture
+def forum(tmp_path):
+    """A garden whose releases are voted on, also by what they do to public rows."""
+    file = tmp_path / "public.csv"
+    file.write_text("prompt,response\nWhen are peas sown?,In March.\nAnd beans?,In May.\n")
+    return Garden(tmp_path, voters=3, probes=(("/", file),))
+
+
+@pytest.fixture
 def inn(tmp_path):
     """A garden with an open door, whose members may found branches."""
     return Garden(tmp_path, admission="open", growth="members")

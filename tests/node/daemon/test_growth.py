@@ -2,6 +2,7 @@
 
 import pytest
 
+from banyan.node.catalog.offline import read
 from banyan.node.daemon.control import BadRequest, BranchRequest, LogRequest, TrainRequest
 from banyan.node.membership import accept_invite, load_invite
 from banyan.security.credential import CredentialRefused, is_guest
@@ -79,6 +80,35 @@ async def test_a_branch_is_founded_followed_and_worked_on_and_is_there_after_a_r
         await wait_until(lambda: ready(founder, member))
         assert "/herbs" in states(founder)
         assert member.member.branch() == "/herbs"
+
+
+async def test_a_branch_founded_later_is_described_chosen_cloned_and_exported_as_any_other(
+    inn, banyan, wait_until, brisk_clock, tmp_path
+):
+    inn.join(1)
+    inn.join(2)
+    async with inn.running(0, 1, 2) as (founder, member, newcomer):
+        await wait_until(lambda: ready(founder, member, newcomer))
+        await founder.found_branch(BranchRequest(branch="/herbs"))
+        await wait_until(lambda: "/herbs" in states(member))
+        for daemon in (founder, member):
+            await daemon.train(TrainRequest(branch="/herbs", data=str(inn.data)))
+        await wait_until(lambda: member.member.branch() == "/herbs" and member.member.height() >= 1)
+        code, _, errors = await banyan(0, "card", "--title", "Herbs", "--language", "en")
+        assert (code, errors) == (0, "")
+        await wait_until(lambda: [each["path"] for each in newcomer.member.cards.entries()] == ["/herbs"])
+        code, _, errors = await banyan(2, "clone", "/herbs")
+        assert code == 0, errors
+        code, _, errors = await banyan(2, "export", "--branch", "/herbs", "--to", tmp_path / "herbs")
+        assert (code, errors) == (0, "")
+    (card,) = read(inn.home(2))  # and where no node runs
+    assert (card.path, card.title) == ("/herbs", "Herbs")
+    code, out, errors = await banyan(1, "export", "--branch", "/herbs", "--to", tmp_path / "again")
+    assert (code, errors) == (0, "")
+    assert "/herbs@" in out
+    code, _, errors = await banyan(1, "export", "--branch", "/herb", "--to", tmp_path / "y")
+    assert code == 1
+    assert "Did you mean /herbs?" in errors
 
 
 async def test_every_release_calls_the_owners_program(garden, wait_until, fast_clock, tmp_path):

@@ -99,7 +99,7 @@ async def test_an_owner_reads_compares_exports_and_pins_releases(
                 (("checkout", "ffffffffff"), "No release here has an id"),
                 (("checkout",), "Give a release, or --latest"),
                 (("diff", "/de", "/en"), "does not follow /de"),
-                (("export", "--to", tmp_path / "x", "--branch", "en"), "no branch en. Did you mean /en?"),
+                (("export", "--to", tmp_path / "x", "--branch", "en"), "this node knows. Did you mean /en?"),
                 (("export", "--to", tmp_path / "x", "--branch", "/", "--release", "@1"), "not both"),
             ):
                 code, _, errors = await banyan(2, *arguments)

@@ -10,8 +10,8 @@ from banyan.node.network.errors import PeerUnreachable, RefusedByPeer
 class Wire:
     """A transport that notes what it delivers; some peers are dead, slow or busy."""
 
-    def __init__(self, dead=(), slow=(), busy=0):
-        self.dead, self.slow, self.busy = set(dead), set(slow), busy
+    def __init__(self, dead=(), slow=(), busy=0, room=None):
+        self.dead, self.slow, self.busy, self.room = set(dead), set(slow), busy, room
         self.delivered, self.dialled = [], []
 
     def peers(self):
@@ -23,7 +23,7 @@ class Wire:
             raise PeerUnreachable("nobody there")
         return "x"
 
-    async def send(self, peer, data):
+    async def send(self, peer, *data):
         await trio.lowlevel.checkpoint()
         if peer in self.dead:
             raise PeerUnreachable("nobody there")
@@ -32,7 +32,9 @@ class Wire:
         if self.busy:
             self.busy -= 1
             raise RefusedByPeer("busy", "full")
-        self.delivered.append((peer, data))
+        taken = data[: self.room]
+        self.delivered += [(peer, each) for each in taken]
+        return len(taken)
 
 
 async def run(wire, outbox, seconds=10):
@@ -48,6 +50,16 @@ async def test_messages_arrive_in_order_at_each_peer(autojump_clock):
     await run(wire, outbox)
     assert [data for peer, data in wire.delivered if peer == "a"] == [b"0", b"1", b"2", b"3", b"4"]
     assert len([1 for peer, _ in wire.delivered if peer == "b"]) == 5
+
+
+async def test_what_a_peer_had_no_room_for_comes_next_and_in_order(autojump_clock):
+    wire = Wire(room=3)
+    outbox = Outbox(wire, AddressBook("me"))
+    for number in range(10):
+        outbox.put(("a",), b"%d" % number)
+    await run(wire, outbox)
+    assert wire.delivered == [("a", b"%d" % number) for number in range(10)]
+    assert outbox.counters == {"sent": 10}
 
 
 async def test_a_busy_peer_is_asked_again(autojump_clock):

@@ -3,12 +3,14 @@
 import json
 
 import numpy as np
+import trio
 from safetensors.numpy import load_file
 
 from banyan.node.learning.blobs import read_sum
 from banyan.node.learning.export import peft_key
 from banyan.node.learning.layout import Layout
 from banyan.node.learning.private import find, read
+from banyan.node.serving.chosen_release import choose, model_of
 from banyan.protocol.learner import CARRY
 from banyan.security import canonical
 
@@ -24,6 +26,10 @@ def published(daemon):
 def carried(daemon):
     """The blobs whose sum goes into the node's next update."""
     return canonical.decode(daemon.database.state().get(CARRY + "/", canonical.encode([])), max_bytes=1_024)
+
+
+def choose_at(home, private):
+    return lambda: choose(home, private=private)
 
 
 async def ready(daemon, wait_until):
@@ -65,6 +71,14 @@ async def test_a_private_lesson_stays_here_until_it_is_shared_and_then_counts_on
             ]
             np.testing.assert_array_equal(b, read_sum(owner.blobs, [a for a in adapters if a], spec) + learnt)
 
+            code, _, errors = await banyan(2, "serve", "@1", "--private")
+            assert (code, "name no branch or release" in errors) == (2, True)
+            mine, plain = [await trio.to_thread.run_sync(choose_at(owner.home, own)) for own in (True, False)]
+            given = read_sum(owner.blobs, mine.adapters, spec)
+            np.testing.assert_array_equal(model_of(owner.home, spec, mine)[0], given + learnt)
+            assert "has learnt for itself" in mine.name
+            assert mine.fingerprint != plain.fingerprint
+
             code, _, errors = await banyan(2, "share")
             assert (code, "nobody to ask" in errors) == (2, True)
 
@@ -80,6 +94,8 @@ async def test_a_private_lesson_stays_here_until_it_is_shared_and_then_counts_on
             is_used = owner.identity.node_id in page["used"]
             await wait_until(lambda: is_used or bytes.fromhex(update.body["blob"]) in carried(owner))
             assert find(owner.home.private, "/") is None
+            code, _, errors = await banyan(2, "serve", "--private", "--port", "0")
+            assert (code, "Nothing has been learnt privately" in errors) == (1, True)
             assert not list(owner.home.private.iterdir())
             given = read_sum(owner.blobs, [bytes.fromhex(update.body["blob"])], spec)
             assert np.linalg.norm(given - learnt) < 0.02 * np.linalg.norm(learnt)  # int8 on the way

@@ -114,6 +114,28 @@ def test_an_exported_folder_gives_plain_peft_the_same_logits(
     np.testing.assert_array_equal(logits(adapted.peft), logits(loaded))
 
 
+def test_a_simplified_model_computes_the_same_bits_with_whatever_b_it_is_given(adapted: AdaptedModel) -> None:
+    first, second = vector(1, adapted), vector(2, adapted)
+    expected = []
+    for each in (first, second):
+        adapted.set_vector(each)
+        expected.append(logits(adapted.peft))
+    frozen = {
+        tensor.name: (np.ones((tensor.rows_out, 2), np.float32), np.ones((2, tensor.cols_in), np.float32))
+        for tensor in adapted.layout.tensors
+    }
+    adapted.freeze(frozen)
+    with_frozen = logits(adapted.peft)
+    adapted.freeze({})
+    adapted.simplify()
+    for each, known in zip((first, second), expected, strict=True):
+        adapted.set_vector(each)
+        np.testing.assert_array_equal(logits(adapted.peft), known)
+    adapted.freeze(frozen)
+    np.testing.assert_array_equal(logits(adapted.peft), with_frozen)
+    np.testing.assert_array_equal(adapted.vector(), second)
+
+
 @pytest.mark.parametrize(
     ("tensor", "problem"),
     [

@@ -9,31 +9,32 @@ from banyan.node.learning.fit import (
     MOST_STEPS,
     SHARE,
     Shape,
+    lesson_bytes,
     rows_that_fit,
     steps_that_fit,
-    training_bytes,
     weight_bytes,
 )
 from banyan.node.learning.rehearsal import Rehearse, rehearse
 from banyan.node.learning.settings import TrainingSettings
 
-LLAMA_1B = Shape(1_235_814_400, 2_048, 16, 128_256)
+LLAMA_1B = Shape(1_235_814_400, 16, 2_048, 8_192, 512, 128_256)
+ADAPTER = (10**7, 10**7)
 
 
 def test_the_formula_gives_the_order_of_a_known_model():
     assert 4.9e9 < weight_bytes(LLAMA_1B.parameters) < 5e9
-    one = training_bytes(LLAMA_1B, 10_000_000, 512, 1)
-    assert 6e9 < one < 7e9
-    assert training_bytes(LLAMA_1B, 10_000_000, 512, 1, half=True) < one - 2.4e9
+    one = lesson_bytes(LLAMA_1B, *ADAPTER, 512, 1)
+    assert 3e9 < one < 4e9
+    assert lesson_bytes(LLAMA_1B, *ADAPTER, 512, 1, 2.0) < 0.7 * one
 
 
 @given(st.integers(0, 1 << 40), st.integers(8, 4096))
 def test_what_is_chosen_fits_and_twice_as_much_would_not(free, tokens):
-    rows = rows_that_fit(LLAMA_1B, 10**7, tokens, free)
+    rows = rows_that_fit(LLAMA_1B, *ADAPTER, tokens, free)
     if rows:
-        assert training_bytes(LLAMA_1B, 10**7, tokens, rows) <= SHARE * free
+        assert lesson_bytes(LLAMA_1B, *ADAPTER, tokens, rows) <= SHARE * free
     if rows < MOST_ROWS:
-        assert training_bytes(LLAMA_1B, 10**7, tokens, 2 * rows or 1) > SHARE * free
+        assert lesson_bytes(LLAMA_1B, *ADAPTER, tokens, 2 * rows or 1) > SHARE * free
 
 
 def test_steps_keep_within_the_rounds_time_and_the_data():

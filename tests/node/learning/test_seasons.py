@@ -112,6 +112,40 @@ def test_an_export_of_three_seasons_gives_plain_peft_the_same_logits(
     np.testing.assert_allclose(logits(plain), logits_of(place, blobs), atol=2e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("seasons", [1, 3])
+def test_an_adapter_is_exported_at_a_lower_rank_as_close_as_that_allows(
+    place: Workplace, tmp_path: Path, seasons: int
+) -> None:
+    blobs = tuple(adapter(place, 10 + season, season)[0] for season in range(seasons))
+    spec = place.spec
+    season, vector, earlier = newest_first(read_layers(place.blobs, blobs, spec), spec)
+    whole = seasons * spec.rank
+
+    def written(most: int) -> tuple[float, int, float]:
+        """What is left behind as told, the rank in the folder, and how far its model's answers are off."""
+        left = write_peft_folder(
+            tmp_path / str(most),
+            vector,
+            rank=spec.rank,
+            scale=spec.scale,
+            tensors=spec.tensors,
+            shared_a=place.shared_a(season),
+            base_model=str(place.base_model),
+            frozen=place.frozen(earlier),
+            most=most,
+        )
+        model = PeftModel.from_pretrained(load(place.base_model, "cpu").model, str(tmp_path / str(most)))
+        off = float(np.abs(logits(model) - logits_of(place, blobs)).max())
+        return left, model.peft_config["default"].r, off
+
+    left, rank, off = written(whole + 5)
+    assert (left, rank, off < 1e-4) == (0.0, whole, True)
+    lefts = [written(most) for most in (whole - 1, 1)]
+    assert [rank for _, rank, _ in lefts] == [whole - 1, 1]
+    assert 0 < lefts[0][0] < lefts[1][0] < 1
+    assert 0 < lefts[0][2] < lefts[1][2]
+
+
 def test_what_is_served_and_what_is_merged_has_every_season_in_it(place: Workplace, tmp_path: Path) -> None:
     blobs = tuple(adapter(place, 30 + season, season)[0] for season in range(3))
     layers = read_layers(place.blobs, blobs, place.spec)

@@ -68,6 +68,31 @@ async def test_many_messages_at_once_all_arrive(loopback):
         assert {message.data for message in b.messages} == sent
 
 
+async def test_messages_sent_together_arrive_in_order_up_to_the_first_that_is_too_long(loopback):
+    async with loopback.Node(1).run() as a, loopback.Node(2).run() as b:
+        await a.transport.dial(b.transport.addresses())
+        sent = [bytes([number]) * 65_536 for number in range(20)]
+        assert await a.transport.send(b.id, *sent) == 20
+        assert await a.transport.send(b.id, b"one", b"x" * 65_537, b"two") == 1
+        await b.until(lambda: len(b.messages) == 21)
+        assert [message.data for message in b.messages] == [*sent, b"one"]
+        assert b.transport.refusals() == {}
+
+
+async def test_a_full_inbox_takes_the_first_of_several_messages_and_none_that_follows(loopback):
+    quick = replace(loopback.QUICK, inbox=3, request_timeout=0.6)
+    reader = loopback.Node(2, limits=quick)
+    async with loopback.Node(1, limits=quick).run() as a, reader.transport.run():
+        await a.transport.dial(reader.transport.addresses())
+        await trio.testing.wait_all_tasks_blocked(0.05)  # PeerUp takes one place
+        assert await a.transport.send(reader.id, *(b"%d" % number for number in range(9))) == 2
+        assert reader.transport.refusals() == {"busy": 1}
+        assert await reader.transport.arrivals.receive() == PeerUp(a.id)
+        assert await a.transport.send(reader.id, b"2") == 1
+        heard = [await reader.transport.arrivals.receive() for _ in range(3)]
+        assert heard == [MessageArrived(a.id, b"%d" % number) for number in range(3)]
+
+
 async def test_a_full_inbox_answers_busy_and_empties_again(loopback):
     quick = replace(loopback.QUICK, inbox=1, request_timeout=0.6)
     reader = loopback.Node(2, limits=quick)

@@ -56,6 +56,8 @@ async def test_a_full_inbox_answers_busy():
         await a.send("b", b"1")
         with pytest.raises(RefusedByPeer, match="room"):
             await a.send("b", b"2")
+        await b.arrivals.receive()
+        assert await a.send("b", b"2", b"3") == 1
 
 
 async def test_a_false_blob_names_the_liar_and_the_next_source_is_asked():

@@ -28,6 +28,9 @@ def test_the_pieces_are_the_text_and_each_is_whole(tokenizer, text):
     shown, stopped = pieces(tokenizer, text)
     assert "".join(shown) == text
     assert not stopped
+    answer = AnswerText(tokenizer)
+    assert not any(answer.hold(token) for token in tokenizer.encode(text, add_special_tokens=False))
+    assert answer.end() == text
     if "\ufffd" not in text:
         assert not any("\ufffd" in piece for piece in shown)
 

@@ -83,6 +83,22 @@ def test_each_answer_of_a_batch_is_the_one_that_generate_gives_alone(make, base,
         assert end.finish == ("stop" if expected[-1] in base.ends else "length")
 
 
+def test_a_whole_answer_is_told_once_and_is_what_its_pieces_say(make):
+    engine = make()
+    for ids in PROMPTS:
+        [text], _ = ask(engine, [Wish(ids, 12, GREEDY, ignore_end=True)])
+        for stop in ((), (text[5:7],)):
+            said = []
+            for whole in (False, True):
+                heard = Heard()
+                engine.submit(Wish(ids, 12, GREEDY, stop, True, whole), heard.listener(0))
+                said.append(heard.all(1))
+                assert heard.pieces.empty()
+            (pieces, [end]), (once, [only]) = said
+            assert once == pieces == [only.text]
+            assert (only.tokens, only.finish) == (end.tokens, end.finish)
+
+
 def test_answers_come_and_go_at_any_step_and_keep_their_own_lengths(make):
     wishes = [Wish(ids, 3 + 3 * i, GREEDY, ignore_end=True) for i, ids in enumerate(PROMPTS)]
     together, ends = ask(make(slots=3, prefill=16), wishes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from banyan.node.learning.adapter_spec import design_adapter
@@ -55,4 +56,14 @@ async def test_a_round_of_one_node_lowers_its_loss(tmp_path: Path) -> None:
         # The release is the update as it travelled, rounded to 8 bits: as good as what was trained.
         assert abs(after.losses[1] - done.metrics["loss_after"]) < 0.01
         assert abs(after.losses[0] - done.metrics["loss_before"]) < 0.01 and after.seconds > 0
+        like = ({"prompt": f"{i}+{i}?", "response": f"It is {2 * i}."} for i in range(40, 48))
+        lines = (json.dumps(row | {"split": "test"}) + "\n" for row in like)
+        probe = store.put("".join(lines).encode())
+        alone = Evaluate("/en", 1, b"p" * 32, ((), (closed.adapter,)), 0, probe)
+        public = await full.evaluate(alone, data=[], settings=SETTINGS)
+        assert (public.losses, public.rows, public.probe_refusal) == ((), 0, "")
+        assert public.probed[1] < public.probed[0], "what helps the rows helps their like"
+        hostile = replace(alone, rows=64, probe=store.put(b"no rows at all"))
+        spoiled = await full.evaluate(hostile, data=[rows], settings=SETTINGS)
+        assert (spoiled.losses, spoiled.probe_refusal) == (after.losses, "probe-malformed")
         assert isinstance(await full.generate(Generate((closed.adapter,), "1+1?", 4)), str)

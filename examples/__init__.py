@@ -1,0 +1,1 @@
+"""Stories that run: each is a folder with its own README."""
