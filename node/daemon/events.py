@@ -130,7 +130,8 @@ class PrivateShared(Event):
 @dataclass(frozen=True, slots=True)
 class VersionRejected(Event):
     """A version was kept in ``file`` and not published: it would have raised an earlier source's held-out loss by
-    ``rise`` nats a token, more than is ``allowed``. The losses are the new source's own."""
+    ``rise`` nats a token, more than is ``allowed``; or that of the text it was taught on, where nothing is allowed. The
+    losses are the new source's own."""
 
     branch: str
     height: int
