@@ -29,6 +29,10 @@ BENCHMARKS = {
         "benchmarks.learning",
         "a tree of federations against devices alone, one federation of all, and one a leaf",
     ),
+    "adapters": (
+        "benchmarks.learning.adapters",
+        "the network's adapter against LoRA at equal bytes, to convergence, and what a season brings",
+    ),
     "clinician": (
         "benchmarks.clinician",
         "a clinician asks, clones, teaches, uses and shares a model: what everybody gains",

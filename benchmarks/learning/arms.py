@@ -11,9 +11,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from banyan.aggregation import build
 from banyan.aggregation.encoding import encode
-from banyan.aggregation.lora import Adapter, aggregate_products
+from banyan.aggregation.lora import Adapter
 from banyan.node.learning.dataset import Row
 from banyan.node.learning.layout import Vector
 from banyan.node.learning.settings import TrainingSettings
@@ -30,9 +29,6 @@ LORA_RATE: Final = 0.01
 NEWCOMER_ROWS: Final = 50
 TRIED: Final = 16
 """Held-out rows of a leaf that lifts are tried on; what is reported is measured on others."""
-
-LONGER: Final = 2
-"""Rounds of the arms that are run to convergence, as a multiple of the others'."""
 
 Result = dict[str, Any]
 
@@ -141,7 +137,9 @@ class Course:
 
     def flat(self) -> Result:
         """One federation of all devices that averages the factors of full LoRA (FedIT)."""
-        model, _ = self._lora(self.everybody, self.size.all_rounds, fedit, curve_of=())
+        settings, model = at_rate(self.settings, LORA_RATE), self.fresh_lora
+        for height in range(self.size.all_rounds):
+            model = fedit([self.school.train_lora(each, model, height, settings) for each in self.everybody])
         told = self.losses(lambda leaf: model), self.of_domains(lambda domain: model)
         return {"leaves": told[0], "domains": told[1], **self._lora_bytes(self.size.all_rounds)}
 
@@ -224,26 +222,6 @@ class Course:
             **self._traffic(grove),
         }
 
-    def shared_a(self) -> Result:
-        """A federation of one device a medical leaf, longer: the network's frozen A of rank 16."""
-        grove, branch = Grove(self.school, self.settings), Branch("/")
-        devices, curve = self._convergent(), [self._medical(self.zero)]
-        for height in range(LONGER * self.size.all_rounds):
-            grove.round([branch], devices, height)
-            curve.append(self._medical(grove.model([branch])))
-        return {"curve": curve, **self._traffic(grove)}
-
-    def lora_products(self) -> Result:
-        """The same with LoRA of rank 8, whose products are averaged."""
-
-        def mean(adapters: Sequence[Adapter]) -> Adapter:
-            rank = next(iter(adapters[0].values())).b.shape[1]
-            return aggregate_products(build("mean", 0), adapters, rank).adapter
-
-        rounds = LONGER * self.size.all_rounds
-        _, curve = self._lora(self._convergent(), rounds, mean, curve_of=next(iter(TREE.values())))
-        return {"curve": curve, **self._lora_bytes(rounds)}
-
     # ------------------------------------------------------------------------------------- pieces
 
     def _branches(self) -> tuple[Branch, dict[str, Branch], dict[str, Branch]]:
@@ -268,30 +246,6 @@ class Course:
         )
         return done + grove.lift([], root, domains, of_domain)
 
-    def _lora(
-        self,
-        devices: Sequence[Device],
-        rounds: int,
-        combine: Callable[[Sequence[Adapter]], Adapter],
-        *,
-        curve_of: Sequence[str],
-    ) -> tuple[Adapter, list[float]]:
-        """A federation of full LoRA, and the mean loss on some leaves at the start and after each round."""
-        settings = at_rate(self.settings, LORA_RATE)
-        model = self.fresh_lora
-        curve = [self._medical(model)] if curve_of else []
-        for height in range(rounds):
-            model = combine([self.school.train_lora(device, model, height, settings) for device in devices])
-            if curve_of:
-                curve.append(self._medical(model))
-        return model, curve
-
-    def _convergent(self) -> list[Device]:
-        return [self.devices[leaf][0] for leaf in next(iter(TREE.values()))]
-
-    def _medical(self, model: Vector | Adapter) -> float:
-        return fmean(self.loss(leaf, model) for leaf in next(iter(TREE.values())))
-
     def _traffic(self, grove: Grove) -> Result:
         return {
             "sent": round(fmean(grove.sent.values())),
@@ -312,8 +266,6 @@ ARMS: Final[dict[str, Callable[[Course], Result]]] = {
     "flat": Course.flat,
     "leaf only": Course.leaf_only,
     "tree": Course.tree,
-    "shared A, rank 16": Course.shared_a,
-    "LoRA, rank 8, products averaged": Course.lora_products,
     "flat, shared A": Course.flat_shared,
 }
 
@@ -321,17 +273,9 @@ ARMS: Final[dict[str, Callable[[Course], Result]]] = {
 def steps_of(size: Size, arm: str) -> int:
     """The optimiser steps of all devices in one arm."""
     newcomers = len(NEWCOMERS) * size.rounds[2]
-    longer = LONGER * size.all_rounds * len(next(iter(TREE.values())))
     everybody = size.all_rounds * size.devices * sum(map(len, TREE.values()))
-    trainings = {
-        "base": newcomers,
-        "alone": everybody,
-        "flat": everybody,
-        "flat, shared A": everybody,
-        "leaf only": everybody + newcomers,
-        "tree": everybody + newcomers,
-    }
-    return trainings.get(arm, longer) * size.steps
+    trained = {"base": newcomers, "leaf only": everybody + newcomers, "tree": everybody + newcomers}
+    return trained.get(arm, everybody) * size.steps
 
 
 def run(course: Course, arm: str) -> Result:

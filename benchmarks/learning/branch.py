@@ -8,19 +8,24 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+
 from banyan.node.learning.aggregate_job import aggregate
-from banyan.node.learning.blobs import read_sum
+from banyan.node.learning.blobs import read_layers, read_sum
 from banyan.node.learning.layout import Vector
 from banyan.node.learning.memory_blobs import MemoryBlobs
 from banyan.node.learning.settings import TrainingSettings
+from banyan.node.learning.train_job import NOTHING
 from banyan.node.learning.train_job import train as train_job
-from banyan.node.learning.workplace import Workplace
+from banyan.node.learning.workplace import Workplace, newest_first
 from banyan.protocol.agreement import quorum_of
 from banyan.protocol.composition import Part, blobs_of
 from banyan.protocol.effects import Aggregate, Input, Lift, Train, Trained
+from banyan.protocol.release import Layer, Seat, opening
+from banyan.protocol.season import turned
 from banyan.protocol.transfer import Due, Measured, Transfer
 from banyan.security.policy import TransferPolicy
-from benchmarks.learning.school import School
+from benchmarks.learning.school import School, Seasoned
 from benchmarks.learning.shares import Device
 
 NOBODY: Final = bytes(32)
@@ -31,11 +36,14 @@ RULE: Final = "mean"
 
 @dataclass
 class Branch:
-    """One branch: the two blobs of its newest release, and what each device carries on into its next update."""
+    """One branch: the two blobs of its newest release, what it holds of earlier seasons, and what each device carries
+    on into its next update."""
 
     path: str
     adapter: bytes = b""
     lifted: bytes = b""
+    season: int = 0
+    frozen: tuple[Layer, ...] = ()
     height: int = 0
     counted: int = 0
     carry: dict[str, tuple[bytes, ...]] = field(default_factory=dict)
@@ -43,7 +51,16 @@ class Branch:
     @property
     def part(self) -> Part:
         """What it adds to a model."""
-        return Part(self.path, self.height, NOBODY, self.adapter, 0, self.lifted, 0)
+        return Part(self.path, self.height, NOBODY, self.adapter, 0, self.lifted, 0, self.season, self.frozen)
+
+    def turn(self) -> None:
+        """Begin the next season, as a release of its own."""
+        seat = Seat("nobody", 0, self.path)
+        release = opening(self.path, (seat,), 0, self.adapter, season=self.season, frozen=self.frozen)
+        after = turned(replace(release, lifted=self.lifted), self.season + 1, 0)
+        self.season, self.frozen, self.height = after.season, after.frozen, self.height + 1
+        self.adapter, self.lifted = after.adapter, after.lifted
+        self.carry.clear()  # it was of the old season
 
 
 class Grove:
@@ -63,14 +80,27 @@ class Grove:
         above = [Part(each.branch, each.height, NOBODY, each.adapter, 0) for each in parts[:-1]]
         return read_sum(self._blobs, blobs_of([*above, *parts[-1:]]), self._school.spec)
 
+    def seasoned(self, branch: Branch) -> Seasoned:
+        """The model of a branch with none above it, in whichever season it is."""
+        layers = read_layers(self._blobs, blobs_of([branch.part]), self._school.spec)
+        newest, b, earlier = newest_first(layers, self._school.spec)
+        if newest == branch.season:
+            return Seasoned(b, newest, earlier)
+        return Seasoned(np.zeros_like(b), branch.season, layers)  # it has only just turned
+
+    def frozen_bytes(self, branch: Branch) -> int:
+        """The size of the blobs that ``branch`` holds of earlier seasons."""
+        held = (blob for layer in branch.frozen for blob in (layer.adapter, layer.lifted) if blob)
+        return sum(len(self._blobs.read(blob)) for blob in held)
+
     def round(self, path: Sequence[Branch], devices: Sequence[Device], height: int) -> None:
         """One round of the last branch of ``path``: every device trains, the rule makes a release of it."""
         branch = path[-1]
-        heads = tuple(each.adapter for each in path if each.adapter)
+        heads = blobs_of(replace(each.part, lifted=b"") for each in path)
         trained = {device.name: self._train(branch, heads, device, height) for device in devices}
         inputs = tuple(Input(key_of(name), each.blob) for name, each in trained.items())
         base = branch.adapter or None
-        job = Aggregate(branch.path, height, NOBODY, inputs, RULE, 0, CLIP, base)
+        job = Aggregate(branch.path, height, NOBODY, inputs, RULE, 0, CLIP, base, season=branch.season)
         done = aggregate(job, blobs=self._blobs, spec=self._school.spec)
         branch.adapter, branch.height = done.adapter, branch.height + 1
         for name, each in trained.items():
@@ -81,7 +111,8 @@ class Grove:
     def _train(self, branch: Branch, heads: tuple[bytes, ...], device: Device, height: int) -> Trained:
         spec = self._school.spec
         place = Workplace(spec, "int8", NOBODY, device.name, Path(), self._blobs)
-        job = Train(branch.path, height, NOBODY, heads, branch.carry.get(device.name, ()))
+        carry = branch.carry.get(device.name, ())
+        job = Train(branch.path, height, NOBODY, heads, carry, season=branch.season)
         done = train_job(job, place, _Lesson(self._school, device), data=(), settings=self._settings)
         assert isinstance(done, Trained)  # nothing is remembered, so nothing is rejected
         return done
@@ -142,9 +173,11 @@ class _Lesson:
         data: Sequence[Path],
         settings: TrainingSettings,
         config: Mapping[str, str | int | float],
+        season: int = 0,
+        frozen: Mapping[int, Vector] = NOTHING,
     ) -> tuple[Vector, dict[str, float]]:
         """Train from ``vector``."""
-        return self._school.train(self._device, vector, int(config["height"]), settings), {}
+        return self._school.train(self._device, vector, int(config["height"]), settings, season, frozen), {}
 
 
 def key_of(name: str) -> bytes:

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Final
 
-from benchmarks.learning.arms import LONGER, LORA_RATE, NEWCOMER_ROWS, RATE
+from benchmarks.learning.arms import LORA_RATE, NEWCOMER_ROWS, RATE
 from benchmarks.learning.shares import NEWCOMERS, TREE
 
 NAMES: Final = {
@@ -20,7 +20,6 @@ NAMES: Final = {
 BESIDES: Final = {"flat, shared A": "flat, with the tree's adapter in place of LoRA"}
 """An arm that is told where there is one."""
 
-LONG: Final = ("shared A, rank 16", "LoRA, rank 8, products averaged")
 LEAVES: Final = tuple(leaf for leaves in TREE.values() for leaf in leaves)
 
 
@@ -87,8 +86,8 @@ def page(result: dict[str, Any]) -> str:
             + " | ".join([*cells, f"**{fmean(means):.3f}**", by_seed, *traffic, seconds])
             + " |"
         )
-    lines += ["", *_domains(result, seeds), "", *_cold(result, seeds), "", *_long(result)]
-    return "\n".join([*lines, "", "![Losses by arm, of newcomers and over time](learning.svg)", ""])
+    lines += ["", *_domains(result, seeds), "", *_cold(result, seeds)]
+    return "\n".join([*lines, "", "![Losses by arm and of newcomers](learning.svg)", ""])
 
 
 def _domains(result: dict[str, Any], seeds: Sequence[str]) -> list[str]:
@@ -143,30 +142,8 @@ def _cold(result: dict[str, Any], seeds: Sequence[str]) -> list[str]:
     return lines
 
 
-def _long(result: dict[str, Any]) -> list[str]:
-    seeds = finished(result, LONG)
-    if not seeds:
-        return []
-    rounds = LONGER * sum(result["size"]["rounds"])
-    lines = [
-        "## Kinds of adapters at equal bytes",
-        "",
-        f"One federation of three devices, one a medical leaf, {rounds} rounds; mean loss on the three leaves; seeds "
-        f"{', '.join(seeds)}.",
-        "",
-        "| adapter | lowest | at the end | sent, kB a node | received |",
-        "|---|---|---|---|---|",
-    ]
-    for arm in LONG:
-        runs = [result["runs"][seed][arm] for seed in seeds]
-        lowest, end = fmean(min(run["curve"]) for run in runs), fmean(run["curve"][-1] for run in runs)
-        traffic = " | ".join(f"{fmean(run[way] for run in runs) / 1000:.0f}" for way in ("sent", "received"))
-        lines.append(f"| {arm} | {lowest:.3f} | {end:.3f} | {traffic} |")
-    return lines
-
-
 def draw(result: dict[str, Any], to: Path) -> None:
-    """Three panels: leaves by arm, newcomers by start, kinds of adapters over time."""
+    """Two panels: leaves by arm, newcomers by start."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -176,8 +153,9 @@ def draw(result: dict[str, Any], to: Path) -> None:
     if not seeds:
         return
     matplotlib.rcParams.update({"svg.hashsalt": "learning", "font.size": 9})
-    figure, (bars, cold, long) = plt.subplots(1, 3, figsize=(11, 3.4))
-    arms = ["alone", "flat", "leaf only", "tree"]
+    figure, (bars, cold) = plt.subplots(1, 2, figsize=(8.5, 3.4))
+    arms = ["alone", "flat", "flat, shared A", "leaf only", "tree"]
+    arms = [arm for arm in arms if all(arm in result["runs"][seed] for seed in seeds)]
     for at, arm in enumerate(arms):
         means = over_seeds(result, arm, seeds, mean_leaf)
         bars.bar(at, fmean(means), color="C2" if arm == "tree" else "C7", width=0.7)
@@ -192,7 +170,7 @@ def draw(result: dict[str, Any], to: Path) -> None:
         ylabel="held-out loss, nats a token",
         ylim=(lowest * 0.9, None),
     )
-    bars.set_xticklabels(arms)
+    bars.set_xticklabels([arm.replace(", ", ",\n") for arm in arms])
     for arm, name in (("base", "base model"), ("leaf only", "lifts alone"), ("tree", "tree")):
         for number, domain in enumerate(NEWCOMERS):
             curves = [result["runs"][seed][arm]["cold"][domain] for seed in seeds]
@@ -201,13 +179,6 @@ def draw(result: dict[str, Any], to: Path) -> None:
             cold.plot(points, "--" if number else "-", color=colour, label=f"{NEWCOMERS[domain]} from {name}")
     cold.set(title=f"newcomers, {NEWCOMER_ROWS} rows", xlabel="round")
     cold.legend(fontsize=6, frameon=False)
-    for arm in LONG:
-        curves = [result["runs"][seed][arm]["curve"] for seed in finished(result, LONG)]
-        if curves:
-            long.plot([fmean(point) for point in zip(*curves, strict=True)], label=arm)
-    long.set(title="kinds of adapters", xlabel="round")
-    if long.lines:
-        long.legend(fontsize=7, frameon=False)
     figure.tight_layout()
     figure.savefig(to, metadata={"Date": None})
     plt.close(figure)

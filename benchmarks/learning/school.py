@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +15,24 @@ from banyan.node.learning.adapter_spec import design_adapter
 from banyan.node.learning.base_model import load
 from banyan.node.learning.dataset import Row
 from banyan.node.learning.layout import Vector
+from banyan.node.learning.memory_blobs import MemoryBlobs
 from banyan.node.learning.settings import TrainingSettings
 from banyan.node.learning.shared_a import from_bytes
 from banyan.node.learning.tokens import Example, examples
+from banyan.node.learning.train_job import NOTHING
 from banyan.node.learning.trainer import held_out_loss, train
+from banyan.node.learning.workplace import frozen_of, shared_a_of
 from banyan.simulations.tasks.task import seed_of
 from benchmarks.learning.shares import Device
+
+
+@dataclass(frozen=True)
+class Seasoned:
+    """A model of the network's adapter in a later season: B in terms of that season's A, and those of earlier ones."""
+
+    b: Vector
+    season: int
+    frozen: Mapping[int, Vector]
 
 
 class School:
@@ -35,6 +47,8 @@ class School:
         loaded = load(base, "cpu")
         self._tokenizer = loaded.tokenizer
         self._pad = int(loaded.tokenizer.pad_token_id or loaded.tokenizer.eos_token_id or 0)
+        self._blobs = MemoryBlobs()
+        self._blobs.put(blob)
         drawn = from_bytes(blob, rank, self.spec.tensors)
         tensors = self.spec.tensors
         self._shared = AdaptedModel(loaded.model, rank=rank, scale=scale, tensors=tensors, shared_a=drawn)
@@ -43,9 +57,17 @@ class School:
         self.steps = 0
         self.on_steps: Callable[[int], None] = lambda steps: None
 
-    def train(self, device: Device, start: Vector, height: int, settings: TrainingSettings) -> Vector:
+    def train(
+        self,
+        device: Device,
+        start: Vector,
+        height: int,
+        settings: TrainingSettings,
+        season: int = 0,
+        frozen: Mapping[int, Vector] = NOTHING,
+    ) -> Vector:
         """B after a round of :func:`banyan.node.learning.trainer.train` on the device's rows."""
-        self._shared.set_vector(start)
+        self._set(Seasoned(start, season, frozen))
         self._train(self._shared, device, height, settings)
         return self._shared.vector()
 
@@ -62,13 +84,18 @@ class School:
         self.steps += settings.steps
         self.on_steps(settings.steps)
 
-    def loss(self, rows: Sequence[Row], model: Vector | Adapter) -> float:
+    def _set(self, model: Seasoned) -> None:
+        self._shared.set_shared_a(shared_a_of(self.spec, model.season, self._blobs))
+        self._shared.freeze(frozen_of(self.spec, model.frozen, self._blobs))
+        self._shared.set_vector(model.b)
+
+    def loss(self, rows: Sequence[Row], model: Vector | Seasoned | Adapter) -> float:
         """Nats a token on ``rows``."""
         if isinstance(model, Mapping):
             self.lora.set_factors(model)
             adapted: AdaptedModel = self.lora
         else:
-            self._shared.set_vector(model)
+            self._set(model if isinstance(model, Seasoned) else Seasoned(model, 0, NOTHING))
             adapted = self._shared
         return held_out_loss(adapted, self._read(rows), self.settings, pad=self._pad)[0]
 

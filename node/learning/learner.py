@@ -7,6 +7,7 @@ new adapter for every job.
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -62,6 +63,7 @@ class Learner:
         first_row: int = 0,
         memory: Path | None = None,
         objective: Objective = next_token_loss,
+        only_better: bool = False,
     ) -> tuple[Vector, Metrics]:
         """B after one round from ``start`` (float32, Layout order), and what was measured.
 
@@ -70,7 +72,8 @@ class Learner:
         ``objective`` is what is made small; the held-out losses are those of the rows' own text whatever it is.
 
         ``loss_before`` and ``loss_after`` are held-out losses (absent where no row is held out). ``gate_passed`` is 0
-        where an earlier task would lose more than the owner allows: B is then what was rejected. The same inputs give
+        where an earlier task would lose more than the owner allows, or, with ``only_better``, where ``loss_after`` is
+        above ``loss_before``: B is then what was rejected. The same inputs give
         the same B on one processor; a GPU may sum in another order each time. Raises :class:`DataError` and what
         :func:`learn` raises.
         """
@@ -94,6 +97,7 @@ class Learner:
             first_row=first_row,
             pad=self.pad,
             objective=objective,
+            most_loss=metrics.get("loss_before", math.inf) if only_better else math.inf,
         )
         if outcome.loss is not None:
             metrics["loss_after"] = outcome.loss

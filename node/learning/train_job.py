@@ -110,9 +110,8 @@ def train(
     if not leading(delta, spec.rank, settings.columns or spec.rank).any():
         raise LearningError("Training changed nothing", "Check the learning rate and the data")
     if aside is not None and metrics.get("gate_passed") == 0:
-        rise = metrics.get("gate_rise", float("nan"))
         file = str(aside.with_suffix(".delta"))
-        version = Rejected(job.branch, job.height, file, rise, settings.continual_epsilon, metrics)
+        version = Rejected.by(metrics, job, file, settings.continual_epsilon)
         rejected.keep(
             aside, version, write_delta(encode(delta, "float32"), spec=spec, base=job.base, season=season)
         )

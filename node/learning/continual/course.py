@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -37,7 +38,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a round came to: the memory to keep if its B is (None: the gate rejected it), and the figures.
+    """What a round came to: the memory to keep if its B is (None: it is rejected), and the figures.
 
     ``verdict`` is None where there was nothing for the gate to guard. ``loss`` is the new task's own, nats a token.
     """
@@ -59,11 +60,13 @@ def learn(
     first_row: int = 0,
     pad: int = 0,
     objective: Objective = next_token_loss,
+    most_loss: float = math.inf,
 ) -> Outcome:
     """Train ``model`` in place on ``source`` by ``objective``, protecting the tasks in ``memory``.
 
-    Afterwards the model's B is what passed the gate, or the whole of what was learnt where nothing did. The same inputs
-    give the same B and memory. Raises what :func:`train` raises.
+    Afterwards the model's B is what passed the gate, or the whole of what was learnt where nothing did. A version whose
+    loss on the source's own held-out rows is above ``most_loss`` is rejected, too. The same inputs give the same B and
+    memory. Raises what :func:`train` raises.
     """
     start = model.vector()
     begun = begin(model, memory, source, settings, start, seed=seed, pad=pad)
@@ -83,7 +86,7 @@ def learn(
     verdict = _gate(model, start, earlier, settings, pad)
     spent = time.perf_counter() - began
     loss = held_out_loss(model, source.held_out, settings, pad=pad)[0] if source.held_out else None
-    if verdict is not None and not verdict.share:
+    if (verdict is not None and not verdict.share) or (loss is not None and not loss <= most_loss):
         return Outcome(None, done, verdict, spent, loss)
     learnt = replace(
         task,

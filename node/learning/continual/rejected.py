@@ -29,7 +29,8 @@ FIGURES_BYTES = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A round's version that would have made an earlier task worse by ``rise`` nats a token where ``allowed`` may be.
+    """A round's version that would have made an earlier task worse by ``rise`` nats a token where ``allowed`` may be;
+    or the model on the text that a teacher taught it on (``by_teacher``), where no rise is allowed.
 
     ``file`` is where its delta lies; ``metrics`` are those of its training. ``again`` says that the same job had been
     rejected before and was not trained again.
@@ -42,9 +43,23 @@ class Rejected:
     allowed: float
     metrics: dict[str, float] = field(default_factory=dict)
     again: bool = False
+    by_teacher: bool = False
+
+    @classmethod
+    def by(cls, metrics: dict[str, float], job: Train, file: str, epsilon: float) -> Rejected:
+        """The version of ``job`` with these ``metrics``, where ``epsilon`` is allowed to earlier tasks."""
+        if (rise := metrics.get("text_rise", 0.0)) > 0:
+            return cls(job.branch, job.height, file, rise, 0.0, metrics, by_teacher=True)
+        return cls(job.branch, job.height, file, metrics.get("gate_rise", float("nan")), epsilon, metrics)
 
     def reason(self) -> str:
         """What happened, why, what to do."""
+        if self.by_teacher:
+            return (
+                f"The version was kept aside: by what the teacher taught it the model would have become worse by "
+                f"{self.rise:.3f} nats a token on the text's held-out rows. Learn from a model that is better on this "
+                "text, or give text that the teacher knows"
+            )
         return (
             f"The version was kept aside: an earlier source's loss would have risen by {self.rise:.3f} nats a token, "
             f"{self.allowed:g} is allowed. Train with a lower learning rate or more replay, or allow more with "

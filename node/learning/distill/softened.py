@@ -1,7 +1,9 @@
-"""Learning the teacher's probabilities of every next token: more than the one token that came (Hinton et al. 2015,
-"Distilling the knowledge in a neural network")."""
+"""Learning the teacher's probabilities of every next token, which say more than the one token that came, beside that
+token (Hinton et al. 2015, "Distilling the knowledge in a neural network")."""
 
 from __future__ import annotations
+
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -10,20 +12,27 @@ from banyan.node.learning.adapter import AdaptedModel
 from banyan.node.learning.tokens import IGNORED
 from banyan.node.learning.trainer import Batch
 
+#: How much of the loss of a new row is the teacher's; the rest is that of the row's own text. More: the better where
+#: the teacher knows much more than so little text says, the worse where it knows less.
+SHARE: Final = 0.5
+
 
 class SoftenedProbabilities:
-    """An :data:`~banyan.node.learning.trainer.Objective`: T² · KL(teacher ‖ student) of probabilities softened by the
-    temperature T, the mean over the targets of the new rows (equation 1 and section 2 of the paper; T² keeps the size
-    of gradients).
+    """An :data:`~banyan.node.learning.trainer.Objective`: ``share`` · T² · KL(teacher ‖ student) of probabilities
+    softened by the temperature T, plus (1 - ``share``) · the cross entropy of the text, the mean over the targets of
+    the new rows (equation 1 and section 2 of the paper; T² keeps the size of gradients).
 
     Replayed rows are this device's own past, of which the teacher knows nothing: they keep the loss of their own text.
     ``vocabulary``: ids that both models have; logits beyond it pad a matrix and mean nothing.
     """
 
-    def __init__(self, teacher: AdaptedModel, *, temperature: float, vocabulary: int) -> None:
+    def __init__(
+        self, teacher: AdaptedModel, *, temperature: float, vocabulary: int, share: float = SHARE
+    ) -> None:
         self._teacher = teacher
         self._temperature = temperature
         self._vocabulary = vocabulary
+        self._share = share
 
     def __call__(self, model: AdaptedModel, batch: Batch, new: int) -> Tensor:
         targets = batch.labels[:, 1:] != IGNORED
@@ -34,9 +43,11 @@ class SoftenedProbabilities:
             self._temperature,
         )
         own = torch.nn.functional.cross_entropy(
-            logits[new:][targets[new:]].float(), batch.labels[new:, 1:][targets[new:]], reduction="sum"
+            logits[targets].float(), batch.labels[:, 1:][targets], reduction="none"
         )
-        return (taught + own) / targets.sum()
+        is_new = torch.arange(len(targets), device=targets.device)[:, None].expand_as(targets)[targets] < new
+        weights = torch.where(is_new, 1 - self._share, 1.0)
+        return (self._share * taught + (weights * own).sum()) / targets.sum()
 
     @torch.no_grad()
     def _logits(self, ids: Tensor, mask: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ import torch
 from banyan.node.learning.adapter_spec import design_adapter
 from banyan.node.learning.base_model import load
 from banyan.node.learning.blobs import read_blob, write_float32
+from banyan.node.learning.continual.rejected import Rejected
 from banyan.node.learning.dataset import load_dataset, read_rows
 from banyan.node.learning.distill import teacher_text
 from banyan.node.learning.distill.client import DistillingClient
@@ -31,9 +32,9 @@ from banyan.node.learning.shared_a import from_bytes
 from banyan.node.learning.tiny_model import write_tiny_model
 from banyan.node.learning.tokens import IGNORED, Example
 from banyan.node.learning.train_job import train
-from banyan.node.learning.trainer import collate
+from banyan.node.learning.trainer import collate, next_token_loss
 from banyan.node.learning.workplace import Workplace
-from banyan.protocol.effects import Train
+from banyan.protocol.effects import Train, Trained
 from banyan.security.model import AdapterSpec
 
 SETTINGS = TrainingSettings(
@@ -137,7 +138,9 @@ def test_the_divergence_is_that_of_the_definition(temperature: float) -> None:
 
 def test_replayed_rows_keep_the_loss_of_their_own_text(place: Workplace) -> None:
     learner, teacher = learner_at(place), learner_at(place)
-    objective = SoftenedProbabilities(teacher.model, temperature=2.0, vocabulary=len(learner.tokenizer))
+    objective = SoftenedProbabilities(
+        teacher.model, temperature=2.0, vocabulary=len(learner.tokenizer), share=1.0
+    )
     rows = [Example((1, 9, 8, 7), (IGNORED, 9, 8, 7)), Example((1, 5, 6), (IGNORED, 5, 6))]
     batch = collate(rows, 0, torch.device("cpu"))
     alike = objective(learner.model, batch, 2)
@@ -147,6 +150,17 @@ def test_replayed_rows_keep_the_loss_of_their_own_text(place: Workplace) -> None
         input_ids=batch.ids[1:, :3], attention_mask=batch.mask[1:, :3], labels=batch.labels[1:, :3]
     ).loss
     assert float(replayed) == pytest.approx(float(own) * 2 / 5, rel=1e-4)
+
+
+def test_the_rest_of_the_loss_is_that_of_the_text_itself(place: Workplace) -> None:
+    learner, teacher = learner_at(place), learner_at(place)
+    batch = collate([Example((1, 9, 8), (IGNORED, 9, 8))] * 2, 0, torch.device("cpu"))
+    text = float(next_token_loss(learner.model, batch, 2).detach())
+    for share in (0.25, 1.0):
+        objective = SoftenedProbabilities(
+            teacher.model, temperature=1.0, vocabulary=len(learner.tokenizer), share=share
+        )
+        assert float(objective(learner.model, batch, 2)) == pytest.approx((1 - share) * text, abs=1e-5)
 
 
 def test_a_student_takes_over_what_the_public_text_does_not_say(
@@ -179,6 +193,8 @@ def test_a_student_with_another_tokenizer_reads_what_the_teacher_writes(
     (folder,) = (foreign.memory / "taught").iterdir()
     assert {row.split for row in read_rows(folder / "held-out.jsonl")} == {"test"}
     assert all(row.split == "train" for row in read_rows(folder / "written.jsonl"))
+    own = [row.turns[-1][1] for row in read_rows(folder / "own.jsonl")]
+    assert own == ["unknown"] * len([*read_rows(folder / "written.jsonl")])
 
 
 def written(path: Path, teacher: Learner, prompts: list[teacher_text.Prompt], **more: int) -> bytes:
@@ -252,6 +268,30 @@ def test_what_is_learnt_is_an_update_of_the_students_branch(
     assert (sent.base, sent.rank) == (b"b" * 32, 2)
     again = train(job, student, client, data=[public], settings=short, teacher=client.teacher)
     assert again.blob == done.blob
+
+
+def test_a_teacher_that_makes_the_student_worse_on_the_text_teaches_it_nothing(
+    teachers: tuple[Workplace, Teacher], student: Workplace, public: Path
+) -> None:
+    place, teacher = teachers
+    start = np.zeros(student.spec.dimension, np.float32)
+    learnt, _ = DistillingClient(student, place, teacher).ask(
+        "train", start, data=[public], settings=SETTINGS, config=CONFIG
+    )
+    head, _ = write_float32(student.blobs, learnt, student.spec)
+    job = Train("/en/pocket", 1, b"b" * 32, (head,), ())
+    ignorant = DistillingClient(student, place, Teacher("/en", ()))
+    gated = replace(SETTINGS, gate_tries=1)
+    version = train(job, student, ignorant, data=[public], settings=gated, teacher=ignorant.teacher)
+    assert isinstance(version, Rejected)
+    figures = version.metrics
+    assert version.rise == pytest.approx(figures["loss_after"] - figures["loss_before"]) and version.rise > 0
+    assert figures["teacher_loss"] > figures["loss_before"]
+    assert "worse" in version.reason() and "better on this text" in version.reason()
+    again = train(job, student, ignorant, data=[public], settings=gated, teacher=ignorant.teacher)
+    assert again == replace(version, again=True)
+    ungated = train(job, student, ignorant, data=[public], settings=SETTINGS, teacher=ignorant.teacher)
+    assert isinstance(ungated, Trained)  # its owner wants no gate
 
 
 def test_a_teacher_is_asked_for_nothing_but_training(
