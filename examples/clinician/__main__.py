@@ -22,7 +22,7 @@ from examples.clinician.terminal import Terminal, WalkFailed
 
 EXAMPLES = """
 examples:
-  python -m examples.clinician                             made-up notes, the embedded model, about a minute
+  python -m examples.clinician                             made-up notes, the embedded model
   python -m examples.clinician --keep ~/walk               and look afterwards at what everybody holds
   python -m examples.clinician --json | jq .losses
   python -m examples.clinician --base MODEL --corpus NOTES your own model, and a folder with heart_lung.jsonl and
