@@ -84,6 +84,11 @@ def turns(world: World, path: str) -> list[Release]:
     return list(known.pop())
 
 
+def turned_at(world: World, path: str) -> list[int]:
+    """When (ms) the branch began seasons, as far as anybody knows."""
+    return [each.time for device in world.live() for each in releases(device, path) if is_turn(each)]
+
+
 def reaches(world: World, heights: dict[str, int]) -> bool:
     return world.run(
         until=lambda: all(world.agreed(path, height) for path, height in heights.items()), limit=400_000
@@ -207,6 +212,9 @@ def test_a_tree_of_three_levels_turns_as_one_when_its_branches_have_stopped_gain
         ]
         return bool(heads) and all(head is not None and head.season >= 1 for head in heads)
 
+    # As soon as the top has turned: the leaves learn on while the branches between them and it wait for its news.
+    assert world.run(until=lambda: any(turned_at(world, "/")), limit=400_000)
+    before = {path: world.task.score(path, on(world, path)[0].own_model()).loss for path in leaves}
     assert world.run(until=turned, limit=400_000)
     for path in everywhere:
         assert [each.season for each in turns(world, path)] == [1]
@@ -214,7 +222,6 @@ def test_a_tree_of_three_levels_turns_as_one_when_its_branches_have_stopped_gain
     assert all(turns(world, path)[0].time >= top.time for path in everywhere), "the topmost branch opens it"
     said = [each for each in releases(on(world, "/a/x")[0], "/a") if is_restated(each) and not each.season]
     assert said and said[-1].standing == "asks", "the branch between says how those below it stand"
-    before = {path: world.task.score(path, on(world, path)[0].own_model()).loss for path in leaves}
     heights = {path: on(world, path)[0].height(path) + 6 for path in leaves}
     assert reaches(world, heights)
     for path in leaves:

@@ -152,10 +152,14 @@ def test_a_voter_of_two_minds_is_found_out_and_the_round_goes_on() -> None:
 
 
 def test_a_leader_that_hides_the_votes_is_replaced() -> None:
-    world = polled(12, "pick-votes", rule="nnm+multi-krum", seed=2)  # where the liar comes to lead
-    refused = [event.reason for event in world.events(ProposalRefused)]  # type: ignore[attr-defined]
-    assert "censored-votes" in refused
-    assert all(is_tried(release.votes, world.charter) for release in world.releases())
+    for seed in range(1, 9):  # until the liar comes to lead
+        world = polled(12, "pick-votes", rule="nnm+multi-krum", seed=seed)
+        assert all(is_tried(release.votes, world.charter) for release in world.releases())
+        refused = [event.reason for event in world.events(ProposalRefused)]  # type: ignore[attr-defined]
+        if refused:
+            assert set(refused) == {"censored-votes"}
+            return
+    pytest.fail("In none of the runs the liar led")
 
 
 def test_voters_without_a_seat_are_asked_and_heard() -> None:
