@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Final
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from banyan.protocol.composition import blobs_of, parts_of
 from banyan.protocol.effects import Effect, InputEvent
@@ -328,8 +329,12 @@ class Run:
 
     # ------------------------------------------------------------------------------------ playing
 
+    @threadpool_limits.wrap(limits=1, user_api="blas")
     def play(self, progress: Progress) -> None:
-        """Let time pass until every goal is reached and all mishaps are over, then until all agree."""
+        """Let time pass until every goal is reached and all mishaps are over, then until all agree.
+
+        Virtual devices multiply small matrices, for which a second thread waits longer than it works.
+        """
         world = self.world
         end = world.charter.created + round(1000 * self.scenario.limit)
         world.start(device for device in world.devices.values() if device.name not in self.absent)
