@@ -29,24 +29,30 @@ def evaluate(program: ColumnProgram, rows: Rows, points: list[Row] | None = None
 
     Raises :class:`banyan.aggregation.errors.NotFinite` where one of ``rows`` is not finite and it matters.
     """
-    vector = np.empty(rows.d, np.float32)
-    if points is None and kernels is not None and (whole := rows.whole) is not None:
-        if program.run_compiled((whole, rows.order), vector):
+    if points is None:
+        if (vector := _in_one_go(program, rows)) is not None:
             return vector
-        rows.refuse_nonfinite()
-    points = rows.rows if points is None else points
+        points = rows.rows
     if (device := accelerator(points, rows.d)) is not None:
         vector, good = device.evaluate(program)
         if good:
             return vector
         rows.refuse_nonfinite()
-        vector = np.empty(rows.d, np.float32)
+    vector = np.empty(rows.d, np.float32)
     for start, stop, views in rows.stretches(_width(program), points):
         out = vector[start:stop]
         if not program.run(views, out):
             rows.refuse_nonfinite()
             program.run_wide(views, out)
     return vector
+
+
+def _in_one_go(program: ColumnProgram, rows: Rows) -> Float32s | None:
+    """The result on all rows, where they are one array that the kernel takes whole; None too where it is not finite."""
+    if kernels is None or rows.whole is None:
+        return None
+    vector = np.empty(rows.d, np.float32)
+    return vector if program.run_compiled((rows.whole, rows.order), vector) else None
 
 
 def _width(program: ColumnProgram) -> int:

@@ -123,13 +123,13 @@ class Points:
         used = shares.nonzero()[0]
         if not len(used):
             return np.zeros(self.rows.d, np.float32)
-        everyone = len(used) == len(shares) == self.rows.n
-        if len(shares) > self.rows.n:
+        beside = len(shares) > self.rows.n
+        if beside:
             used = self._without_origin(used)
         program = weighted_sum(tuple(shares[used].astype(np.float32).tolist()))
-        if everyone:
+        if not beside and len(used) == self.rows.n:
             return evaluate(program, self.rows)
-        base = self.base_rows if len(shares) > self.rows.n else self.rows.rows
+        base = self.base_rows if beside else self.rows.rows
         return evaluate(program, self.rows, [base[i] for i in used.tolist()])
 
 
