@@ -31,7 +31,6 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from banyan.simulations.collector import unhurried
 from banyan.simulations.run import Run
 from banyan.simulations.scenario import Scenario, load
 
@@ -68,7 +67,7 @@ def measure(size: int, rounds: int, seed: int) -> dict[str, object]:
     run = Run(scenario(size, rounds), seed)
     founding: list[Sent] = []
     virtual = 0
-    with _bar(f"{size:,} nodes") as show, unhurried():
+    with _bar(f"{size:,} nodes") as show:
 
         def progress(done: float, standing: str) -> None:
             nonlocal founding, virtual

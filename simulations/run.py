@@ -72,8 +72,7 @@ def run_scenario(
     """
     run = Run(scenario.for_arm(arm), seed, invariants, watcher)
     started = time.perf_counter()
-    with unhurried():
-        run.play(progress or (lambda done, what: None))
+    run.play(progress or (lambda done, what: None))
     return run.record(arm, time.perf_counter() - started)
 
 
@@ -329,6 +328,7 @@ class Run:
 
     # ------------------------------------------------------------------------------------ playing
 
+    @unhurried()
     @threadpool_limits.wrap(limits=1, user_api="blas")
     def play(self, progress: Progress) -> None:
         """Let time pass until every goal is reached and all mishaps are over, then until all agree.
