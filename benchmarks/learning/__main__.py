@@ -10,16 +10,10 @@ Writes ``learning.{json,md,svg}`` to ``benchmarks/results/``; after every arm, s
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
 from collections.abc import Sequence
-from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.progress import (
     BarColumn,
     Progress,
@@ -29,14 +23,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from banyan.node.home import write_durably
 from benchmarks.learning.arms import ARMS, Course, Size, run, steps_of
+from benchmarks.learning.command import command, keep
 from benchmarks.learning.report import draw, page
-
-ROOT = Path(__file__).resolve().parents[2]
-RESULTS = ROOT / "benchmarks/results"
-SHARED = ROOT.parent / "shared"
-SEEDS = (1, 2, 3)
 
 
 def measure(
@@ -62,52 +51,24 @@ def measure(
                 course = Course(base, corpora, size, seed)
                 course.school.on_steps = lambda steps: progress.advance(bar, steps)
             runs.setdefault(str(seed), {})[arm] = run(course, arm)
-            result["date"] = datetime.now(UTC).date().isoformat()
-            write_durably(to, (json.dumps(result, indent=1) + "\n").encode(), 0o644)
+            keep(result, to)
 
 
 def main() -> None:
     """Measure, print and write the results."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.learning",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    size = Size()
+    command(
+        "python -m benchmarks.learning",
+        __doc__,
+        name="learning",
+        what="held-out loss, nats a token, of leaves, domains and newcomers, by how devices learn together",
+        size=size,
+        measure=lambda options, result, to: measure(
+            options.base, options.corpora, size, options.seeds, result, to
+        ),
+        page=page,
+        draw=draw,
     )
-    parser.add_argument(
-        "--base", type=Path, default=SHARED / "models/stories-260k", help="folder of a base model"
-    )
-    parser.add_argument(
-        "--corpora", type=Path, default=SHARED / "corpora", help="folder of the tree of JSONL files"
-    )
-    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--fresh", action="store_true", help="forget what an earlier run had finished")
-    parser.add_argument("--report", action="store_true", help="run nothing")
-    options = parser.parse_args()
-    size, to = Size(), options.out / "learning.json"
-    about = {
-        "what": "held-out loss, nats a token, of leaves, domains and newcomers, by how devices learn together",
-        "machine": f"{platform.machine()}, one core, torch {torch.__version__}, Python {platform.python_version()}",
-        "base": options.base.resolve().name,
-        "size": json.loads(json.dumps(asdict(size))),
-    }
-    result: dict[str, Any] = about | {"runs": {}}
-    if to.exists() and not options.fresh:
-        earlier = json.loads(to.read_text("utf-8"))
-        if (earlier["base"], earlier["size"]) == (about["base"], about["size"]):
-            result = earlier
-    if not options.report:
-        for needed in (options.base, options.corpora):
-            if not needed.exists():
-                raise SystemExit(
-                    f"There is nothing at {needed}. Name a base model and corpora with --base and --corpora."
-                )
-        torch.set_num_threads(1)
-        measure(options.base, options.corpora, size, options.seeds, result, to)
-    text = page(result)
-    (options.out / "learning.md").write_text(text, "utf-8")
-    draw(result, options.out / "learning.svg")
-    print(text)
 
 
 if __name__ == "__main__":

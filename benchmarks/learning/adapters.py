@@ -10,36 +10,27 @@ One branch, ``/de/law``, with one device for each of three sub-domains. Writes `
 
 from __future__ import annotations
 
-import argparse
 import copy
-import json
-import platform
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Final, Protocol
 
 import numpy as np
-import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from banyan.aggregation import build
 from banyan.aggregation.encoding import encode
 from banyan.aggregation.lora import Adapter, Factors, aggregate_products
-from banyan.node.home import write_durably
 from banyan.node.learning.settings import TrainingSettings
 from benchmarks.learning.adapters_page import draw, page
 from benchmarks.learning.branch import Branch, Grove
+from benchmarks.learning.command import command, keep
 from benchmarks.learning.school import School, Seasoned
 from benchmarks.learning.shares import TREE, devices_of, held_out_of
 
-ROOT: Final = Path(__file__).resolve().parents[2]
-RESULTS: Final = ROOT / "benchmarks/results"
-SHARED: Final = ROOT.parent / "shared"
-SEEDS: Final = (1, 2, 3)
 TUNED_ON: Final = 0
 DOMAIN: Final = "/de/law"
 """Of both domains the one that the base knows less of, so that an adapter's room is the limit sooner."""
@@ -288,11 +279,6 @@ def best_rate(result: dict[str, Any], kind: str) -> float:
 
 def measure(begin: Callable[[int], Bench], seeds: Sequence[int], result: dict[str, Any], to: Path) -> None:
     """Run what ``result`` lacks, and keep it after every arm."""
-
-    def keep() -> None:
-        result["date"] = datetime.now(UTC).date().isoformat()
-        write_durably(to, (json.dumps(result, indent=1) + "\n").encode(), 0o644)
-
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns) as progress:
         bar = progress.add_task("adapters")
@@ -305,7 +291,7 @@ def measure(begin: Callable[[int], Bench], seeds: Sequence[int], result: dict[st
             total = len(KINDS) * len(bench.size.rates) * bench.size.tuning_rounds
             progress.reset(bar, description="learning rates", total=total)
             result["tuning"] = tune(bench, on_round)
-            keep()
+            keep(result, to)
         for seed in seeds:
             run = result["runs"].setdefault(str(seed), {})
             bench = None
@@ -322,47 +308,24 @@ def measure(begin: Callable[[int], Bench], seeds: Sequence[int], result: dict[st
                     follows, kind, share = LIKEWISE[arm]
                     told = follows(bench, share * best_rate(result, kind), rounds, on_round)
                 run[arm] = told | {"seconds": round(time.process_time() - began, 1)}
-                keep()
+                keep(result, to)
 
 
 def main() -> None:
     """Measure, print and write the results."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.learning.adapters",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    size = Size()
+    command(
+        "python -m benchmarks.learning.adapters",
+        __doc__,
+        name="learning-adapters",
+        what="held-out loss, nats a token, by rounds and bytes, of one branch by its kind of adapter",
+        size=size,
+        measure=lambda options, result, to: measure(
+            lambda seed: Bench(options.base, options.corpora, size, seed), options.seeds, result, to
+        ),
+        page=page,
+        draw=draw,
     )
-    parser.add_argument("--base", type=Path, default=SHARED / "models/stories-260k", help="a base model")
-    parser.add_argument("--corpora", type=Path, default=SHARED / "corpora", help="the tree of JSONL files")
-    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--fresh", action="store_true", help="forget what an earlier run had finished")
-    parser.add_argument("--report", action="store_true", help="run nothing")
-    options = parser.parse_args()
-    size, to = Size(), options.out / "learning-adapters.json"
-    about = {
-        "what": "held-out loss, nats a token, by rounds and bytes, of one branch by its kind of adapter",
-        "machine": f"{platform.machine()}, one core, torch {torch.__version__}, Python {platform.python_version()}",
-        "base": options.base.resolve().name,
-        "size": json.loads(json.dumps(asdict(size))),
-    }
-    result: dict[str, Any] = about | {"runs": {}}
-    if to.exists() and not options.fresh:
-        earlier = json.loads(to.read_text("utf-8"))
-        if (earlier["base"], earlier["size"]) == (about["base"], about["size"]):
-            result = earlier
-    if not options.report:
-        for needed in (options.base, options.corpora):
-            if not needed.exists():
-                raise SystemExit(
-                    f"There is nothing at {needed}. Name a base model and corpora with --base and --corpora."
-                )
-        torch.set_num_threads(1)
-        measure(lambda seed: Bench(options.base, options.corpora, size, seed), options.seeds, result, to)
-    text = page(result)
-    (options.out / "learning-adapters.md").write_text(text, "utf-8")
-    draw(result, options.out / "learning-adapters.svg")
-    print(text)
 
 
 if __name__ == "__main__":
