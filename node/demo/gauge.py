@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import queue
-import threading
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from banyan.node.demo.measure import END, RELEASE
-from banyan.node.demo.plan import CannotDemo
+from banyan.node.demo.measuring import Measuring
 from banyan.node.demo.process import ChildProcess
 from banyan.node.store import BlobStore
 
@@ -19,9 +16,8 @@ class Gauge:
     """Losses on the held-out rows of all honest owners, in nats a token; None for one that is not a number."""
 
     def __init__(self, process: ChildProcess, rounds: int, honest: tuple[str, ...]) -> None:
-        self._process = process
+        self._measuring = Measuring(process, may_finish=True)
         self._rounds = rounds
-        self._findings: queue.Queue[Mapping[str, Any]] = queue.Queue()
         self._ordered: set[str] = set()
         self.start: float | None = None
         self.releases: dict[str, float | None] = {}
@@ -29,11 +25,6 @@ class Gauge:
         self.undefended: dict[int, float | None] = {}
         self.done = 0
         self.total = 0
-        threading.Thread(target=self._listen, daemon=True).start()
-
-    def _listen(self) -> None:
-        for line in self._process.stdout:
-            self._findings.put(json.loads(line))
 
     def order(self, adapter: str, blobs: Path) -> None:
         """Have the release whose adapter is this blob of that store measured, once it is there."""
@@ -50,21 +41,14 @@ class Gauge:
         self._send({"do": END})
 
     def _send(self, order: Mapping[str, str]) -> None:
-        try:
-            self._process.stdin.write(json.dumps(order) + "\n")
-            self._process.stdin.flush()
-        except (BrokenPipeError, ValueError):
+        if not self._measuring.order(order):
             self.look()
 
     def look(self) -> None:
-        """Take in what was found. Raises :class:`CannotDemo` if the process failed."""
-        while not self._findings.empty():
-            self._take(self._findings.get())
-        if self._process.exit_code not in (None, 0):
-            raise CannotDemo(
-                f"The process that measures ended ({self._process.last_words()})",
-                f"Look at {self._process.log}",
-            )
+        """Take in what was found. Raises ``CannotDemo`` if the process failed."""
+        for finding in self._measuring.found():
+            self._take(finding)
+        self._measuring.check()
 
     def _take(self, finding: Mapping[str, Any]) -> None:
         match finding["kind"]:
