@@ -1,8 +1,8 @@
 """The scenario ``scale-10k`` at 156, 975 and 10,000 nodes: does what a node sends grow with the network?
 
-Every size runs in a process of its own, as ``banyan simulate scale-10k`` does and with every invariant on: the very
-core of the daemon on a virtual network, a three-level tree, a quadratic task of 1,000 numbers, so many rounds in every
-leaf branch. Messages, bytes and blobs are counted as they leave a device; founding (until every leaf has its first
+Every size runs as ``banyan simulate scale-10k`` does, the largest shared out over the cores, and with every invariant
+on: the very core of the daemon on a virtual network, a three-level tree, a quadratic task of 1,000 numbers, so many
+rounds in every leaf branch. Messages, bytes and blobs are counted as they leave a device; founding (until every leaf has its first
 release, which is not the first of those that were quicker) is counted apart from the rounds after it.
 """
 
@@ -15,6 +15,7 @@ import resource
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -31,8 +32,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from banyan.simulations.run import Run
+from banyan.simulations.record import RunRecord
 from banyan.simulations.scenario import Scenario, load
+from banyan.simulations.split import processes_for, run_in_processes
 
 SCENARIO = load("scale-10k")
 
@@ -61,50 +63,41 @@ def scenario(size: int, rounds: int) -> Scenario:
     return SCENARIO.changed({"rounds": rounds, "tree": tree})
 
 
-def measure(size: int, rounds: int, seed: int) -> dict[str, object]:
+def measure(size: int, rounds: int, seed: int, processes: int | None) -> dict[str, object]:
     """One run."""
-    began = time.perf_counter()
-    run = Run(scenario(size, rounds), seed)
-    founding: list[Sent] = []
-    virtual = 0
+    began, chosen = time.perf_counter(), scenario(size, rounds)
+    processes = processes_for(chosen, processes)
     with _bar(f"{size:,} nodes") as show:
 
         def progress(done: float, standing: str) -> None:
-            nonlocal founding, virtual
-            show.update(show.task_ids[0], completed=done)
-            if not founding and _is_founded(run):
-                founding, virtual = _sent(run), run.world.clock.now
+            show.update(show.task_ids[0], completed=done, description=standing)
 
-        run.play(progress)
-    total = _sent(run)
-    record = run.record("as-is", 0.0)
-    processor, wall = time.process_time(), time.perf_counter() - began
-    later = [
-        {name: (after[name] - before[name]) / (after["rounds"] - before["rounds"]) for name in COUNTED}
-        for before, after in zip(founding, total, strict=True)
-        if after["rounds"] > before["rounds"]
-    ]
-    root = list(run.world.devices).index(run.world.charter.roots[0])
-    created = run.world.charter.created
+        record = run_in_processes(chosen, seed, processes=processes, progress=progress)
+    wall = time.perf_counter() - began
+    own, others = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    processor = own.ru_utime + own.ru_stime + others.ru_utime + others.ru_stime
+    peak = own.ru_maxrss + (processes - 1) * others.ru_maxrss
+    root = record.nodes[0]  # the charter's: the first device of the first branch that has any
     return {
         "nodes": len(record.nodes),
         "rounds": rounds,
+        "processes": processes,
         "signatures": record.signatures,
         "goal reached": record.finished,
         "violations": len(record.violations),
         "wall_seconds": round(wall, 1),
         "processor_seconds": round(processor, 1),
-        "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "peak_mb": round(peak / 1024),
         "events": record.events,
-        "events_per_second": round(record.events / processor),
-        "node_rounds_per_second": round(size * rounds / processor, 1),
-        "founded_after_virtual_seconds": (virtual - created) // 1000,
+        "events_per_processor_second": round(record.events / processor),
+        "node_rounds_per_second": round(size * rounds / wall, 1),
+        "founded_after_virtual_seconds": (record.founded_ms or 0) // 1000,
         "virtual_seconds": record.virtual_ms // 1000,
-        "releases_by_level": _releases(run),
-        "a_node_and_round": {name: _spread([each[name] for each in later]) for name in COUNTED},
+        "releases_by_level": _releases(record),
+        "a_node_and_round": _after_founding(record),
         "founding_a_node": {
-            name: _spread([each[name] for each in founding]) | {"root": founding[root][name]}
-            for name in COUNTED
+            name: _spread([node.founding[place] for node in record.nodes]) | {"root": root.founding[place]}
+            for place, name in enumerate(COUNTED)
         },
         "trace": record.trace,
     }
@@ -112,32 +105,15 @@ def measure(size: int, rounds: int, seed: int) -> dict[str, object]:
 
 COUNTED = ("messages", "bytes", "blob_bytes")
 
-Sent = dict[str, int]
-"""What a device has sent so far, and how many ``rounds`` its branch has behind it."""
 
-
-def _is_founded(run: Run) -> bool:
-    return all((path, 1) in run.releases for path, devices in run.scenario.tree.items() if devices)
-
-
-def _sent(run: Run) -> list[Sent]:
-    heights = _heights(run)
-    return [
-        {
-            "messages": device.messages_sent,
-            "bytes": device.bytes_sent,
-            "blob_bytes": device.blob_bytes_sent,
-            "rounds": heights[device.settings.branch],
-        }
-        for device in run.world.devices.values()
-    ]
-
-
-def _heights(run: Run) -> dict[str, int]:
-    heights = dict.fromkeys(run.scenario.tree, 0)
-    for path, height in run.releases:
-        heights[path] = max(heights[path], height)
-    return heights
+def _after_founding(record: RunRecord) -> dict[str, dict[str, float]]:
+    """What the nodes sent a round, from founding on."""
+    rounds = Counter(each.branch for each in record.releases if each.time > (record.founded_ms or 0))
+    working = [node for node in record.nodes if rounds[node.branch]]
+    return {
+        name: _spread([(getattr(node, name) - node.founding[place]) / rounds[node.branch] for node in working])
+        for place, name in enumerate(COUNTED)
+    }
 
 
 def _spread(counts: list[Any]) -> dict[str, float]:
@@ -145,10 +121,11 @@ def _spread(counts: list[Any]) -> dict[str, float]:
     return {"mean": round(sum(counts) / len(counts), 1), "most": round(max(counts), 1)}
 
 
-def _releases(run: Run) -> list[list[int]]:
+def _releases(record: RunRecord) -> list[list[int]]:
     """The fewest and the most releases of a branch, for the root, the middle and the leaves."""
     levels: list[list[int]] = [[], [], []]
-    for path, height in _heights(run).items():
+    for path in record.settings["tree"]:
+        height = max((each.height for each in record.releases if each.branch == path), default=0)
         levels[path.rstrip("/").count("/")].append(height)
     return [[min(level), max(level)] for level in levels]
 
@@ -161,9 +138,10 @@ def _bar(what: str) -> Iterator[Progress]:
         TaskProgressColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
+        TextColumn("{task.description}", style="dim"),
     )
     with Progress(*columns, disable=not sys.stderr.isatty()) as bar:
-        bar.add_task(what, total=1.0)
+        bar.add_task("", total=1.0)
         yield bar
 
 
@@ -184,6 +162,7 @@ def table(runs: list[dict[str, Any]]) -> str:
 
 SINGLE = (
     "rounds",
+    "processes",
     "signatures",
     "goal reached",
     "violations",
@@ -191,7 +170,7 @@ SINGLE = (
     "processor_seconds",
     "peak_mb",
     "events",
-    "events_per_second",
+    "events_per_processor_second",
     "node_rounds_per_second",
     "founded_after_virtual_seconds",
     "virtual_seconds",
@@ -226,9 +205,9 @@ def report(runs: list[dict[str, Any]], out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     (out / "simulation-scale.json").write_text(json.dumps(result, indent=2) + "\n")
     notes = (
-        f"{date}, {machine}, load {load} at the end (1, 5 and 15 min). One process, one core: where others are at work "
-        "on the machine, the wall time tells of them too, and so do processor seconds, if less.\n\n"
-        "Signatures are keyed BLAKE2b of the same size. The nodes of the process share what each has said (a receiver "
+        f"{date}, {machine}, load {load} at the end (1, 5 and 15 min). Where others are at work on the machine, the wall "
+        "time tells of them too, and so do processor seconds, if less. Peak MB is the sum of all processes.\n\n"
+        "Signatures are keyed BLAKE2b of the same size. The nodes of a process share what each has said (a receiver "
         "finds the sender's parsed message by its bytes) and jobs on equal blobs are done once; bytes that nobody here "
         "signed are verified and parsed as ever. `root` is the charter's first root, which opens the branches: its "
         f"founding grows with their number. Leaf branches have {LEAF} members in all sizes, some of the largest one "
@@ -266,20 +245,22 @@ def main() -> None:
     parser.add_argument(
         "--one", action="store_true", help="measure the first size in this process, print JSON"
     )
+    parser.add_argument("--processes", type=int, help="default: one, for the largest one a core")
     options = parser.parse_args()
     if options.one:
-        print(json.dumps(measure(options.sizes[0], options.rounds, options.seed)))
+        print(json.dumps(measure(options.sizes[0], options.rounds, options.seed, options.processes)))
         return
-    runs = [_apart(size, options.rounds, options.seed) for size in options.sizes]
+    runs = [_apart(size, options) for size in options.sizes]
     report(runs, options.out)
     print(table(runs))
     if exceeded(runs):
         sys.exit("A limit is exceeded.")
 
 
-def _apart(size: int, rounds: int, seed: int) -> dict[str, Any]:
+def _apart(size: int, options: argparse.Namespace) -> dict[str, Any]:
     """One size in a process of its own, whose memory nothing else has touched."""
-    words = ["--sizes", size, "--rounds", rounds, "--seed", seed, "--one"]
+    words = ["--sizes", size, "--rounds", options.rounds, "--seed", options.seed, "--one"]
+    words += ["--processes", options.processes] if options.processes else []
     command = [sys.executable, "-m", "benchmarks.simulation_scale", *map(str, words)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     run: dict[str, Any] = json.loads(done.stdout)

@@ -17,6 +17,7 @@ from banyan.security.errors import BanyanError
 from banyan.simulations.replay import Lines, replay_command
 from banyan.simulations.run import run_scenario
 from banyan.simulations.scenario import Arm, Scenario, ScenarioError, load, shipped
+from banyan.simulations.split import processes_for, run_in_processes
 
 if TYPE_CHECKING:
     from banyan.simulations.record import RunRecord
@@ -38,6 +39,8 @@ EXAMPLES = """[bold]Examples[/bold]
   banyan simulate partition-heals --seeds 200      search for a seed that breaks an invariant
 
   banyan simulate churn --seed 41 --trace          show the steps around the first violation
+
+  banyan simulate scale-10k --processes 2          one run on two cores, and the very trace of one
 """
 
 
@@ -75,6 +78,15 @@ def simulate(
     around: Annotated[
         float | None, typer.Option(min=0, help="With --trace: show the steps around this virtual second.")
     ] = None,
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=64,
+            help="Share the devices of one run out among so many processes.",
+            show_default="1, and one a core above 1,000 devices",
+        ),
+    ] = None,
     engine: Annotated[str, typer.Option(help="What runs many seeds: local or ray.")] = "local",
     workers: Annotated[
         int | None, typer.Option(min=1, max=100_000, help="Processes or actors.", show_default="one a core")
@@ -93,11 +105,15 @@ def simulate(
         return 0
     chosen = load(scenario).changed(_settings(set_ or []))
     changes = list(set_ or [])
+    if processes is not None and (seeds > 1 or trace):
+        raise BanyanError(
+            "--processes shares out the devices of one run", "For many seeds at once there is --workers"
+        )
     if seeds > 1:
         return _search(scenario, changes, seed, seeds, _engine(engine), workers, address, out, console, json_)
     if trace:
         return _trace(scenario, chosen, changes, seed, around, console)
-    return _run_one(scenario, chosen, changes, seed, _arms(arm, chosen), out, console, json_)
+    return _run_one(scenario, chosen, changes, seed, _arms(arm, chosen), processes, out, console, json_)
 
 
 # ------------------------------------------------------------------------------------ one seed
@@ -109,13 +125,14 @@ def _run_one(
     changes: list[str],
     seed: int,
     arms: Sequence[Arm],
+    processes: int | None,
     out: Path | None,
     console: Console,
     json_: bool,
 ) -> int:
     from banyan.simulations.report import write
 
-    records = _run_arms(scenario, seed, arms, console)
+    records = _run_arms(scenario, seed, arms, console, processes)
     folder = out or Path("banyan-simulation") / scenario.name
     pages = write(records, folder, replay_command(name, changes, seed))
     main = records[0]
@@ -127,7 +144,10 @@ def _run_one(
     return 0 if main.finished and not main.violations else 1
 
 
-def _run_arms(scenario: Scenario, seed: int, arms: Sequence[Arm], console: Console) -> list[RunRecord]:
+def _run_arms(
+    scenario: Scenario, seed: int, arms: Sequence[Arm], console: Console, processes: int | None = 1
+) -> list[RunRecord]:
+    shares = {arm: processes_for(scenario.for_arm(arm), processes) for arm in arms}
     columns = (TextColumn("{task.description:12}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn(),
                TextColumn("{task.fields[standing]}", style="dim"))  # fmt: skip
     records = []
@@ -138,7 +158,7 @@ def _run_arms(scenario: Scenario, seed: int, arms: Sequence[Arm], console: Conso
             def tell(done: float, standing: str, bar: Any = bar) -> None:
                 progress.update(bar, completed=done, standing=standing)
 
-            records.append(run_scenario(scenario, seed, arm, progress=tell))
+            records.append(run_in_processes(scenario, seed, arm, processes=shares[arm], progress=tell))
     return records
 
 

@@ -29,6 +29,7 @@ from banyan.protocol.effects import (
     JobFailed,
     MessageReceived,
     Mix,
+    PeerConnected,
     PutRecord,
     PutState,
     Send,
@@ -59,11 +60,19 @@ DURABLE: Final = (PutRecord, DropRecords, PutState)
 class Device:
     """A device in a :class:`~banyan.simulations.world.World`. Its disk survives a crash, its memory does not.
 
-    An attacker is a device with an :class:`~banyan.simulations.attacks.Attack`.
+    An attacker is a device with an :class:`~banyan.simulations.attacks.Attack`. One that lives in another process of
+    the run is known here by its name and branch, and by whether it is on; it has no core.
     """
 
-    def __init__(self, world: World, signer: Signer, settings: PeerSettings) -> None:
+    def __init__(
+        self, world: World, number: int, signer: Signer, settings: PeerSettings, is_here: bool = True
+    ) -> None:
         self.world = world
+        self.number = number
+        """From 1, in the order of branches: its turn where several have something done at one moment."""
+        self.is_here = is_here
+        """Whether it lives in this process."""
+        self.on = False
         self.signer = signer
         self.settings = settings
         self.name = signer.node_id
@@ -88,6 +97,9 @@ class Device:
         self._left: frozenset[bytes] | None = None
         self._life = 0
         self._timers: dict[str, int] = {}
+        self._asking: dict[int, tuple[FetchBlob, list[str]]] = {}
+        """What it has asked others for, by number, and whom it may ask next."""
+        self._asked = 0
         self._starts = 0
 
     # ------------------------------------------------------------------------------------ life and death
@@ -96,7 +108,10 @@ class Device:
         """Switch on, from whatever the disk holds."""
         self._life += 1
         self._starts += 1
+        self.on = True
         self.world.network.down.discard(self.name)
+        if not self.is_here:
+            return
         rng = random.Random(f"{self.world.seed}|{self.name}|{self._starts}")
         world = self.world
         self.peer = Peer(world.charter, self.signer, self.settings, rng, world.verifier, world.reader)
@@ -104,12 +119,14 @@ class Device:
         if self.attack is not None:
             self.attack.enter(self.peer)
         self.handle(Started())
-        self.world.clock.after(100, lambda: self.world.introduce(self))
+        self.world.clock.after(100, lambda: self.world.introduce(self), self.number)
 
     def crash(self) -> None:
         """Power cut: everything but the disk is gone, and so are the jobs under way."""
         self._life += 1
         self._timers.clear()
+        self._asking.clear()
+        self.on = False
         self.peer = None
         self.world.network.down.add(self.name)
 
@@ -142,7 +159,7 @@ class Device:
             if self._life == life:
                 self.handle(event())
 
-        self.world.clock.after(delay, arrive)
+        self.world.clock.after(delay, arrive, self.number)
 
     def compute(self, time: int, event: Callable[[], InputEvent]) -> None:
         """As :meth:`later`, for work that a slow device takes longer for."""
@@ -222,20 +239,39 @@ class Device:
                 del self._timers[key]
                 self.handle(TimerFired(key))
 
-        self.world.clock.at(at - self.skew, fire)
+        self.world.clock.at(at - self.skew, fire, self.number)
 
     def _fetch(self, wanted: FetchBlob, sources: list[str]) -> None:
+        """Ask the first of ``sources`` that can be reached, and the others if it does not bring it."""
         digest = wanted.digest
         if digest in self.blobs.data:
             self.later(0, lambda: BlobFetched(digest))
             return
-        for source in sources:
-            data = self.world.serve(source, self.name, digest)
-            if data is not None:
-                delay = self.world.network.transfer(len(data), source, self.name, self.world.clock.now)
-                self.later(delay, lambda data=data: self._received(wanted, data))  # type: ignore[misc]
+        while sources:
+            source = self.world.devices.get(sources.pop(0))
+            if source is not None and self.world.network.reaches(self.name, source.name):
+                self._asked += 1
+                self._asking[self._asked] = (wanted, sources)
+                travel = self.world.network.travel(self.name, source.name)
+                self.world.bring(travel, self, source, "asked", digest, self._asked)
                 return
         self.later(2_000, lambda: BlobFetched(digest, "unavailable"))
+
+    def asked(self, asker: str, digest: bytes, question: int) -> None:
+        """Another device asks for a blob: give it, or say that it is not here."""
+        data = self.world.serve(self.name, asker, digest)
+        time = self.world.network.transfer(len(data or b""), self.name, asker, self.world.clock.now)
+        self.world.bring(time, self, self.world.devices[asker], "answered", question, data)
+
+    def answered(self, source: str, question: int, data: bytes | None) -> None:
+        """What a device that was asked for a blob has said."""
+        wanted, others = self._asking.pop(question, (None, []))
+        if wanted is None:
+            return  # asked before a crash
+        if data is None:
+            self._fetch(wanted, others)
+        else:
+            self.handle(self._received(wanted, data))
 
     def _received(self, wanted: FetchBlob, data: bytes) -> BlobFetched:
         if len(data) != wanted.size:
@@ -314,6 +350,9 @@ class Device:
 
     def receive(self, sender: str, data: bytes) -> None:
         self.handle(MessageReceived(sender, data))
+
+    def connected(self, other: str) -> None:
+        self.handle(PeerConnected(other))
 
     def height(self, branch: str) -> int:
         return self.peer.branches[branch].chain.height if self.peer else -1

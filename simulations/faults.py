@@ -128,7 +128,7 @@ class Crashes(Mishap):
             stage.later(at, lambda down=down, lot=lot: self._strike(stage, down, lot))  # type: ignore[misc]
 
     def _strike(self, stage: Stage, down: float, lot: float) -> None:
-        running = [device for device in stage.honest if device.peer is not None]
+        running = [device for device in stage.honest if device.on]
         if self.committee:
             running = [d for d in running if d.peer and any(b.on_committee for b in d.peer.branches.values())]
         if running:

@@ -80,6 +80,12 @@ class Scene(Protocol):
         """Whether the inputs and the sums of ``release`` are done over: of every release, but above a thousand devices
         of as large a share as a thousand are of all, chosen by its digest."""
 
+    def lives_here(self, node: str) -> bool:
+        """Whether a node lives in this process of the run; true of one that is no device."""
+
+    def holds(self, path: str) -> bool:
+        """Whether all devices at and below ``path`` live in this process."""
+
     def goal_of(self, path: str) -> int:
         """The height that ``path`` is to reach."""
 
@@ -175,9 +181,17 @@ class OneReleaseAHeight(Invariant):
                 f"{theirs.digest.hex()[:12]}",
             )
 
+    def finished(self) -> None:
+        mine = {path: {r.height: r.digest for r in chain.releases()} for path, chain in self.chains.items()}
+        for theirs in self.scene.world.together(mine):
+            for path in mine.keys() & theirs.keys():
+                for height in mine[path].keys() & theirs[path].keys():
+                    if mine[path][height] != theirs[path][height]:
+                        self.violated(path, f"two processes of the run know two releases {height}")
+
 
 class _EachRelease(Invariant):
-    """Looks at every release once, when the first honest device has it."""
+    """Looks at every release once, when the first honest device has it, where its leader lives."""
 
     def __init__(self, scene: Scene) -> None:
         super().__init__(scene)
@@ -185,6 +199,8 @@ class _EachRelease(Invariant):
 
     def happened(self, device: Device, event: Event) -> None:
         if not isinstance(event, ReleaseCertified) or device.peer is None:
+            return
+        if not self.scene.lives_here(event.leader):
             return
         chain = device.peer.branches[event.branch].chain
         release, base = chain.at(event.height), chain.at(event.height - 1)
@@ -204,24 +220,36 @@ class OnlyAdmissibleInputs(_EachRelease):
     def __init__(self, scene: Scene) -> None:
         super().__init__(scene)
         self._members = Members(scene.world.charter, scene.world.verifier)
-        self._certified: dict[bytes, Release] = {}
+        self._certified: dict[bytes, tuple[bytes, bytes]] = {}
+        self._elsewhere: list[tuple[Device, Release, Contribution]] = []
 
     def check(self, device: Device, release: Release, base: Release) -> None:
-        self._certified[release.digest] = release
+        self._certified[release.digest] = (release.adapter, release.lifted)
         if not self.scene.does_over(release):
             return
         audit = Audit(release, base, self.scene.world.charter, self._members.check_past)
         for used in release.used:
-            problem = self._child(used) if used.is_child else self._update(device, used, audit, base)
-            if problem:
-                self.violated(device, f"{release.branch} {release.height} uses {used.source}: {problem}")
+            if used.is_child and not self.scene.holds(used.source):
+                self._elsewhere.append((device, release, used))
+            else:
+                problem = self._child(used) if used.is_child else self._update(device, used, audit, base)
+                self._expect_none(problem, device, release, used)
+
+    def finished(self) -> None:
+        for theirs in self.scene.world.together(self._certified):
+            self._certified |= theirs
+        for device, release, used in self._elsewhere:
+            self._expect_none(self._child(used), device, release, used)
+
+    def _expect_none(self, problem: str, device: Device, release: Release, used: Contribution) -> None:
+        if problem:
+            self.violated(device, f"{release.branch} {release.height} uses {used.source}: {problem}")
 
     def _child(self, used: Contribution) -> str:
         child = self._certified.get(used.key)
         if child is None:
             return "no such release of the child is certified"
-        same = (child.adapter, child.lifted) == (used.blob, used.lifted)
-        return "" if same else "it is not what the child's release holds"
+        return "" if child == (used.blob, used.lifted) else "it is not what the child's release holds"
 
     def _update(self, device: Device, used: Contribution, audit: Audit, base: Release) -> str:
         world = self.scene.world
@@ -301,7 +329,8 @@ class ReleasesRecompute(_EachRelease):
 
 class ALiftIsWhole(_EachRelease):
     """A lift moves knowledge and loses none: the branch's model grows by it, and no model below changes by anything but
-    what the branch's own members taught."""
+    what the branch's own members taught. Of several processes each looks at the children whose devices are all its own.
+    """
 
     name = "a-lift-is-whole"
 
@@ -314,7 +343,7 @@ class ALiftIsWhole(_EachRelease):
             change = read_model(blobs, [release.change] if release.change else [], spec)
             step = change + read_model(blobs, [release.lift], spec)
             self._compare(device, where, blobs, [base], [release], step)
-            for path in device.peer.children_of(release.branch):
+            for path in filter(self.scene.holds, device.peer.children_of(release.branch)):
                 head = device.peer.branches[path].chain.head if path in device.peer.branches else None
                 if head is not None:
                     below = f"{path} {head.height} under {where}"
@@ -378,7 +407,9 @@ class ReleasedByVote(_EachRelease):
 
     def _is_true(self, claim: Release, vote: TrialVote) -> bool:
         key = (claim.branch, claim.height, claim.adapter.hex(), vote.voter)
-        return self._lies(vote) or self._said.get(key) == (vote.change, vote.probed)
+        if self._lies(vote) or not self.scene.lives_here(vote.voter):
+            return True  # what was said elsewhere is not known here
+        return self._said.get(key) == (vote.change, vote.probed)
 
 
 SAID_ONCE: Final = ("update", "draft", "trial", "proposal", "vote")
@@ -486,6 +517,10 @@ class HealedHeadsAgree(Invariant):
                 head = device.peer.branches[path].chain.head if device.peer else None
                 if head is not None and head.height > newest.get(path, (-1, b""))[0]:
                     newest[path] = (head.height, head.digest)
+        for theirs in self.scene.world.together(newest):
+            for path, (height, digest) in theirs.items():
+                if height > newest.get(path, (-1, b""))[0]:
+                    newest[path] = (height, digest)
         return newest
 
     def _expect(self, path: str, height: int, digest: bytes) -> None:

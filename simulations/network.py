@@ -34,15 +34,17 @@ class Conditions:
 class Network:
     """Decides whether and when a message arrives. Nodes in different groups of a partition do not hear each other.
 
-    ``now`` tells the virtual time, against which uplinks are busy.
+    Every node has luck of its own, drawn from ``seed`` and its name: what becomes of its messages hangs on nothing that
+    others send. ``now`` tells the virtual time, against which uplinks are busy.
     """
 
-    def __init__(self, conditions: Conditions, rng: random.Random) -> None:
+    def __init__(self, conditions: Conditions, seed: int) -> None:
         self.conditions = conditions
         self.down: set[str] = set()
         self.burst = 0.0
         """Share of messages that is lost for the time being, beside the conditions' own."""
-        self._rng = rng
+        self._seed = seed
+        self._luck: dict[str, random.Random] = {}
         self._group: dict[str, int] = {}
         self._neighbours: dict[str, set[str]] = {}
         self._distance: dict[str, int] = {}
@@ -71,19 +73,31 @@ class Network:
     def delays(self, a: str, b: str, size: int = 0, now: int = 0) -> list[int]:
         """When (ms from ``now``) a message of ``size`` bytes from ``a`` reaches ``b``: usually once, sometimes never
         or twice."""
-        conditions, rng = self.conditions, self._rng
+        conditions, rng = self.conditions, self.luck(a)
         if not self.reaches(a, b) or (conditions.loss and rng.random() < conditions.loss):
             return []
         if self.burst and rng.random() < self.burst:
             return []
         sent = self._uplink(a, size, now)
         if conditions.duplication and rng.random() < conditions.duplication:
-            return [sent + self._travel(a, b), sent + self._travel(a, b)]
-        return [sent + self._travel(a, b)]
+            return [sent + self.travel(a, b), sent + self.travel(a, b)]
+        return [sent + self.travel(a, b)]
+
+    @property
+    def least(self) -> int:
+        """ms that anything takes from one node to another at the least."""
+        return self.conditions.latency[0]
+
+    def luck(self, node: str) -> random.Random:
+        """The chance that ``node`` has."""
+        luck = self._luck.get(node)
+        if luck is None:
+            luck = self._luck[node] = random.Random(f"network|{self._seed}|{node}")
+        return luck
 
     def transfer(self, size: int, source: str = "", receiver: str = "", now: int = 0) -> int:
         """How long a blob of ``size`` bytes takes."""
-        return self._uplink(source, size, now) + self._travel(source, receiver)
+        return self._uplink(source, size, now) + self.travel(source, receiver)
 
     def _uplink(self, node: str, size: int, now: int) -> int:
         """ms until the last byte has left ``node``, behind all that it is sending already."""
@@ -91,8 +105,9 @@ class Network:
         free = self._free[node] = (free if free > now else now) + size / self.conditions.rate
         return int(free) - now
 
-    def _travel(self, a: str, b: str) -> int:
-        conditions, rng = self.conditions, self._rng
+    def travel(self, a: str, b: str) -> int:
+        """How long something takes that needs no bandwidth to speak of."""
+        conditions, rng = self.conditions, self.luck(a)
         least, most = conditions.latency
         delay = least + int(rng.random() * (most + 1 - least))
         if conditions.distance:

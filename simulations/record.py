@@ -18,7 +18,8 @@ class NodeFigures:
 
     ``attack`` is what it did to the others (None: honest). ``messages`` and ``bytes`` are what it sent,
     ``blob_bytes`` what it served; ``held`` is the most bytes of records and blobs that it kept at one time.
-    ``quarantined_by`` counts the honest devices that shut it out.
+    ``quarantined_by`` counts the honest devices that shut it out. ``founding`` is what it had sent of messages, bytes and
+    blob bytes when every branch had its first release.
     """
 
     name: str
@@ -31,6 +32,7 @@ class NodeFigures:
     held: int
     quarantined_by: int = 0
     crashes: int = 0
+    founding: tuple[int, int, int] = (0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,7 @@ class RunRecord:
     - ``trace``: SHA-256 of everything that happened; equal seeds give equal traces.
     - ``finished``: whether the scenario's goal was reached; ``goal`` says it in words.
     - ``events``: inputs that the cores handled. ``seconds``: wall time of the run.
+    - ``founded_ms``: when every branch with devices had its first release; None: they never all had.
     - ``faults``: (time, what happened) of cuts, crashes, joins and the like, in order.
     """
 
@@ -106,6 +109,7 @@ class RunRecord:
     violations: tuple[ViolationFigures, ...] = ()
     faults: tuple[tuple[int, str], ...] = ()
     alone: dict[str, float] = field(default_factory=dict)
+    founded_ms: int | None = None
 
     @property
     def branches(self) -> list[str]:
@@ -121,7 +125,9 @@ class RunRecord:
     def from_dict(cls, data: dict[str, Any]) -> RunRecord:
         """The inverse of :meth:`as_dict`, also after a trip through JSON."""
         fields = dict(data)
-        fields["nodes"] = tuple(NodeFigures(**each) for each in data["nodes"])
+        fields["nodes"] = tuple(
+            NodeFigures(**each | {"founding": tuple(each["founding"])}) for each in data["nodes"]
+        )
         fields["releases"] = tuple(
             ReleaseFigures(
                 **each | {"used": tuple(each["used"]), "left_out": tuple(map(tuple, each["left_out"]))}

@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import astuple, replace
 from itertools import islice
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -20,6 +20,7 @@ from banyan.protocol.paths import children_in, parent_of, path_to
 from banyan.protocol.release import Release
 from banyan.protocol.transfer import Transfer
 from banyan.security.errors import Refused
+from banyan.simulations.border import Border
 from banyan.simulations.collector import unhurried
 from banyan.simulations.device import Device
 from banyan.simulations.graphs import dumbbell
@@ -39,6 +40,9 @@ from banyan.simulations.tasks.choice import make_task
 from banyan.simulations.world import World
 
 __all__ = ["Run", "run_scenario"]
+
+Figures = TypeVar("Figures")
+Key = TypeVar("Key")
 
 Progress = Callable[[float, str], None]
 """Told how much of a run is done, from 0 to 1, and what is going on."""
@@ -77,7 +81,11 @@ def run_scenario(
 
 
 class Run:
-    """One run: the stage on which faults happen and the scene that invariants watch."""
+    """One run: the stage on which faults happen and the scene that invariants watch.
+
+    Where several processes share it (``border``), each plays it whole and does what concerns the devices that live in
+    it. All come to each :meth:`together <banyan.simulations.world.World.together>` in the same order.
+    """
 
     def __init__(
         self,
@@ -85,6 +93,7 @@ class Run:
         seed: int,
         invariants: Sequence[type[Invariant]] = INVARIANTS,
         watcher: Watcher | None = None,
+        border: Border | None = None,
     ) -> None:
         self.scenario, self.seed = scenario, seed
         self.rng = random.Random(f"scenario|{seed}")
@@ -100,6 +109,7 @@ class Run:
             small_rank=scenario.small.rank if scenario.small else 0,
             pinned=scenario.pinned,
             fast_signatures={"auto": None, "ed25519": False, "fast": True}[scenario.signatures],
+            border=border,
         )
         self._names = self.world.names
         self._named = {name: node for node, name in self._names.items()}
@@ -108,12 +118,17 @@ class Run:
         self.faults: list[tuple[int, str]] = []
         self.releases: dict[tuple[str, int], ReleaseFigures] = {}
         self.scores: list[ScoreFigures] = []
+        self.founded: int | None = None
+        """Virtual ms until every branch with devices had its first release."""
+        self._sent_founding: dict[str, tuple[int, int, int]] = {}
         self.held_limit, self.traffic_limit = scenario.held_limit * 1e6, scenario.traffic_limit * 1e6
         self.settle = round(1000 * scenario.settle)
         self.calm_since = self.world.clock.now
         self._dismissed: set[str] = set()
         self._crashes: dict[str, int] = {}
         self._opened: dict[str, int] = {}
+        self._certified: dict[tuple[str, int], int] = {}
+        """When an honest device of this process first had a release."""
         self.rounds = scenario.rounds
         self.gossip = self.world.charter.round.coordination == "gossip"
         self._steps_scored = 0
@@ -202,7 +217,7 @@ class Run:
         self.note(f"{self.name_of(device)} crashes")
 
     def restart(self, device: Device, *, disk_lost: bool = False) -> None:
-        if device.peer is not None or device.name in self._dismissed:
+        if device.on or device.name in self._dismissed:
             return
         if disk_lost:
             device.lose_disk()
@@ -223,11 +238,19 @@ class Run:
         return [d for d in self.honest if d.peer is not None and d.name not in self._dismissed]
 
     def in_turn(self) -> list[Device]:
-        expected = self.expected()
-        return expected[self._ticks % self._turns :: self._turns]
+        return [device for device in self.expected() if self._has_turn(device)]
+
+    def _has_turn(self, device: Device) -> bool:
+        return (device.number - self._ticks) % self._turns == 0
 
     def does_over(self, release: Release) -> bool:
         return int.from_bytes(release.digest[:8], "big") % self._turns == 0
+
+    def lives_here(self, node: str) -> bool:
+        return node not in self.world.devices or self.world.devices[node].is_here
+
+    def holds(self, path: str) -> bool:
+        return all(device.is_here for device in self._below.get(path, ()))
 
     def goal_of(self, path: str) -> int:
         """All rounds where devices work; one where a branch lives on what its children send up, which may count
@@ -256,20 +279,19 @@ class Run:
             return
         if isinstance(event, BranchOpened):
             self._opened.setdefault(event.branch, self._since_start())
-        elif isinstance(event, ReleaseCertified) and (event.branch, event.height) not in self.releases:
-            self._write_down(device, event)
+        elif isinstance(event, ReleaseCertified):
+            self._certified.setdefault((event.branch, event.height), self._since_start())
+            if (event.branch, event.height) not in self.releases and self.lives_here(event.leader):
+                self._write_down(device, event)
         for invariant in self._listening:
             invariant.happened(device, event)
 
     def _write_down(self, device: Device, event: ReleaseCertified) -> None:
-        now = self._since_start()
-        before = self.releases.get((event.branch, event.height - 1))
-        since = before.time if before else self._opened.get(event.branch, now)
         self.releases[event.branch, event.height] = ReleaseFigures(
             event.branch,
             event.height,
-            now,
-            now - since,
+            0,  # when it was certified and how long that took is known when all have said what they saw
+            0,
             self._names.get(event.leader, event.leader),
             tuple(self._names.get(each, each) for each in event.used),
             tuple((self._names.get(each, each), reason) for each, reason in event.left_out),
@@ -346,19 +368,23 @@ class Run:
             if world.clock.now >= ticks:
                 ticks = world.clock.now + TICK
                 self._tick()
-                progress(self._share_done(), self._standing())
+                heights = self._heights()
+                self._note_founding(heights)
+                progress(self._share_done(heights), self._standing(heights))
         end = world.clock.now + self.settle
         while world.clock.now < end and not self._agreed():
             world.run(limit=1_000)
         self._tick()
         for invariant in self.invariants:
             invariant.finished()
-        progress(1.0, self._standing())
+        heights = self._heights()
+        self._note_founding(heights)
+        progress(1.0, self._standing(heights))
 
     def _tick(self) -> None:
         self._ticks += 1
-        for device in self.world.live()[self._ticks % self._turns :: self._turns]:
-            if device.has_new_blobs:
+        for device in self.world.live():
+            if self._has_turn(device) and device.has_new_blobs:
                 device.collect_garbage()
         for invariant in self.invariants:
             invariant.ticked()
@@ -367,11 +393,13 @@ class Run:
         if self.gossip:
             here = [device for device in self.honest if device.name not in self._dismissed]
             return all(device.steps() >= self.scenario.rounds for device in here)
-        return not self._lifting() and all(
-            device.peer is not None and device.height(path) >= self.goal_of(path)
+        here = all(
+            device.on and device.height(path) >= self.goal_of(path)
             for path in self.scenario.tree
             for device in self._followers(path)
+            if device.is_here
         )
+        return all(self.world.together(here)) and not self._lifting()
 
     def _lifting(self) -> bool:
         """Whether a branch without devices may still lift what its children have released, where every round is for
@@ -397,37 +425,61 @@ class Run:
             for child in children:
                 if child in branches:
                     newest[child] = max(branches[child].chain.height, newest.get(child, 0))
+        counted, newest = (self._highest(each) for each in (counted, newest))
         return sum(height > counted.get(child, 0) for child, height in newest.items())
+
+    def _highest(self, heights: dict[str, int]) -> dict[str, int]:
+        """The highest that any process says of each branch."""
+        highest: dict[str, int] = {}
+        for theirs in self.world.together(heights):
+            for path, height in theirs.items():
+                highest[path] = max(height, highest.get(path, height))
+        return highest
 
     def _followers(self, path: str) -> list[Device]:
         """Who is asked how high a branch stands: its own honest devices, or where it has none one that works below it.
         The first root would know, too, and is in no hurry to."""
         own = [device for device in self._own[path] if device.name not in self._dismissed]
-        others = (d for d in self._below[path] if d.peer is not None and d.name not in self._dismissed)
+        others = (d for d in self._below[path] if d.on and d.name not in self._dismissed)
         return own or list(islice(others, 1))
 
     def _agreed(self) -> bool:
         """Whether all whom a branch concerns have the same head of it."""
-        heads: dict[str, bytes] = {}
+        heads: dict[str, set[bytes]] = {}
         for device in self.expected():
             for path in self.concerns(device):
                 head = device.peer.branches[path].chain.head if device.peer else None
-                digest = head.digest if head is not None else b""
-                if heads.setdefault(path, digest) != digest:
-                    return False
-        return True
+                heads.setdefault(path, set()).add(head.digest if head is not None else b"")
+        everywhere: dict[str, set[bytes]] = {}
+        for theirs in self.world.together({path: sorted(digests) for path, digests in heads.items()}):
+            for path, digests in theirs.items():
+                everywhere.setdefault(path, set()).update(digests)
+        return all(len(digests) == 1 for digests in everywhere.values())
 
-    def _share_done(self) -> float:
-        if self.gossip:
-            return min(1.0, self._steps_scored / self.scenario.rounds)
+    def _heights(self) -> dict[str, int]:
+        """How many releases each branch has."""
         heights: dict[str, int] = {}
         for path, height in self.releases:
             heights[path] = max(height, heights.get(path, 0))
+        return self._highest(heights)
+
+    def _note_founding(self, heights: dict[str, int]) -> None:
+        """Keep what each device had sent when every branch had its first release."""
+        if self.founded is None and all(heights.get(path) for path, own in self.scenario.tree.items() if own):
+            self.founded = self._since_start()
+            self._sent_founding = {
+                device.name: (device.messages_sent, device.bytes_sent, device.blob_bytes_sent)
+                for device in self.world.devices.values()
+            }
+
+    def _share_done(self, heights: dict[str, int]) -> float:
+        if self.gossip:
+            return min(1.0, self._steps_scored / self.scenario.rounds)
         shares = [min(1.0, heights.get(path, 0) / self.goal_of(path)) for path in self.scenario.tree]
         return sum(shares) / len(shares)
 
-    def _standing(self) -> str:
-        done = f"{self._steps_scored} steps" if self.gossip else f"{len(self.releases)} releases"
+    def _standing(self, heights: dict[str, int]) -> str:
+        done = f"{self._steps_scored} steps" if self.gossip else f"{sum(heights.values())} releases"
         return f"{done}, {self._since_start() / 1000:.0f} virtual seconds"
 
     # ------------------------------------------------------------------------------------ writing down
@@ -435,7 +487,18 @@ class Run:
     def record(self, arm: Arm, seconds: float) -> RunRecord:
         """What happened, as plain data."""
         world, scenario = self.world, self.scenario
-        shut_out = Counter(name for d in self.honest if d.peer is not None for name in d.peer.quarantined)
+        shut_out: Counter[str] = Counter()
+        for theirs in world.together(Counter(name for d in self.honest for name in _shut_out_by(d))):
+            shut_out.update(theirs)
+        here = (device for device in world.devices.values() if device.is_here)
+        nodes = self._gather(NodeFigures, (self._figures(each, shut_out[each.name]) for each in here))
+        order = {node: number for number, node in enumerate(world.devices)}
+        violations = self._gather(ViolationFigures, self.violations)
+        times = self._earliest(self._certified)
+        scores = [
+            replace(each, time=times.get((each.branch, each.height), each.time))
+            for each in self._gather(ScoreFigures, self.scores)
+        ]
         return RunRecord(
             scenario=scenario.name,
             about=scenario.about,
@@ -450,14 +513,39 @@ class Run:
             else f"{scenario.rounds} releases of every branch, and all live honest devices agree",
             virtual_ms=self._since_start(),
             seconds=seconds,
-            events=world.steps,
-            nodes=tuple(self._figures(device, shut_out[device.name]) for device in world.devices.values()),
-            releases=tuple(sorted(self.releases.values(), key=lambda each: (each.branch, each.height))),
-            scores=tuple(self.scores),
-            violations=tuple(self.violations),
+            events=sum(world.together(world.steps)),
+            nodes=tuple(sorted(nodes, key=lambda each: order[each.node])),
+            releases=self._all_releases(times),
+            scores=tuple(sorted(scores, key=lambda each: (each.time, each.branch))),
+            violations=tuple(sorted(violations, key=lambda each: each.time)),
             faults=tuple(self.faults),
             alone=self._alone(),
+            founded_ms=self.founded,
         )
+
+    def _gather(self, kind: type[Figures], figures: Iterable[Figures]) -> list[Figures]:
+        """The figures of all processes."""
+        told = self.world.together([astuple(each) for each in figures])  # type: ignore[call-overload]
+        return [kind(*each) for theirs in told for each in theirs]
+
+    def _all_releases(self, times: Mapping[tuple[str, int], int]) -> tuple[ReleaseFigures, ...]:
+        """By branch and height, each with the time since the one before it, or since its branch opened."""
+        opened = self._earliest(self._opened)
+        releases = sorted(self._gather(ReleaseFigures, self.releases.values()), key=lambda each: (each.branch, each.height))
+        before = {(path, height + 1): time for (path, height), time in times.items()}
+        return tuple(
+            replace(each, time=times[key], latency=times[key] - before.get(key, opened[each.branch]))
+            for each in releases
+            for key in [(each.branch, each.height)]
+        )
+
+    def _earliest(self, times: Mapping[Key, int]) -> dict[Key, int]:
+        """When each thing was first seen in any process."""
+        earliest: dict[Key, int] = {}
+        for theirs in self.world.together(times):
+            for what, when in theirs.items():
+                earliest[what] = min(when, earliest.get(what, when))
+        return earliest
 
     def _figures(self, device: Device, shut_out: int) -> NodeFigures:
         return NodeFigures(
@@ -471,6 +559,7 @@ class Run:
             held=device.most_held,
             quarantined_by=shut_out,
             crashes=self._crashes.get(device.name, 0),
+            founding=self._sent_founding.get(device.name, (0, 0, 0)),
         )
 
     def _alone(self) -> dict[str, float]:
@@ -488,3 +577,7 @@ class Run:
             if reached:
                 losses[path] = sum(reached) / len(reached)
         return losses
+
+
+def _shut_out_by(device: Device) -> Iterable[str]:
+    return device.peer.quarantined if device.peer else ()

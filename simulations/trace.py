@@ -1,9 +1,14 @@
-"""The hash of everything that happens in a world, in order: equal seeds give equal hashes, everywhere."""
+"""The hash of everything that happens in a world: equal seeds give equal hashes, everywhere.
+
+Each device has a hash of its own, of all that happens to it, in order and with the time. The world's is that of all of
+them by name, so it does not matter which of two devices came first within a millisecond, or where they live.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from functools import cache
 from operator import attrgetter
@@ -11,7 +16,7 @@ from operator import attrgetter
 from banyan.protocol.effects import Effect, Emit, InputEvent, MessageReceived, PutRecord, Send, SetTimer
 from banyan.protocol.events import Event
 
-__all__ = ["Trace"]
+__all__ = ["Trace", "hash_of"]
 
 
 class Trace:
@@ -23,7 +28,7 @@ class Trace:
 
     def __init__(self, id_of: Callable[[bytes], bytes]) -> None:
         self._id_of = id_of
-        self._hash = hashlib.sha256()
+        self._hashes: defaultdict[str, hashlib._Hash] = defaultdict(hashlib.sha256)
         self.events = 0
         """How many inputs were handled."""
 
@@ -31,9 +36,9 @@ class Trace:
         """``device`` handled ``event`` at ``now`` (ms) and brought about ``effects``."""
         self.events += 1
         if type(event) is MessageReceived:
-            words = f"\n{now} {device} received {event.sender} {self._id_of(event.data).hex()}"
+            words = f"\n{now} received {event.sender} {self._id_of(event.data).hex()}"
         else:
-            words = f"\n{now} {device} {_words(event)}"
+            words = f"\n{now} {_words(event)}"
         for effect in effects:
             kind = type(effect)
             if kind is SetTimer:
@@ -44,10 +49,16 @@ class Trace:
                 words += f"\n keep {effect.record.hex()}"
             else:
                 words += f"\n {_words(effect.event if kind is Emit else effect)}"
-        self._hash.update(words.encode())
+        self._hashes[device].update(words.encode())
 
-    def hexdigest(self) -> str:
-        return self._hash.hexdigest()
+    def digests(self) -> dict[str, bytes]:
+        """The SHA-256 of what happened to each device to which anything did."""
+        return {device: each.digest() for device, each in self._hashes.items()}
+
+
+def hash_of(digests: Mapping[str, bytes]) -> str:
+    """The hash of a world whose devices have these digests, in hexadecimal."""
+    return hashlib.sha256(b"".join(name.encode() + digests[name] for name in sorted(digests))).hexdigest()
 
 
 def _words(thing: InputEvent | Effect | Event) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
-from banyan.protocol.effects import Effect, InputEvent, PeerConnected, Train
+from banyan.protocol.effects import Effect, InputEvent, Train
 from banyan.protocol.events import Event
 from banyan.protocol.peer import PeerSettings
 from banyan.security.charter import (
@@ -28,6 +28,7 @@ from banyan.security.credential import root_credential, self_credential
 from banyan.security.errors import BanyanError
 from banyan.security.identity import Identity, Signer, Verifier, verify
 from banyan.simulations.attacks import Attack, Coalition, attack
+from banyan.simulations.border import Border, Crossing
 from banyan.simulations.clock import Clock
 from banyan.simulations.device import Device
 from banyan.simulations.graphs import Edge
@@ -36,7 +37,7 @@ from banyan.simulations.network import Conditions, Network
 from banyan.simulations.shared_reader import SharedReader
 from banyan.simulations.signatures import FastSigner, fast_verify
 from banyan.simulations.tasks import Quadratic, Task, Vector
-from banyan.simulations.trace import Trace
+from banyan.simulations.trace import Trace, hash_of
 
 __all__ = ["World", "fast_preset"]
 
@@ -46,6 +47,15 @@ NO_BASE = BaseModel.of(
 
 REAL_SIGNATURES: Final = 1_000
 """Up to so many devices sign with Ed25519."""
+
+
+ARRIVALS: Final[Mapping[str, Callable[..., None]]] = {
+    "message": Device.receive,
+    "connected": Device.connected,
+    "asked": Device.asked,
+    "answered": Device.answered,
+}
+"""What one device can bring another: how that one takes it."""
 
 
 def fast_preset(*, transfer: TransferPolicy | None = None, **round_policy: object) -> Preset:
@@ -88,6 +98,7 @@ class World:
         pinned: names of devices, such as ``/#0``, that always sit on the committee.
         probes: branches with a probe set, on which the task's score is measured; the first root has it.
         fast_signatures: sign with :mod:`~banyan.simulations.signatures` instead of Ed25519; None: above 1,000 devices.
+        border: to the other processes among which the devices of this world are shared out.
     """
 
     def __init__(
@@ -106,11 +117,13 @@ class World:
         pinned: Sequence[str] = (),
         probes: Sequence[str] = (),
         fast_signatures: bool | None = None,
+        border: Border | None = None,
     ) -> None:
         self.seed = seed
+        self.border = border
         self.rng = random.Random(seed)
         self.clock = Clock()
-        self.network = Network(conditions or Conditions(), random.Random(f"network|{seed}"))
+        self.network = Network(conditions or Conditions(), seed)
         self.task = task or Quadratic()
         self.spec = self.task.spec
         self.messages = 0
@@ -154,16 +167,18 @@ class World:
         self._trace = Trace(self.reader.id_of)
         self.devices: dict[str, Device] = {}
         self._branches: dict[str, list[str]] = {path: [] for path in devices}
-        for (path, number), signer in zip(names, signers, strict=True):
+        for count, ((path, number), signer) in enumerate(zip(names, signers, strict=True), 1):
             if signer is not signers[0] and number >= devices[path] - guests:
                 credential = self_credential(signer, self.charter, self.clock.now)
             else:
                 credential = root_credential(signers[0], self.charter, self.clock.now, signer.node_id)
             settings = PeerSettings(path, credential, trains=True)
-            self.devices[signer.node_id] = Device(self, signer, settings)
+            is_here = border is None or border.is_here(count)
+            self.devices[signer.node_id] = Device(self, count, signer, settings, is_here)
             self.task.place(signer.node_id, path)
             self._branches[path].append(signer.node_id)
 
+        self._numbered = [*self.devices.values()]
         for path in probes:
             self.devices[self.charter.roots[0]].blobs.put(_probe(path))
         if small_share and not 0 < small_rank < self.spec.rank:
@@ -192,37 +207,55 @@ class World:
             device.settings = replace(device.settings, neighbours=tuple(sorted(near[name])))
 
     def introduce(self, device: Device) -> None:
-        """Connect a device that has just started to somebody of its branch, whose invite it has; the first one to the
-        first root; where that cannot be reached to anybody, and again."""
+        """Let a device that has just started connect to somebody of its branch, whose invite it has; the first one to
+        the first root; where that cannot be reached to anybody, and again."""
         root = self.charter.roots[0]
-        if device.peer is None or device.name == root:
+        if not device.on or device.name == root:
             return
         hosts = self._up(device, self._branches.get(device.settings.branch, ()))
-        rooted = self.devices[root].peer is not None and self.network.reaches(device.name, root)
+        rooted = self.devices[root].on and self.network.reaches(device.name, root)
         if not hosts:
             hosts = [root] if rooted else self._up(device, self.devices)
         if hosts:
-            self.connect(device.name, self.rng.choice(hosts))
+            self.connect(device.name, self.network.luck(device.name).choice(hosts))
         if not rooted:
-            self.clock.after(5_000, lambda: self.introduce(device))
+            self.clock.after(5_000, lambda: self.introduce(device), device.number)
 
     def _up(self, device: Device, names: Iterable[str]) -> list[str]:
         """Who of ``names`` is on and within reach of ``device``."""
-        others = (name for name in names if name != device.name and self.devices[name].peer is not None)
+        others = (name for name in names if name != device.name and self.devices[name].on)
         return [name for name in others if self.network.reaches(device.name, name)]
 
     def connect(self, a: str, b: str) -> None:
-        """A connection between two devices stands."""
-        self.devices[a].handle(PeerConnected(b))
-        self.devices[b].handle(PeerConnected(a))
+        """``a`` makes a connection to ``b``, which stands for both as soon as it has got there."""
+        one, other = self.devices[a], self.devices[b]
+        travel = self.network.travel(a, b)
+        self.clock.after(travel, lambda: one.connected(b), one.number)
+        self.bring(travel, one, other, "connected")
 
     def run(self, until: Callable[[], bool] = lambda: False, limit: int = 200_000) -> bool:
         """Let time pass until ``until`` holds, at most ``limit`` virtual ms; whether it came to hold."""
         end = self.clock.now + limit
+        if self.border is not None:
+            self._run_in_step(self.border, end)
+            return until()
         while not until():
             if not self.clock.step(end):
                 return until()
         return True
+
+    def _run_in_step(self, border: Border, end: int) -> None:
+        """Let time pass until ``end`` in windows in which nothing that happens elsewhere can be heard of here."""
+        while True:
+            following, arrivals = border.exchange(self.clock.next)
+            for arrival in arrivals:
+                self._arrive(arrival)
+            if following is None or following > end:
+                break
+            last = min(following + self.network.least - 1, end)
+            while self.clock.step(last):
+                pass
+        self.clock.step(end)
 
     def corrupt(self, device: Device, how: str | type[Attack], **options: object) -> Attack:
         """Make ``device`` an attacker, by an attack's name or class. All attackers of a world collude. ``options``
@@ -260,10 +293,24 @@ class World:
     def deliver(self, sender: str, receiver: str, data: bytes) -> None:
         self.messages += 1
         self.bytes += len(data)
-        device = self.devices.get(receiver)
-        if device is not None:
+        to, by = self.devices.get(receiver), self.devices[sender]
+        if to is not None:
             for delay in self.network.delays(sender, receiver, len(data), self.clock.now):
-                self.clock.after(delay, partial(device.receive, sender, data))
+                self.bring(delay, by, to, "message", data)
+
+    def bring(self, delay: int, by: Device, to: Device, what: str, *content: Any) -> None:
+        """``to`` gets something from ``by`` in ``delay`` ms, wherever it lives."""
+        at = self.clock.now + delay
+        crossing = (at, by.number, self.clock.turn(by.number), to.number, what, content)
+        if to.is_here:
+            self._arrive(crossing)
+        elif self.border is not None:
+            self.border.send(crossing)
+
+    def _arrive(self, crossing: Crossing) -> None:
+        at, by, turn, to, what, content = crossing
+        sender, receiver = self._numbered[by - 1], self._numbered[to - 1]
+        self.clock.put(at, by, turn, partial(ARRIVALS[what], receiver, sender.name, *content))
 
     def serve(self, source: str, receiver: str, digest: bytes) -> bytes | None:
         """The blob, if ``source`` is up, in reach, has it and gives it."""
@@ -290,8 +337,15 @@ class World:
 
     @property
     def trace_hash(self) -> str:
-        """The SHA-256 of everything that happened, in order. Equal seeds give equal hashes, everywhere."""
-        return self._trace.hexdigest()
+        """The SHA-256 of everything that happened, in whichever process. Equal seeds give equal hashes, everywhere."""
+        digests: dict[str, bytes] = {}
+        for theirs in self.together(self._trace.digests()):
+            digests |= theirs
+        return hash_of(digests)
+
+    def together(self, value: Any) -> list[Any]:
+        """What all processes of the run say, when all are asked the same: its own alone where there is but one."""
+        return [value] if self.border is None else self.border.together(value)
 
     @property
     def handled(self) -> int:
