@@ -329,8 +329,7 @@ class ReleasesRecompute(_EachRelease):
 
 class ALiftIsWhole(_EachRelease):
     """A lift moves knowledge and loses none: the branch's model grows by it, and no model below changes by anything but
-    what the branch's own members taught. Of several processes each looks at the children whose devices are all its own.
-    """
+    what the branch's own members taught."""
 
     name = "a-lift-is-whole"
 
@@ -343,6 +342,7 @@ class ALiftIsWhole(_EachRelease):
             change = read_model(blobs, [release.change] if release.change else [], spec)
             step = change + read_model(blobs, [release.lift], spec)
             self._compare(device, where, blobs, [base], [release], step)
+            # of several processes each looks at the children whose devices are all its own
             for path in filter(self.scene.holds, device.peer.children_of(release.branch)):
                 head = device.peer.branches[path].chain.head if path in device.peer.branches else None
                 if head is not None:
