@@ -2,8 +2,8 @@
 
 Every size runs as ``banyan simulate scale-10k`` does, the largest shared out over the cores, and with every invariant
 on: the very core of the daemon on a virtual network, a three-level tree, a quadratic task of 1,000 numbers, so many
-rounds in every leaf branch. Messages, bytes and blobs are counted as they leave a device; founding (until every leaf has its first
-release, which is not the first of those that were quicker) is counted apart from the rounds after it.
+rounds in every leaf branch. Messages, bytes and blobs are counted as they leave a device; founding (until every leaf
+has its first release, which is not the first of those that were quicker) is counted apart from the rounds after it.
 """
 
 from __future__ import annotations
@@ -111,7 +111,9 @@ def _after_founding(record: RunRecord) -> dict[str, dict[str, float]]:
     rounds = Counter(each.branch for each in record.releases if each.time > (record.founded_ms or 0))
     working = [node for node in record.nodes if rounds[node.branch]]
     return {
-        name: _spread([(getattr(node, name) - node.founding[place]) / rounds[node.branch] for node in working])
+        name: _spread(
+            [(getattr(node, name) - node.founding[place]) / rounds[node.branch] for node in working]
+        )
         for place, name in enumerate(COUNTED)
     }
 
@@ -205,8 +207,8 @@ def report(runs: list[dict[str, Any]], out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     (out / "simulation-scale.json").write_text(json.dumps(result, indent=2) + "\n")
     notes = (
-        f"{date}, {machine}, load {load} at the end (1, 5 and 15 min). Where others are at work on the machine, the wall "
-        "time tells of them too, and so do processor seconds, if less. Peak MB is the sum of all processes.\n\n"
+        f"{date}, {machine}, load {load} at the end (1, 5 and 15 min). Where others are at work on the machine, the "
+        "wall time tells of them too, and so do processor seconds, if less. Peak MB is the sum of all processes.\n\n"
         "Signatures are keyed BLAKE2b of the same size. The nodes of a process share what each has said (a receiver "
         "finds the sender's parsed message by its bytes) and jobs on equal blobs are done once; bytes that nobody here "
         "signed are verified and parsed as ever. `root` is the charter's first root, which opens the branches: its "

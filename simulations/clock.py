@@ -16,8 +16,8 @@ STAGE: Final = 0
 class Clock:
     """Virtual milliseconds and what is to happen when.
 
-    Ties go by who arranged it, the stage first, and then by that one's turn. So in which order things happen to a device
-    hangs on nothing that happens to others at the same moment, and is the same in whichever process it lives.
+    Ties go by who arranged it, the stage first, and then by that one's turn. So in which order things happen to a
+    device hangs on nothing that happens to others at the same moment, and is the same in whichever process it lives.
     """
 
     def __init__(self, start: int = 1_700_000_000_000) -> None:

@@ -18,8 +18,8 @@ class NodeFigures:
 
     ``attack`` is what it did to the others (None: honest). ``messages`` and ``bytes`` are what it sent,
     ``blob_bytes`` what it served; ``held`` is the most bytes of records and blobs that it kept at one time.
-    ``quarantined_by`` counts the honest devices that shut it out. ``founding`` is what it had sent of messages, bytes and
-    blob bytes when every branch had its first release.
+    ``quarantined_by`` counts the honest devices that shut it out. ``founding`` is what it had sent of messages, bytes
+    and blob bytes when every branch had its first release.
     """
 
     name: str

@@ -531,11 +531,11 @@ class Run:
     def _all_releases(self, times: Mapping[tuple[str, int], int]) -> tuple[ReleaseFigures, ...]:
         """By branch and height, each with the time since the one before it, or since its branch opened."""
         opened = self._earliest(self._opened)
-        releases = sorted(self._gather(ReleaseFigures, self.releases.values()), key=lambda each: (each.branch, each.height))
+        releases = self._gather(ReleaseFigures, self.releases.values())
         before = {(path, height + 1): time for (path, height), time in times.items()}
         return tuple(
             replace(each, time=times[key], latency=times[key] - before.get(key, opened[each.branch]))
-            for each in releases
+            for each in sorted(releases, key=lambda each: (each.branch, each.height))
             for key in [(each.branch, each.height)]
         )
 

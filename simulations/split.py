@@ -38,7 +38,9 @@ def processes_for(scenario: Scenario, wanted: int | None) -> int:
     if wanted is None:
         return len(os.sched_getaffinity(0)) if scenario.devices > LARGE and not obstacle else 1
     if wanted > 1 and obstacle:
-        raise ScenarioError(f"{scenario.name} cannot be split over processes: {obstacle}", "Leave out --processes")
+        raise ScenarioError(
+            f"{scenario.name} cannot be split over processes: {obstacle}", "Leave out --processes"
+        )
     return wanted
 
 
@@ -133,6 +135,7 @@ def _play(rank: int, lines: dict[int, Connection], plain: dict[str, Any], seed: 
         _run(rank, lines, Scenario.model_validate(plain), seed, arm, lambda done, what: None)
     except BanyanError:
         raise SystemExit(1) from None  # the first process says why
+
 
 def _close(lines: Mapping[int, Connection]) -> None:
     for line in lines.values():

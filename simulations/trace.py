@@ -12,15 +12,17 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from functools import cache
 from operator import attrgetter
+from typing import Any
 
-from banyan.protocol.effects import Effect, Emit, InputEvent, MessageReceived, PutRecord, Send, SetTimer
-from banyan.protocol.events import Event
+import msgpack
+
+from banyan.protocol.effects import Effect, Emit, InputEvent, MessageReceived, PutRecord, Send
 
 __all__ = ["Trace", "hash_of"]
 
 
 class Trace:
-    """Messages enter by the SHA-256 of their bytes, everything else as it reads.
+    """Messages enter by the SHA-256 of their bytes, everything else whole, packed by MessagePack.
 
     Args:
         id_of: the SHA-256 of a message.
@@ -28,6 +30,7 @@ class Trace:
 
     def __init__(self, id_of: Callable[[bytes], bytes]) -> None:
         self._id_of = id_of
+        self._pack = msgpack.Packer(default=_content).pack
         self._hashes: defaultdict[str, hashlib._Hash] = defaultdict(hashlib.sha256)
         self.events = 0
         """How many inputs were handled."""
@@ -36,20 +39,19 @@ class Trace:
         """``device`` handled ``event`` at ``now`` (ms) and brought about ``effects``."""
         self.events += 1
         if type(event) is MessageReceived:
-            words = f"\n{now} received {event.sender} {self._id_of(event.data).hex()}"
+            said = [now, event.sender, self._id_of(event.data)]
         else:
-            words = f"\n{now} {_words(event)}"
+            said = [now, type(event).__name__, _content(event)]
         for effect in effects:
             kind = type(effect)
-            if kind is SetTimer:
-                words += f"\n timer {effect.key} {effect.at}"
-            elif kind is Send:
-                words += f"\n send {' '.join(effect.to)} {self._id_of(effect.data).hex()}"
+            if kind is Send:
+                said += (effect.to, self._id_of(effect.data))
             elif kind is PutRecord:
-                words += f"\n keep {effect.record.hex()}"
+                said.append(effect.record)
             else:
-                words += f"\n {_words(effect.event if kind is Emit else effect)}"
-        self._hashes[device].update(words.encode())
+                what = effect.event if kind is Emit else effect
+                said += (type(what).__name__, _content(what))
+        self._hashes[device].update(self._pack(said))
 
     def digests(self) -> dict[str, bytes]:
         """The SHA-256 of what happened to each device to which anything did."""
@@ -61,13 +63,12 @@ def hash_of(digests: Mapping[str, bytes]) -> str:
     return hashlib.sha256(b"".join(name.encode() + digests[name] for name in sorted(digests))).hexdigest()
 
 
-def _words(thing: InputEvent | Effect | Event) -> str:
-    """The name of a dataclass and its fields as they read: its own ``repr`` at a third of the time."""
-    kind = type(thing)
-    return f"{kind.__name__}{_fields_of(kind)(thing)!r}"
+def _content(thing: object) -> Any:
+    """The fields of a dataclass."""
+    return _fields_of(type(thing))(thing)
 
 
 @cache
-def _fields_of(kind: type) -> Callable[[object], object]:
+def _fields_of(kind: type) -> Callable[[Any], Any]:
     names = [field.name for field in fields(kind)]
     return attrgetter(*names) if names else lambda thing: ()

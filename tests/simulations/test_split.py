@@ -130,8 +130,8 @@ def test_a_run_leaves_the_same_record_in_one_process_and_in_many(scenario: Scena
 def test_the_command_shares_a_run_out_and_prints_what_one_process_would(
     tmp_path: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["partition-heals", "--set", "rounds=1", "--arm", "as-is", "--seed", "3", "--json", "--out", str(tmp_path)]
-    assert banyan_simulate([*words, "--processes", "2"]) == 0
+    chosen = ["partition-heals", "--set", "rounds=1", "--arm", "as-is", "--seed", "3"]
+    assert banyan_simulate([*chosen, "--processes", "2", "--json", "--out", str(tmp_path)]) == 0
     (split,) = json.loads(capsys.readouterr().out)
     alone = run_scenario(load("partition-heals").changed({"rounds": 1}), 3)
     assert split["trace"] == alone.trace
