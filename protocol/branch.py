@@ -406,6 +406,13 @@ class Branch:
         if error is not None or not waiting:  # else nothing is decided before it is known what is in it
             self._progress()
 
+    def probe_answered(self) -> None:
+        """A probe set is here, or could not be brought: what has waited for it goes on."""
+        if self.trials is not None:
+            self.trials.go_on()
+        if self.closing is not None:
+            self.closing.go_on()
+
     def inspected(self, result: Inspected) -> None:
         """A candidate's blob has been decoded and measured."""
         waiting = self.round.waiting_for_blob(result.digest) if self.round is not None else []

@@ -62,6 +62,7 @@ class Host(Protocol):
     def compare_with(self, peer: str) -> None: ...
     def adapters_above(self, path: str) -> tuple[bytes, ...]: ...
     def probe_of(self, path: str) -> bytes | None: ...
+    def awaits_probe(self, path: str) -> bool: ...
     def quarantine(self, node: str, why: Reason, evidence: bytes) -> None: ...
     def read(self, data: bytes) -> Record: ...
 
@@ -114,6 +115,8 @@ class Closing:
         self._sums: dict[bytes, Aggregated] = {}
         self._measuring: dict[bytes, frozenset[bytes]] = {}
         """Sums under way to find out about the lift of these children's releases."""
+        self._to_try: list[Aggregated] = []
+        """Those that are there, and wait for the probe set to be tried on."""
 
     def keep(self) -> set[bytes]:
         """The blobs that proposals and sums need."""
@@ -319,12 +322,22 @@ class Closing:
 
     def _summed(self, result: Aggregated) -> None:
         """The sums of a lift that is to be measured are here: try it on this device's data if the policy asks so."""
-        keys, base = self._measuring[result.job], self.round.base
         if not self.round.transfer.needs_losses:
-            del self._measuring[result.job]
-            self.round.measured[keys] = Measured(result.agreement)
+            self.round.measured[self._measuring.pop(result.job)] = Measured(result.agreement)
             return
         self._sums[result.job] = result
+        self._to_try.append(result)
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Try the lifts that are summed up, once the probe set is here."""
+        if not self._host.awaits_probe(self.path):
+            waiting, self._to_try = self._to_try, []
+            for result in waiting:
+                self._try(result)
+
+    def _try(self, result: Aggregated) -> None:
+        base = self.round.base
         above = self._host.adapters_above(self.path)
         earlier = tuple(blob for blob, _ in base.earlier)
         own = (base.adapter,) if base.adapter else ()

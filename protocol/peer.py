@@ -193,6 +193,8 @@ class Peer:
         self._blobs: set[Digest] = set()
         self._unreadable: set[Digest] = set()
         """Probe sets that are none."""
+        self._probes_asked: dict[Digest, bool] = {}
+        """Probe sets that were asked for, and whether the first answer is out."""
         self._learner = Learner(
             self, settings.branch, settings.credential, settings.trains, settings.target_height
         )
@@ -270,6 +272,8 @@ class Peer:
                     self._blobs.add(event.digest)
                 for branch in [*self.branches.values()]:
                     branch.blob_fetched(event.digest, event.error)
+                if self._probes_asked.get(event.digest):
+                    self._probe_answered(event.digest)
                 self.mixer.blob_fetched(event.digest, event.error)
                 self.pin.blob_fetched(event.digest, event.error)
                 self._learner.train_if_due()
@@ -348,6 +352,17 @@ class Peer:
         usable = probe is not None and self.has_blob(probe.digest) and probe.digest not in self._unreadable
         return probe.digest if probe is not None and usable else None
 
+    def awaits_probe(self, path: str) -> bool:
+        """Whether the probe set of a branch may be on its way: what is tried without it would not be tried as the
+        charter wants. One that could not be brought at the first attempt is waited for no longer."""
+        probe = self.tree.probe_of(path)
+        return probe is not None and self._probes_asked.get(probe.digest, False)
+
+    def _probe_answered(self, digest: Digest) -> None:
+        self._probes_asked[digest] = False
+        for branch in [*self.branches.values()]:
+            branch.probe_answered()
+
     def _fetch_probes(self) -> None:
         """Bring the probe sets of the branches whose releases and lifts this node may have to try."""
         for path in sorted(self.branches):
@@ -360,6 +375,7 @@ class Peer:
             claim = self.tree.founded.get(path)
             sources |= dict.fromkeys([claim.founder] if claim is not None else ())
             others = tuple(node for node in sources if node != self.me)
+            self._probes_asked.setdefault(probe.digest, True)
             self.do(FetchBlob(probe.digest, probe.size, others))
 
     def _tries(self, path: str) -> bool:

@@ -46,6 +46,7 @@ class Host(Protocol):
     def has_blob(self, digest: bytes) -> bool: ...
     def adapters_above(self, path: str) -> tuple[bytes, ...]: ...
     def probe_of(self, path: str) -> bytes | None: ...
+    def awaits_probe(self, path: str) -> bool: ...
 
 
 class Trials:
@@ -150,17 +151,27 @@ class Trials:
 
     def _bring(self, draft: Draft) -> None:
         """Fetch what it takes to try a draft; go on if all is here."""
-        wanted = {draft.adapter: draft.size, **dict(self._base.blobs)}
         leader = self._drafts[draft.adapter].envelope.author
         sources = tuple(node for node in dict.fromkeys((leader, *self._committee)) if node != self._host.me)
-        missing = {blob: size for blob, size in wanted.items() if not self._host.has_blob(blob)}
+        missing = self._missing(draft)
         for blob, size in missing.items():
             self._host.do(FetchBlob(blob, size, sources))
         if not missing:
             self._try(draft)
 
+    def _missing(self, draft: Draft) -> dict[bytes, int]:
+        """The blobs, and their sizes, that it takes to try a draft and that are not here."""
+        wanted = {draft.adapter: draft.size, **dict(self._base.blobs)}
+        return {blob: size for blob, size in wanted.items() if not self._host.has_blob(blob)}
+
+    def go_on(self) -> None:
+        """Try what has waited for the probe set alone."""
+        for draft in [*self._to_try.values()]:
+            if not self._missing(draft):
+                self._try(draft)
+
     def _try(self, draft: Draft) -> None:
-        if draft.adapter in self._trying:
+        if draft.adapter in self._trying or self._host.awaits_probe(self._base.branch):
             return
         self._trying.add(draft.adapter)
         above = self._host.adapters_above(self._base.branch)

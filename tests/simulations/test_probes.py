@@ -59,9 +59,14 @@ def probed(
         world.corrupt([*world.devices.values()][-1], Attack, ballot=ballot)
     world.start()
     assert world.run(until=lambda: world.agreed("/", height))
+    return world, releases_of(world)
+
+
+def releases_of(world: World) -> list[Release]:
+    """All but the opening."""
     device = [*world.devices.values()][1]
     assert device.peer is not None
-    return world, [*device.peer.branches["/"].chain.releases()][1:]
+    return [*device.peer.branches["/"].chain.releases()][1:]
 
 
 def tried(world: World) -> list[ReleaseTried]:
@@ -173,3 +178,15 @@ class Rooted(Quadratic):
 def test_a_lift_that_the_parents_probe_set_speaks_against_does_not_happen() -> None:
     assert lifted_into(Rooted(), probes=()), "the children's own rows are for it"
     assert not lifted_into(Rooted(), probes=("/",))
+
+
+def test_a_probe_set_that_nobody_can_bring_is_waited_for_once_and_tried_without() -> None:
+    policies = fast_preset(rule="mean", f=1, min_updates=5)
+    policies = replace(policies, validation=replace(policies.validation, voters=6, epsilon=0.05))
+    world = World(1, {"/": 6}, policies, task=Quadratic(), probes=("/",), fast_signatures=True)
+    for device in world.devices.values():
+        device.blobs.data.clear()
+    world.start()
+    assert world.run(until=lambda: world.agreed("/", 2))
+    votes = [vote for release in releases_of(world) for vote in release.votes]
+    assert votes and all(vote.change is not None and vote.probed is None for vote in votes)
