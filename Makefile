@@ -32,7 +32,7 @@ build/types/banyan:
 lint: $(READY) build/types/banyan   ## style, types and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy -p banyan.security -p banyan.aggregation -p banyan.protocol
+	$(BIN)/mypy -p banyan.security -p banyan.aggregation -p banyan.protocol -p banyan.simulations
 	$(BIN)/lint-imports
 
 format: $(READY)      ## rewrite the code in the house style

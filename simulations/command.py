@@ -312,8 +312,9 @@ def _arms(given: list[str] | None, scenario: Scenario) -> list[Arm]:
 
 
 def _engine(name: str) -> Literal["local", "ray"]:
-    if name == "local" or name == "ray":
-        return name
+    match name:
+        case "local" | "ray":
+            return name
     raise BanyanError(f"There is no engine {name!r}", "Choose local or ray")
 
 

@@ -42,10 +42,11 @@ class Stage(Protocol):
 
     world: World
     rng: random.Random
-    honest: Sequence[Device]
     absent: set[str]
     """Who is not there at the start."""
 
+    @property
+    def honest(self) -> Sequence[Device]: ...
     def later(self, seconds: float, action: Callable[[], None]) -> None:
         """Do something, and count the network as troubled until then."""
 

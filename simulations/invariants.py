@@ -52,7 +52,6 @@ class Scene(Protocol):
     """The run that is watched."""
 
     world: World
-    honest: Sequence[Device]
     violations: list[ViolationFigures]
     held_limit: float
     """Bytes of records and blobs that no device may exceed."""
@@ -68,6 +67,8 @@ class Scene(Protocol):
     rounds: int
     """How many releases, or steps, each is to reach."""
 
+    @property
+    def honest(self) -> Sequence[Device]: ...
     def name_of(self, device: Device) -> str: ...
     def expected(self) -> list[Device]:
         """The honest devices that are neither gone nor expelled."""

@@ -351,7 +351,7 @@ class Run:
     # ------------------------------------------------------------------------------------ playing
 
     @unhurried()
-    @threadpool_limits.wrap(limits=1, user_api="blas")
+    @threadpool_limits.wrap(limits=1, user_api="blas")  # type: ignore[untyped-decorator, unused-ignore]
     def play(self, progress: Progress) -> None:
         """Let time pass until every goal is reached and all mishaps are over, then until all agree.
 
@@ -391,8 +391,8 @@ class Run:
 
     def _reached(self) -> bool:
         if self.gossip:
-            here = [device for device in self.honest if device.name not in self._dismissed]
-            return all(device.steps() >= self.scenario.rounds for device in here)
+            expected = (device for device in self.honest if device.name not in self._dismissed)
+            return all(device.steps() >= self.scenario.rounds for device in expected)
         here = all(
             device.on and device.height(path) >= self.goal_of(path)
             for path in self.scenario.tree
@@ -422,11 +422,11 @@ class Run:
             head = branches[path].chain.head if path in branches else None
             for child in head.children if head else ():
                 counted[child.branch] = max(child.height, counted.get(child.branch, 0))
-            for child in children:
-                if child in branches:
-                    newest[child] = max(branches[child].chain.height, newest.get(child, 0))
+            for path_below in children:
+                if path_below in branches:
+                    newest[path_below] = max(branches[path_below].chain.height, newest.get(path_below, 0))
         counted, newest = (self._highest(each) for each in (counted, newest))
-        return sum(height > counted.get(child, 0) for child, height in newest.items())
+        return sum(height > counted.get(path_below, 0) for path_below, height in newest.items())
 
     def _highest(self, heights: dict[str, int]) -> dict[str, int]:
         """The highest that any process says of each branch."""

@@ -38,18 +38,17 @@ class Trace:
     def add(self, now: int, device: str, event: InputEvent, effects: Iterable[Effect]) -> None:
         """``device`` handled ``event`` at ``now`` (ms) and brought about ``effects``."""
         self.events += 1
-        if type(event) is MessageReceived:
-            said = [now, event.sender, self._id_of(event.data)]
+        if isinstance(event, MessageReceived):
+            said: list[Any] = [now, event.sender, self._id_of(event.data)]
         else:
             said = [now, type(event).__name__, _content(event)]
         for effect in effects:
-            kind = type(effect)
-            if kind is Send:
+            if isinstance(effect, Send):
                 said += (effect.to, self._id_of(effect.data))
-            elif kind is PutRecord:
+            elif isinstance(effect, PutRecord):
                 said.append(effect.record)
             else:
-                what = effect.event if kind is Emit else effect
+                what = effect.event if isinstance(effect, Emit) else effect
                 said += (type(what).__name__, _content(what))
         self._hashes[device].update(self._pack(said))
 
@@ -63,7 +62,7 @@ def hash_of(digests: Mapping[str, bytes]) -> str:
     return hashlib.sha256(b"".join(name.encode() + digests[name] for name in sorted(digests))).hexdigest()
 
 
-def _content(thing: object) -> Any:
+def _content(thing: Any) -> Any:
     """The fields of a dataclass."""
     return _fields_of(type(thing))(thing)
 

@@ -94,7 +94,7 @@ def train(
         with _autocast(model, settings):
             loss = objective(model, batch, len(new))
         penalty = protection.penalty(trainable)
-        (loss if penalty is None else loss + penalty).backward()
+        (loss if penalty is None else loss + penalty).backward()  # type: ignore[no-untyped-call]
         held.still()
         torch.nn.utils.clip_grad_norm_(trainable, settings.clip_norm)
         optimiser.step()

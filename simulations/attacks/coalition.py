@@ -62,7 +62,7 @@ class Coalition:
             while len(self._lies) > ROUNDS_KEPT:
                 del self._lies[next(iter(self._lies))]
         lies = self._lies[key, formula]
-        return lies[sorted(own).index(me) % len(lies)]
+        return np.asarray(lies[sorted(own).index(me) % len(lies)])
 
 
 def damage(charter: Charter, honest: Floats) -> Judge:

@@ -19,7 +19,8 @@ class Equivocate(Attack):
     def say(self, envelope: Envelope) -> Told | None:
         if envelope.kind not in ("update", "state"):
             return None
-        told: Update | State = read_body(envelope, Update if envelope.kind == "update" else State)
+        kind: type[Update | State] = Update if envelope.kind == "update" else State
+        told = read_body(envelope, kind)
         base = told.base if isinstance(told, Update) else b""
         other = self.encoded(-self.change(self.blobs.read(told.blob)), base)
         twin = replace(told, blob=self.blobs.put(other), size=len(other))

@@ -61,12 +61,12 @@ class View:
 
     @property
     def mean(self) -> Floats:
-        return self.honest.mean(axis=0)
+        return np.asarray(self.honest.mean(axis=0))
 
     @property
     def deviation(self) -> Floats:
         """The standard deviation of each coordinate among the honest."""
-        return self.honest.std(axis=0)
+        return np.asarray(self.honest.std(axis=0))
 
     def all_send(self, vector: Floats) -> Floats:
         return np.repeat(vector[None].astype(np.float32), self.f, axis=0)
@@ -125,7 +125,7 @@ def mimic(view: View) -> Floats:
 def noise(view: View) -> Floats:
     """Gaussian noise as long as twenty honest means (Blanchard et al., Krum, NeurIPS 2017)."""
     scale = 20 * np.linalg.norm(view.mean) / np.sqrt(view.honest.shape[1])
-    return (scale * view.rng.standard_normal(view.own.shape)).astype(np.float32)
+    return np.asarray(scale * view.rng.standard_normal(view.own.shape), np.float32)
 
 
 def explosion(view: View) -> Floats:

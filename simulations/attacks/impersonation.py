@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final
@@ -19,7 +20,7 @@ from banyan.simulations.signatures import FastSigner
 __all__ = ["ForgedAuthor", "Revoked", "Sybil"]
 
 
-WORK: Final = {"update": Update, "state": State}
+WORK: Final[Mapping[str, type[Update | State]]] = {"update": Update, "state": State}
 """What a member's learning is announced with, by the kind of its envelope."""
 
 
@@ -68,7 +69,7 @@ class Sybil(SignFlip):
     crowd: int = 8
 
     def say(self, envelope: Envelope) -> Told | None:
-        kinds = {"presence": Presence, **WORK}
+        kinds: Mapping[str, type[Presence | Update | State]] = {"presence": Presence, **WORK}
         if envelope.kind not in kinds:
             return None
         body = read_body(envelope, kinds[envelope.kind])

@@ -36,7 +36,7 @@ class Noise(_Twisted):
 
     def bend(self, change: npt.NDArray[np.float32]) -> npt.NDArray[np.floating]:
         noise = self.rng.standard_normal(change.size)
-        return noise * 10 * np.linalg.norm(change) / np.linalg.norm(noise)
+        return np.asarray(noise * 10 * np.linalg.norm(change) / np.linalg.norm(noise))
 
 
 class Explosion(_Twisted):

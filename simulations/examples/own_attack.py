@@ -13,6 +13,7 @@ import numpy as np
 from banyan.protocol.effects import Trained
 from banyan.simulations.attacks import Attack, Colluding
 from banyan.simulations.attacks.formulas import Floats, View
+from banyan.simulations.tasks import Quadratic
 from banyan.simulations.world import World
 
 
@@ -38,12 +39,13 @@ class Outcast(Colluding):
 
 def distance(attack: type[Attack]) -> float:
     """How far from the honest devices' best common model the network ends, relative."""
-    world = World(1, {"/": 7}, fast_signatures=True)
+    task = Quadratic()
+    world = World(1, {"/": 7}, task=task, fast_signatures=True)
     *honest, liar = world.devices.values()
     world.corrupt(liar, attack)
     world.start()
     world.run(until=lambda: all(each.height("/") >= 5 and each.has_model("/") for each in honest))
-    best = world.task.optimum("/", devices=[each.name for each in honest])
+    best = task.optimum("/", devices=[each.name for each in honest])
     return float(np.linalg.norm(honest[0].model("/") - best) / np.linalg.norm(best))
 
 

@@ -43,7 +43,7 @@ class Palette:
     paper: str
 
 
-PAGE: Final = Palette(*STAND_INS, "none")
+PAGE: Final = Palette(**dict(zip(Palette.__annotations__, [*STAND_INS, "none"], strict=True)))
 LIGHT: Final = Palette("#1f2a24", "#5d6a62", "#d9ded8", "#1b7f5c", "#8a7b4f", "#c2412d", "#3a6ea5", "#ffffff")
 
 

@@ -184,7 +184,7 @@ class Digits:
             model = model - np.float32(self._rate) * self.classifier.gradients(
                 model, rows[0][None], rows[1][None]
             )
-        return model[0] - self._base
+        return np.asarray(model[0] - self._base)
 
     def loss(self, device: str, model: Vector) -> float:
         return self.classifier.loss(self._base + model, self._of(device)[1])

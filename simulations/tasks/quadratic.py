@@ -68,7 +68,7 @@ class Quadratic:
     def centre(self, branch: str) -> Vector:
         """What the devices of ``branch`` have in common."""
         steps = [path for path in path_to(branch) if parent_of(path) is not None]
-        return sum((self._branch_spread * self._gaussian(path) for path in steps), self._root)
+        return np.asarray(sum((self._branch_spread * self._gaussian(path) for path in steps), self._root))
 
     def wish(self, device: str) -> Vector:
         """The model that would serve ``device`` best."""
@@ -76,7 +76,7 @@ class Quadratic:
         if known is None:
             centre = self.centre(self._branches.get(device, "/"))
             known = self._wishes[device] = centre + self._spread * self._gaussian(device)
-        return self._side * known
+        return np.asarray(self._side * known)
 
     def optimum(self, branch: str, *, below: bool = False, devices: Iterable[str] | None = None) -> Vector:
         """The model with the least mean loss over the devices of ``branch`` (or of all below it, too; or of those
