@@ -64,7 +64,7 @@ def hash_of(digests: Mapping[str, bytes]) -> str:
 
 def _content(thing: Any) -> Any:
     """The fields of a dataclass."""
-    return _fields_of(type(thing))(thing)
+    return _fields_of(thing.__class__)(thing)
 
 
 @cache

@@ -68,7 +68,7 @@ class Quadratic:
     def centre(self, branch: str) -> Vector:
         """What the devices of ``branch`` have in common."""
         steps = [path for path in path_to(branch) if parent_of(path) is not None]
-        return np.asarray(sum((self._branch_spread * self._gaussian(path) for path in steps), self._root))
+        return sum((self._branch_spread * self._gaussian(path) for path in steps), self._root)
 
     def wish(self, device: str) -> Vector:
         """The model that would serve ``device`` best."""
@@ -87,7 +87,7 @@ class Quadratic:
         chosen = list(self._on(branch, below) if devices is None else devices)
         if not chosen:
             raise ValueError(f"No device works on {branch}")
-        return np.mean([self.wish(device) for device in chosen], axis=0)
+        return np.asarray(np.mean([self.wish(device) for device in chosen], axis=0))
 
     def train(self, device: str, start: Vector, height: int) -> Vector:
         return start + self._rate * (self.wish(device) - start)
