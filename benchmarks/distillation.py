@@ -40,6 +40,7 @@ from banyan.node.learning.distill.softened import SHARE
 from banyan.node.learning.distill.teacher import Teacher
 from banyan.node.learning.layout import Vector
 from banyan.node.learning.learner import Learner, shared_learner
+from banyan.node.learning.lesson import Lesson
 from banyan.node.learning.memory_blobs import MemoryBlobs
 from banyan.node.learning.settings import TrainingSettings
 from banyan.node.learning.tokens import examples
@@ -238,16 +239,16 @@ class School:
         adapter, _ = write_float32(teachers_place.blobs, taught, teachers_place.spec)
         teacher = Teacher("/" + DOMAIN, (adapter,), case.temperature)
         client = DistillingClient(place, teachers_place, teacher, case.share)
-        config: dict[str, str | int | float] = {
-            "branch": f"/{case.name}/{seed}",
-            "height": 0,
-            "seed": seed,
-            "first_row": 0,
-        }
-        began = time.process_time()
-        distilled, metrics = client.ask(
-            "train", zero, data=[bench.texts[case.text]], settings=SETTINGS, config=config
+        lesson = Lesson(
+            vector=zero,
+            data=[bench.texts[case.text]],
+            settings=SETTINGS,
+            branch=f"/{case.name}/{seed}",
+            height=0,
+            seed=seed,
         )
+        began = time.process_time()
+        distilled, metrics = client.ask("train", lesson)
         seconds = time.process_time() - began
         assert distilled is not None
         direct, direct_seconds = self._directly(case.student, case.text, seed)

@@ -13,9 +13,9 @@ import numpy as np
 from banyan.node.learning.aggregate_job import aggregate
 from banyan.node.learning.blobs import read_layers, read_sum
 from banyan.node.learning.layout import Vector
+from banyan.node.learning.lesson import Lesson
 from banyan.node.learning.memory_blobs import MemoryBlobs
 from banyan.node.learning.settings import TrainingSettings
-from banyan.node.learning.train_job import NOTHING
 from banyan.node.learning.train_job import train as train_job
 from banyan.node.learning.workplace import Workplace, newest_first
 from banyan.protocol.agreement import quorum_of
@@ -165,19 +165,10 @@ class _Lesson:
     def __init__(self, school: School, device: Device) -> None:
         self._school, self._device = school, device
 
-    def ask(
-        self,
-        kind: str,
-        vector: Vector,
-        *,
-        data: Sequence[Path],
-        settings: TrainingSettings,
-        config: Mapping[str, str | int | float],
-        season: int = 0,
-        frozen: Mapping[int, Vector] = NOTHING,
-    ) -> tuple[Vector, dict[str, float]]:
-        """Train from ``vector``."""
-        return self._school.train(self._device, vector, int(config["height"]), settings, season, frozen), {}
+    def ask(self, kind: str, lesson: Lesson) -> tuple[Vector, dict[str, float]]:
+        """Train from the lesson's model."""
+        start = Seasoned(lesson.vector, lesson.season, lesson.frozen)
+        return self._school.train(self._device, start, lesson.height, lesson.settings), {}
 
 
 def key_of(name: str) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,6 @@ from banyan.node.learning.memory_blobs import MemoryBlobs
 from banyan.node.learning.settings import TrainingSettings
 from banyan.node.learning.shared_a import from_bytes
 from banyan.node.learning.tokens import Example, examples
-from banyan.node.learning.train_job import NOTHING
 from banyan.node.learning.trainer import held_out_loss, train
 from banyan.node.learning.workplace import frozen_of, shared_a_of
 from banyan.simulations.tasks.task import seed_of
@@ -31,8 +30,8 @@ class Seasoned:
     """A model of the network's adapter in a later season: B in terms of that season's A, and those of earlier ones."""
 
     b: Vector
-    season: int
-    frozen: Mapping[int, Vector]
+    season: int = 0
+    frozen: Mapping[int, Vector] = field(default_factory=dict)
 
 
 class School:
@@ -58,16 +57,10 @@ class School:
         self.on_steps: Callable[[int], None] = lambda steps: None
 
     def train(
-        self,
-        device: Device,
-        start: Vector,
-        height: int,
-        settings: TrainingSettings,
-        season: int = 0,
-        frozen: Mapping[int, Vector] = NOTHING,
+        self, device: Device, start: Vector | Seasoned, height: int, settings: TrainingSettings
     ) -> Vector:
         """B after a round of :func:`banyan.node.learning.trainer.train` on the device's rows."""
-        self._set(Seasoned(start, season, frozen))
+        self._set(start if isinstance(start, Seasoned) else Seasoned(start))
         self._train(self._shared, device, height, settings)
         return self._shared.vector()
 
@@ -95,7 +88,7 @@ class School:
             self.lora.set_factors(model)
             adapted: AdaptedModel = self.lora
         else:
-            self._set(model if isinstance(model, Seasoned) else Seasoned(model, 0, NOTHING))
+            self._set(model if isinstance(model, Seasoned) else Seasoned(model))
             adapted = self._shared
         return held_out_loss(adapted, self._read(rows), self.settings, pad=self._pad)[0]
 

@@ -6,7 +6,7 @@ trained one, so that a network's behaviour can be watched without a model; what 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
@@ -20,13 +20,12 @@ from banyan.node.learning.blobs import read_layers, read_whole, write_float32
 from banyan.node.learning.distill.teacher import Teacher
 from banyan.node.learning.inspect_job import inspect
 from banyan.node.learning.layout import Vector
+from banyan.node.learning.lesson import Lesson
 from banyan.node.learning.mix_job import mix
 from banyan.node.learning.private import PrivatelyTrained, PrivateTrain, contribute, train_privately
 from banyan.node.learning.probe_set import ProbeError, opened
 from banyan.node.learning.progress import Progress
 from banyan.node.learning.rehearsal import Rehearsal, Rehearse
-from banyan.node.learning.settings import TrainingSettings
-from banyan.node.learning.train_job import NOTHING
 from banyan.node.learning.workplace import Workplace
 from banyan.node.store import BlobStore
 from banyan.protocol.delta import write_delta
@@ -119,19 +118,9 @@ class ThreadWorkers:
         await trio.lowlevel.checkpoint()
         return Rehearsal()
 
-    def ask(
-        self,
-        kind: str,
-        vector: Vector,
-        *,
-        data: Sequence[Path],
-        settings: TrainingSettings,
-        config: dict[str, str | int | float],
-        season: int = 0,
-        frozen: Mapping[int, Vector] = NOTHING,
-    ) -> tuple[Vector, dict[str, float]]:
+    def ask(self, kind: str, lesson: Lesson) -> tuple[Vector, dict[str, float]]:
         """The trainer as a client of the jobs that call one."""
-        return self._trainer(vector, int(config["height"]))
+        return self._trainer(lesson.vector, lesson.height)
 
     def _place(self, branch: str, base: Path) -> Workplace:
         charter = self._charter

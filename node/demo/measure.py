@@ -17,7 +17,7 @@ import os
 import queue
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -26,10 +26,11 @@ import numpy as np
 
 from banyan.node.learning.blobs import Blobs, read_sum, write_float32
 from banyan.node.learning.layout import Vector
+from banyan.node.learning.lesson import Lesson
 from banyan.node.learning.memory_blobs import MemoryBlobs
 from banyan.node.learning.settings import TrainingSettings
 from banyan.node.learning.shared_a import from_bytes
-from banyan.node.learning.train_job import NOTHING, seed_of
+from banyan.node.learning.train_job import seed_of
 from banyan.node.learning.train_job import train as train_job
 from banyan.node.learning.workplace import Workplace
 from banyan.protocol.delta import DeltaRefused, read_delta
@@ -173,19 +174,9 @@ class _Lesson:
         self._learn = learn
         self._pupil = pupil
 
-    def ask(
-        self,
-        kind: str,
-        vector: Vector,
-        *,
-        data: Sequence[Path],
-        settings: TrainingSettings,
-        config: Mapping[str, str | int | float],
-        season: int = 0,
-        frozen: Mapping[int, Vector] = NOTHING,
-    ) -> tuple[Vector, dict[str, float]]:
-        """Train from ``vector``."""
-        return self._learn(self._pupil, vector, int(config["height"])), {}
+    def ask(self, kind: str, lesson: Lesson) -> tuple[Vector, dict[str, float]]:
+        """Train from the lesson's model."""
+        return self._learn(self._pupil, lesson.vector, lesson.height), {}
 
 
 class Counterfactuals:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from banyan.node.learning.blobs import read_layers
 from banyan.node.learning.errors import AppError, LearningError
+from banyan.node.learning.lesson import Client, Lesson
 from banyan.node.learning.probe_set import PROBE_ROWS, ProbeError, opened
 from banyan.node.learning.settings import TrainingSettings
-from banyan.node.learning.train_job import Client
 from banyan.node.learning.workplace import Workplace, newest_first
 from banyan.protocol.effects import Evaluate, Evaluated
 
@@ -49,18 +49,19 @@ def _measured(
     job: Evaluate, place: Workplace, client: Client, *, data: Sequence[Path], settings: TrainingSettings
 ) -> tuple[tuple[float, ...], int]:
     """The loss of each model of the job, and over how many rows at least."""
-    config: dict[str, str | int | float] = {
-        "branch": job.branch,
-        "height": job.height,
-        "seed": 0,
-        "first_row": 0,
-    }
     measured = []
     for adapters in job.models:
         season, vector, frozen = newest_first(read_layers(place.blobs, adapters, place.spec), place.spec)
-        _, metrics = client.ask(
-            "evaluate", vector, data=data, settings=settings, config=config, season=season, frozen=frozen
+        lesson = Lesson(
+            vector=vector,
+            data=data,
+            settings=settings,
+            branch=job.branch,
+            height=job.height,
+            season=season,
+            frozen=frozen,
         )
+        _, metrics = client.ask("evaluate", lesson)
         loss = metrics.get("loss", metrics.get("eval_loss"))
         if loss is None:
             raise AppError(f"The ClientApp {place.app} evaluated without reporting a metric named loss")

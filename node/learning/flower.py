@@ -24,8 +24,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -33,8 +32,7 @@ from banyan.node.learning.errors import AppError, LearningError
 from banyan.node.learning.export import peft_key
 from banyan.node.learning.frozen import Frozen
 from banyan.node.learning.layout import Layout, Vector
-from banyan.node.learning.settings import TrainingSettings
-from banyan.node.learning.train_job import NOTHING
+from banyan.node.learning.lesson import Lesson
 from banyan.node.learning.workplace import Workplace
 from banyan.security.schema import to_plain
 
@@ -82,43 +80,36 @@ class LocalClient:
         self._layout = Layout(place.spec.rank, place.spec.tensors)
         self._state = RecordDict()
 
-    def ask(
-        self,
-        kind: str,
-        vector: Vector,
-        *,
-        data: Sequence[Path],
-        settings: TrainingSettings,
-        config: Mapping[str, str | int | float],
-        season: int = 0,
-        frozen: Mapping[int, Vector] = NOTHING,
-    ) -> tuple[Vector | None, dict[str, float]]:
-        """Send a ``train`` or ``evaluate`` message with B = ``vector`` of ``season``, and ``frozen``, the B of other
-        seasons; the B of the answer (None: it has no arrays) and its metrics.
+    def ask(self, kind: str, lesson: Lesson) -> tuple[Vector | None, dict[str, float]]:
+        """Send a ``train`` or ``evaluate`` message with the lesson; the B of the answer (None: it has no arrays) and
+        its metrics.
 
         Raises :class:`AppError`, and any :class:`LearningError` of the app.
         """
-        chosen = to_plain(settings)
+        chosen = to_plain(lesson.settings)
         spec = self._place.spec
         everything = {
             **chosen,
-            **config,
-            "lr": settings.learning_rate,
+            "branch": lesson.branch,
+            "height": lesson.height,
+            "seed": lesson.seed,
+            "first_row": lesson.first_row,
+            "lr": lesson.settings.learning_rate,
             "rank": spec.rank,
             "scale": spec.scale,
-            "season": season,
+            "season": lesson.season,
         }
-        a = self._place.shared_a(season)
-        content = RecordDict({"arrays": self._arrays(vector, a), "config": ConfigRecord(everything)})
-        if frozen:
-            content["frozen"] = _factors(self._place.frozen(frozen))
+        a = self._place.shared_a(lesson.season)
+        content = RecordDict({"arrays": self._arrays(lesson.vector, a), "config": ConfigRecord(everything)})
+        if lesson.frozen:
+            content["frozen"] = _factors(self._place.frozen(lesson.frozen))
         node = _number(self._place.node.encode())
         context = Context(
             run_id=_number(self._place.network),
             node_id=node,
             node_config={
                 "base_model": str(self._place.base_model),
-                "data": json.dumps([str(path) for path in data]),
+                "data": json.dumps([str(path) for path in lesson.data]),
                 "memory": str(self._place.memory or ""),
             },
             state=self._state,
@@ -128,11 +119,11 @@ class LocalClient:
             content,
             metadata=Metadata(
                 run_id=context.run_id,
-                message_id=f"{kind}-{config.get('branch', '')}-{config.get('height', 0)}",
+                message_id=f"{kind}-{lesson.branch}-{lesson.height}",
                 src_node_id=0,
                 dst_node_id=node,
                 reply_to_message_id="",
-                group_id=str(config.get("height", 0)),
+                group_id=str(lesson.height),
                 created_at=time.time(),
                 ttl=TIME_TO_LIVE,
                 message_type=kind,

@@ -22,8 +22,9 @@ from banyan.node.home import write_durably
 from banyan.node.learning.blobs import read_layers, write_float32
 from banyan.node.learning.errors import AppError, LearningError
 from banyan.node.learning.layout import Vector
+from banyan.node.learning.lesson import Client, Lesson
 from banyan.node.learning.settings import TrainingSettings
-from banyan.node.learning.train_job import Client, layers_of, seed_of
+from banyan.node.learning.train_job import layers_of, seed_of
 from banyan.node.learning.workplace import Workplace
 from banyan.protocol.delta import read_delta, write_delta
 from banyan.protocol.effects import Train, Trained
@@ -117,20 +118,18 @@ def train_privately(
     season = before.season if before is not None else max(layers, default=0)
     none = np.zeros(spec.dimension, np.float32)
     head, own = layers.pop(season, none), read(folder, job.branch, spec).get(season, none)
-    trained, metrics = client.ask(
-        "train",
-        np.add(head, own, dtype=np.float32),
+    lesson = Lesson(
+        vector=np.add(head, own, dtype=np.float32),
         data=data,
         settings=settings,
-        config={
-            "branch": job.branch,
-            "height": lessons,
-            "seed": seed_of(place.network, place.node, job.branch),
-            "first_row": lessons * settings.steps * settings.batch,
-        },
+        branch=job.branch,
+        height=lessons,
+        seed=seed_of(place.network, place.node, job.branch),
+        first_row=lessons * settings.steps * settings.batch,
         season=season,
         frozen=layers,
     )
+    trained, metrics = client.ask("train", lesson)
     if trained is None:
         raise AppError(f"The ClientApp {place.app} answered without the adapter it trained")
     if metrics.get("gate_passed") == 0:

@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, Protocol
 
 import numpy as np
 
@@ -19,28 +18,11 @@ from banyan.node.learning.continual.rejected import Rejected
 from banyan.node.learning.distill.teacher import Teacher
 from banyan.node.learning.errors import AppError, LearningError
 from banyan.node.learning.layout import Vector
+from banyan.node.learning.lesson import Client, Lesson
 from banyan.node.learning.settings import TrainingSettings
 from banyan.node.learning.workplace import Workplace
 from banyan.protocol.delta import write_delta
 from banyan.protocol.effects import Train, Trained
-
-NOTHING: Final[Mapping[int, Vector]] = {}
-
-
-class Client(Protocol):
-    """What trains: :class:`banyan.node.learning.flower.LocalClient`, or a fake with the same method."""
-
-    def ask(
-        self,
-        kind: str,
-        vector: Vector,
-        *,
-        data: Sequence[Path],
-        settings: TrainingSettings,
-        config: dict[str, str | int | float],
-        season: int = 0,
-        frozen: Mapping[int, Vector] = NOTHING,
-    ) -> tuple[Vector | None, dict[str, float]]: ...
 
 
 def train(
@@ -79,6 +61,17 @@ def train(
     head, frozen = layers_of(job.adapters, season, place)
     carry, _ = layers_of(job.carry, season, place)
     start, rise = np.add(head, carry, dtype=np.float32), 0.0
+    lesson = Lesson(
+        vector=start,
+        data=data,
+        settings=settings,
+        branch=job.branch,
+        height=job.height,
+        seed=seed_of(place.network, place.node, job.branch),
+        first_row=job.height * settings.steps * settings.batch,
+        season=season,
+        frozen=frozen,
+    )
     if (
         job.before is not None and not settings.dp_epsilon
     ):  # which start is better is told by rows, without any noise
@@ -86,22 +79,9 @@ def train(
         before = np.add(held, carry, dtype=np.float32)
         if same_layers(then, frozen):  # what another season's A says cannot be taken off in this one's
             start, rise = compensated(
-                start, before, job.epsilon, lambda model: _loss(client, model, job, data, settings, frozen)
+                start, before, job.epsilon, lambda model: _loss(client, replace(lesson, vector=model))
             )
-    trained, metrics = client.ask(
-        "train",
-        start,
-        data=data,
-        settings=settings,
-        config={
-            "branch": job.branch,
-            "height": job.height,
-            "seed": seed_of(place.network, place.node, job.branch),
-            "first_row": job.height * settings.steps * settings.batch,
-        },
-        season=season,
-        frozen=frozen,
-    )
+    trained, metrics = client.ask("train", replace(lesson, vector=start))
     if trained is None:
         raise AppError(f"The ClientApp {place.app} answered without the adapter it trained")
     if rise:
@@ -135,31 +115,11 @@ def same_layers(left: Mapping[int, Vector], right: Mapping[int, Vector]) -> bool
     return left.keys() == right.keys() and all(np.array_equal(left[each], right[each]) for each in left)
 
 
-def _loss(
-    client: Client,
-    model: Vector,
-    job: Train,
-    data: Sequence[Path],
-    settings: TrainingSettings,
-    frozen: Mapping[int, Vector],
-) -> float | None:
-    """The loss of ``model`` on this node's held-out rows; None where there are none, or the app cannot tell."""
-    config: dict[str, str | int | float] = {
-        "branch": job.branch,
-        "height": job.height,
-        "seed": 0,
-        "first_row": 0,
-    }
+def _loss(client: Client, lesson: Lesson) -> float | None:
+    """The loss of the lesson's model on this node's held-out rows; None where there are none, or the app cannot
+    tell."""
     try:
-        _, metrics = client.ask(
-            "evaluate",
-            model,
-            data=data,
-            settings=settings,
-            config=config,
-            season=job.season,
-            frozen=frozen,
-        )
+        _, metrics = client.ask("evaluate", lesson)
     except LearningError:
         return None
     return metrics.get("loss", metrics.get("eval_loss"))

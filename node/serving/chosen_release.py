@@ -21,7 +21,6 @@ from banyan.node.learning.frozen import Frozen
 from banyan.node.learning.layout import Vector
 from banyan.node.learning.private import find, read
 from banyan.node.learning.shared_a import from_bytes
-from banyan.node.learning.train_job import NOTHING
 from banyan.node.learning.workplace import frozen_of, together
 from banyan.node.serving.errors import ServingError
 from banyan.node.store import BlobStore, HomeLock
@@ -111,7 +110,7 @@ def model_of(home: Home, spec: AdapterSpec, chosen: ChosenRelease) -> tuple[Vect
     """What the model adds to its base: B of the first season, in terms of :func:`shared_a_of`, float32 Layout order,
     and what those of all later ones add to it."""
     blobs = BlobStore(home.blobs)
-    own = read(home.private, chosen.branch, spec) if chosen.private else NOTHING
+    own = read(home.private, chosen.branch, spec) if chosen.private else {}
     layers = together(read_layers(blobs, chosen.adapters, spec), own)
     vector = layers.pop(0, np.zeros(spec.dimension, np.float32))
     return vector, frozen_of(spec, layers, blobs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,9 +23,9 @@ from banyan.node.learning.distill.tokenizers import same_tokenizer
 from banyan.node.learning.errors import LearningError
 from banyan.node.learning.layout import Vector
 from banyan.node.learning.learner import Learner, shared_learner
+from banyan.node.learning.lesson import Lesson
 from banyan.node.learning.progress import Progress, report
 from banyan.node.learning.settings import TrainingSettings
-from banyan.node.learning.train_job import NOTHING
 from banyan.node.learning.trainer import next_token_loss
 from banyan.node.learning.workplace import Workplace, newest_first
 from banyan.security.canonical import encode
@@ -38,7 +38,7 @@ WRITTEN = "written.jsonl"
 
 
 class DistillingClient:
-    """Implements :class:`~banyan.node.learning.train_job.Client`: the student learns from ``teacher`` on public text.
+    """Implements :class:`~banyan.node.learning.lesson.Client`: the student learns from ``teacher`` on public text.
 
     ``place`` is where the student's branch trains, ``teachers_place`` where the teacher's would: the two have base
     models of their own, or the same one. ``share`` is as in
@@ -54,41 +54,31 @@ class DistillingClient:
         self._share = share
         self._taught_by: tuple[str, Learner] | None = None
 
-    def ask(
-        self,
-        kind: str,
-        vector: Vector,
-        *,
-        data: Sequence[Path],
-        settings: TrainingSettings,
-        config: dict[str, str | int | float],
-        season: int = 0,
-        frozen: Mapping[int, Vector] = NOTHING,
-    ) -> tuple[Vector | None, dict[str, float]]:
-        """Train B = ``vector`` on the public text ``data``; the trained B and what was measured.
+    def ask(self, kind: str, lesson: Lesson) -> tuple[Vector | None, dict[str, float]]:
+        """Train the lesson's B on its ``data``, which are public text; the trained B and what was measured.
 
         ``logits`` is 1 where the student learnt the teacher's probabilities and 0 where it read what the teacher wrote.
-        A version that is worse than ``vector`` on the held-out rows of the text is rejected (``gate_passed`` is 0) and
-        ``text_rise`` says by how much, unless the owner has set that there be no gate. ``teacher_loss`` is the
+        A version that is worse than the lesson's on the held-out rows of the text is rejected (``gate_passed`` is 0)
+        and ``text_rise`` says by how much, unless the owner has set that there be no gate. ``teacher_loss`` is the
         teacher's on the same rows, where both read alike and it compares. Raises :class:`LearningError`.
         """
         if kind != "train":
             raise LearningError(f"A teacher helps to train and not to {kind}")
-        teacher = self._teacher(settings.device)
+        data, chosen = lesson.data, lesson.settings
+        teacher = self._teacher(chosen.device)
         spec = self.place.spec
         student = shared_learner(
             self.place.base_model,
-            settings.device,
+            chosen.device,
             rank=spec.rank,
             scale=spec.scale,
             tensors=spec.tensors,
-            shared_a=self.place.shared_a(season),
+            shared_a=self.place.shared_a(lesson.season),
         )
-        student.model.freeze(self.place.frozen(frozen))
-        seed, first_row = int(config["seed"]), int(config["first_row"])
+        student.model.freeze(self.place.frozen(lesson.frozen))
         folder = self.place.memory
-        lesson = replace(settings, max_length=min(settings.max_length, teacher.context, student.context))
-        remembered = None if folder is None else memory.place(folder, str(config["branch"]), season)
+        settings = replace(chosen, max_length=min(chosen.max_length, teacher.context, student.context))
+        remembered = None if folder is None else memory.place(folder, lesson.branch, lesson.season)
         if same_tokenizer(teacher.tokenizer, student.tokenizer):
             objective = SoftenedProbabilities(
                 teacher.model,
@@ -99,14 +89,14 @@ class DistillingClient:
             more = {"logits": 1.0}
         else:
             objective = next_token_loss
-            data = [self._written(teacher, data, lesson, seed)]
+            data = [self._written(teacher, data, settings, lesson.seed)]
             more = {"logits": 0.0, "written_bytes": float((data[0] / WRITTEN).stat().st_size)}
         trained, metrics = student.train(
-            vector,
+            lesson.vector,
             data,
-            lesson,
-            seed=seed,
-            first_row=first_row,
+            settings,
+            seed=lesson.seed,
+            first_row=lesson.first_row,
             memory=remembered,
             objective=objective,
             only_better=bool(settings.gate_tries),
@@ -114,7 +104,7 @@ class DistillingClient:
         if "loss_before" in metrics:
             more["text_rise"] = metrics["loss_after"] - metrics["loss_before"]
             if more["logits"]:
-                more["teacher_loss"] = teacher.evaluate(teacher.model.vector(), data, lesson)["loss"]
+                more["teacher_loss"] = teacher.evaluate(teacher.model.vector(), data, settings)["loss"]
         return trained, metrics | more
 
     def _teacher(self, device: str) -> Learner:

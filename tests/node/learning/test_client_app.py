@@ -17,13 +17,13 @@ from transformers import AutoModelForCausalLM
 
 from banyan.node.learning.errors import AppError, DataError, LearningError
 from banyan.node.learning.flower import LocalClient, load_app
+from banyan.node.learning.lesson import Lesson
 from banyan.node.learning.settings import TrainingSettings
 from banyan.node.learning.train_job import train
 from banyan.node.learning.workplace import OWN_APP, Workplace
 from banyan.protocol.effects import Train
 
 SETTINGS = TrainingSettings(steps=4, batch=4, max_length=32, learning_rate=0.05, device="cpu")
-CONFIG = {"branch": "/en", "height": 0, "seed": 1, "first_row": 0}
 
 Answer = Callable[[Message, Context], RecordDict]
 
@@ -39,8 +39,12 @@ def app_that(answers: Answer) -> ClientApp:
 
 
 def ask(place: Workplace, app: ClientApp, kind: str = "train", data: tuple[Path, ...] = ()):
+    return LocalClient(app, place).ask(kind, lesson_at(place, data))
+
+
+def lesson_at(place: Workplace, data: tuple[Path, ...]) -> Lesson:
     zero = np.zeros(place.spec.dimension, np.float32)
-    return LocalClient(app, place).ask(kind, zero, data=data, settings=SETTINGS, config=CONFIG)
+    return Lesson(vector=zero, data=data, settings=SETTINGS, branch="/en", height=0, seed=1)
 
 
 def test_our_app_trains_and_evaluates(place: Workplace, some_rows: Path) -> None:
@@ -84,13 +88,12 @@ def test_a_users_app_gets_the_adapter_under_pefts_names_and_its_settings(place: 
         )
 
     client = LocalClient(app_that(look), place)
-    zero = np.zeros(place.spec.dimension, np.float32)
     for _ in range(2):
-        vector, metrics = client.ask("train", zero, data=[Path("d")], settings=SETTINGS, config=CONFIG)
+        vector, metrics = client.ask("train", lesson_at(place, (Path("d"),)))
     name = place.spec.tensors[0].name
     assert {f"base_model.model.{name}.lora_{factor}.weight" for factor in "AB"} <= seen["names"]
     assert (seen["lr"], seen["data"], seen["count"]) == (0.05, '["d"]', 2)
-    np.testing.assert_array_equal(vector, np.ones_like(zero))
+    np.testing.assert_array_equal(vector, np.ones(place.spec.dimension, np.float32))
     assert metrics == {"train_loss": 1.5}
 
 

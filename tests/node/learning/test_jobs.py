@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,10 +20,11 @@ from banyan.node.learning.compensation import compensated
 from banyan.node.learning.errors import AdapterError, AppError, LearningError
 from banyan.node.learning.evaluate_job import evaluate
 from banyan.node.learning.inspect_job import inspect
+from banyan.node.learning.lesson import Lesson
 from banyan.node.learning.memory_blobs import MemoryBlobs
 from banyan.node.learning.mix_job import mix
 from banyan.node.learning.settings import TrainingSettings
-from banyan.node.learning.train_job import NOTHING, train
+from banyan.node.learning.train_job import train
 from banyan.node.learning.workplace import Workplace
 from banyan.protocol.delta import write_delta
 from banyan.protocol.effects import Aggregate, Evaluate, Input, Inspect, Lift, Mix, Train, Trained
@@ -43,25 +44,11 @@ class StepClient:
     def __init__(self, step: np.ndarray | None, metrics: dict[str, float] | None = None) -> None:
         self.step = step
         self.metrics = metrics or {}
-        self.asked: list[tuple[str, np.ndarray, dict[str, str | int | float]]] = []
-        self.rows: list[int] = []
-        self.seasons: list[tuple[int, dict[int, np.ndarray]]] = []
+        self.asked: list[Lesson] = []
 
-    def ask(
-        self,
-        kind: str,
-        vector: np.ndarray,
-        *,
-        data: Sequence[Path],
-        settings: TrainingSettings,
-        config: dict[str, str | int | float],
-        season: int = 0,
-        frozen: Mapping[int, np.ndarray] = NOTHING,
-    ) -> tuple[np.ndarray | None, dict[str, float]]:
-        self.asked.append((kind, vector, config))
-        self.seasons.append((season, dict(frozen)))
-        self.rows.append(settings.eval_rows)
-        return (None if self.step is None else vector + self.step), self.metrics
+    def ask(self, kind: str, lesson: Lesson) -> tuple[np.ndarray | None, dict[str, float]]:
+        self.asked.append(lesson)
+        return (None if self.step is None else lesson.vector + self.step), self.metrics
 
 
 def random(seed: int, size: float = 1.0) -> np.ndarray:
@@ -90,7 +77,7 @@ def test_training_starts_from_the_whole_path_plus_the_carry(here: Workplace) -> 
     client = StepClient(random(4))
     run(here, client, order(tuple(path), (carry,)))
     np.testing.assert_allclose(
-        client.asked[0][1], random(1) + random(2) + random(3, 0.01), rtol=1e-5, atol=1e-6
+        client.asked[0].vector, random(1) + random(2) + random(3, 0.01), rtol=1e-5, atol=1e-6
     )
 
 
@@ -134,9 +121,9 @@ def test_each_node_and_branch_has_its_own_seed_and_each_round_goes_on(here: Work
     run(here, client, order())
     run(here, client, order(height=3))
     run(replace(here, node="another"), client, order())
-    first, later, other = (config for _, _, config in client.asked)
-    assert first["seed"] == later["seed"] != other["seed"]
-    assert (first["first_row"], later["first_row"]) == (0, 12)
+    first, later, other = client.asked
+    assert first.seed == later.seed != other.seed
+    assert (first.first_row, later.first_row) == (0, 12)
 
 
 def test_training_that_changes_nothing_is_no_update(here: Workplace) -> None:
@@ -172,9 +159,9 @@ def test_an_update_takes_off_what_came_down_and_harmed(here: Workplace) -> None:
     harmful = (random(1) + random(3)).tobytes()
 
     class Judge(StepClient):
-        def ask(self, kind, vector, **rest):
-            answer = super().ask(kind, vector, **rest)
-            loss = 9.0 if vector.tobytes() == harmful else 1.0
+        def ask(self, kind, lesson):
+            answer = super().ask(kind, lesson)
+            loss = 9.0 if lesson.vector.tobytes() == harmful else 1.0
             return (None, {"loss": loss}) if kind == "evaluate" else answer
 
     client = Judge(np.full(SPEC.dimension, 0.5, np.float32))
@@ -196,8 +183,8 @@ def test_the_model_that_is_measured_is_the_sum_of_its_path(here: Workplace) -> N
     job = Evaluate("/en", 3, b"j" * 32, (path, path[:1]), rows=64)
     done = evaluate(job, here, client, data=[], settings=SETTINGS)
     assert (done.job, done.losses, done.rows) == (job.job, (2.5, 2.5), 7)
-    np.testing.assert_array_equal(client.asked[0][1], random(1) + random(2))
-    np.testing.assert_array_equal(client.asked[1][1], random(1))
+    np.testing.assert_array_equal(client.asked[0].vector, random(1) + random(2))
+    np.testing.assert_array_equal(client.asked[1].vector, random(1))
     with pytest.raises(AppError, match="metric named loss"):
         evaluate(job, here, StepClient(None), data=[], settings=SETTINGS)
 
@@ -208,7 +195,7 @@ def test_no_more_rows_are_measured_than_the_job_allows_and_the_owner_wants(
 ) -> None:
     client = StepClient(None, {"loss": 2.5, "rows": 5.0})
     evaluate(Evaluate("/en", 3, b"j" * 32, ((),), allowed), here, client, data=[], settings=SETTINGS)
-    assert client.rows == [measured]
+    assert [each.settings.eval_rows for each in client.asked] == [measured]
 
 
 # ------------------------------------------------------------------------------------------- aggregate

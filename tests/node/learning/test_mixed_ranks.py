@@ -14,6 +14,7 @@ from banyan.node.learning.blobs import read_blob, read_sum, write_float32
 from banyan.node.learning.errors import LearningError
 from banyan.node.learning.inspect_job import inspect
 from banyan.node.learning.layout import Vector
+from banyan.node.learning.lesson import Lesson
 from banyan.node.learning.memory_blobs import MemoryBlobs
 from banyan.node.learning.settings import TrainingSettings
 from banyan.node.learning.train_job import train
@@ -186,8 +187,8 @@ def test_small_updates_add_up_to_whole_adapters() -> None:
 class Pupil:
     """Moves every number of B by one."""
 
-    def ask(self, kind: str, vector: Vector, **_: object) -> tuple[Vector, dict[str, float]]:
-        return vector + np.float32(1), {}
+    def ask(self, kind: str, lesson: Lesson) -> tuple[Vector, dict[str, float]]:
+        return lesson.vector + np.float32(1), {}
 
 
 def test_what_a_small_device_cannot_send_stays_in_its_carry(tmp_path) -> None:

@@ -27,9 +27,9 @@ class AddsOne:
         self.metrics = {"loss_before": 3.0, "loss_after": 2.0} | metrics
         self.heights = []
 
-    def ask(self, kind, vector, *, data, settings, config, season, frozen):
-        self.heights.append(config["height"])
-        return vector + np.float32(1), self.metrics
+    def ask(self, kind, lesson):
+        self.heights.append(lesson.height)
+        return lesson.vector + np.float32(1), self.metrics
 
 
 @pytest.fixture
@@ -106,8 +106,8 @@ class FirstColumn:
     def __init__(self, rank):
         self.rank = rank
 
-    def ask(self, kind, vector, *, data, settings, config, season, frozen):
-        b = vector.reshape(-1, self.rank).copy()
+    def ask(self, kind, lesson):
+        b = lesson.vector.reshape(-1, self.rank).copy()
         b[:, 0] += 1
         return b.ravel(), {}
 

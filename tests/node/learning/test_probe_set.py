@@ -87,8 +87,8 @@ class Reader:
     def __init__(self):
         self.asked = []
 
-    def ask(self, kind, vector, *, data, settings, config, season=0, frozen=None):
-        held_out = load_dataset(data, measured=True).held_out[: settings.eval_rows]
+    def ask(self, kind, lesson):
+        held_out = load_dataset(lesson.data, measured=True).held_out[: lesson.settings.eval_rows]
         self.asked.append(len(held_out))
         if not held_out:
             raise DataError("data", None, "no row is held out to measure on")

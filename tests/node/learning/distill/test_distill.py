@@ -25,6 +25,7 @@ from banyan.node.learning.distill.tokenizers import same_tokenizer
 from banyan.node.learning.errors import JobCancelled, LearningError
 from banyan.node.learning.layout import Vector
 from banyan.node.learning.learner import Learner
+from banyan.node.learning.lesson import Lesson
 from banyan.node.learning.memory_blobs import MemoryBlobs
 from banyan.node.learning.progress import listening
 from banyan.node.learning.settings import TrainingSettings
@@ -40,7 +41,12 @@ from banyan.security.model import AdapterSpec
 SETTINGS = TrainingSettings(
     steps=60, batch=4, max_length=48, learning_rate=0.1, device="cpu", continual="none", gate_tries=0
 )
-CONFIG: dict[str, str | int | float] = {"branch": "/en/pocket", "height": 0, "seed": 1, "first_row": 0}
+
+
+def lesson_on(vector: np.ndarray, text: Path, settings: TrainingSettings = SETTINGS, seed: int = 1) -> Lesson:
+    return Lesson(vector=vector, data=[text], settings=settings, branch="/en/pocket", height=0, seed=seed)
+
+
 TAUGHT = "banana banana banana"
 
 
@@ -169,7 +175,7 @@ def test_a_student_takes_over_what_the_public_text_does_not_say(
     """The public answers are others than the teacher's; the student learns the teacher's from its probabilities."""
     client = DistillingClient(student, *teachers)
     start = np.zeros(student.spec.dimension, np.float32)
-    learnt, metrics = client.ask("train", start, data=[public], settings=SETTINGS, config=CONFIG)
+    learnt, metrics = client.ask("train", lesson_on(start, public))
     assert metrics["logits"] == 1
     held = load_dataset([public])
     direct = learner_at(student).train(start, [public], SETTINGS, seed=1)[1]
@@ -187,7 +193,7 @@ def test_a_student_with_another_tokenizer_reads_what_the_teacher_writes(
 ) -> None:
     client = DistillingClient(foreign, *teachers)
     start = np.zeros(foreign.spec.dimension, np.float32)
-    _, metrics = client.ask("train", start, data=[public], settings=SETTINGS, config=CONFIG)
+    _, metrics = client.ask("train", lesson_on(start, public))
     assert metrics["logits"] == 0
     assert metrics["loss_after"] < metrics["loss_before"]
     (folder,) = (foreign.memory / "taught").iterdir()
@@ -250,7 +256,7 @@ def test_what_was_written_for_old_lessons_is_removed(
     client = DistillingClient(foreign, *teachers)
     start, short = np.zeros(foreign.spec.dimension, np.float32), replace(SETTINGS, steps=1)
     for seed in range(6):
-        client.ask("train", start, data=[public], settings=short, config=CONFIG | {"seed": seed})
+        client.ask("train", lesson_on(start, public, short, seed))
     assert len(list((foreign.memory / "taught").iterdir())) == 4
 
 
@@ -275,9 +281,7 @@ def test_a_teacher_that_makes_the_student_worse_on_the_text_teaches_it_nothing(
 ) -> None:
     place, teacher = teachers
     start = np.zeros(student.spec.dimension, np.float32)
-    learnt, _ = DistillingClient(student, place, teacher).ask(
-        "train", start, data=[public], settings=SETTINGS, config=CONFIG
-    )
+    learnt, _ = DistillingClient(student, place, teacher).ask("train", lesson_on(start, public))
     head, _ = write_float32(student.blobs, learnt, student.spec)
     job = Train("/en/pocket", 1, b"b" * 32, (head,), ())
     ignorant = DistillingClient(student, place, Teacher("/en", ()))
@@ -299,6 +303,4 @@ def test_a_teacher_is_asked_for_nothing_but_training(
 ) -> None:
     start = np.zeros(student.spec.dimension, np.float32)
     with pytest.raises(LearningError, match="train and not to evaluate"):
-        DistillingClient(student, *teachers).ask(
-            "evaluate", start, data=[public], settings=SETTINGS, config=CONFIG
-        )
+        DistillingClient(student, *teachers).ask("evaluate", lesson_on(start, public))
