@@ -33,7 +33,7 @@ from banyan.protocol.release import (
 from banyan.security import canonical
 from banyan.security.canonical import CanonicalError
 from banyan.security.charter import Charter
-from banyan.security.schema import Between, Length, SchemaError, from_plain, to_plain
+from banyan.security.schema import Between, Length, SchemaError, from_plain, to_bytes
 
 __all__ = [
     "Memory",
@@ -82,7 +82,7 @@ class Memory:
 
     def encode(self) -> bytes:
         """The memory as it is kept on disk."""
-        return canonical.encode(to_plain(self))
+        return to_bytes(self)
 
     @classmethod
     def decode(cls, data: bytes) -> Memory:

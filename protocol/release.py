@@ -17,7 +17,7 @@ from banyan.security import canonical
 from banyan.security.admission import Reason
 from banyan.security.charter import CommitteePolicy
 from banyan.security.model import MOST_SEASONS
-from banyan.security.schema import Between, Length, to_plain
+from banyan.security.schema import Between, Length, to_bytes
 
 __all__ = [
     "EXPELLING",
@@ -246,7 +246,7 @@ class Release:
     @cached_property
     def encoded(self) -> bytes:
         """The canonical encoding."""
-        return canonical.encode(to_plain(self))
+        return to_bytes(self)
 
     @cached_property
     def digest(self) -> bytes:
