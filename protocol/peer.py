@@ -211,6 +211,7 @@ class Peer:
         self._own: frozenset[str] = frozenset()
         """The branches that we follow whatever seats we have."""
         self._ways = frozenset({*path_to(settings.branch), *self.mixer.branches})
+        self._model_path = charter.model_path(settings.branch)
         self._left: list[str] = []
         self._follow_own()
 
@@ -572,7 +573,7 @@ class Peer:
     def _wanted_of(self, path: str) -> tuple[tuple[Digest, int], ...]:
         """What our model has of the head of a branch: its adapter, and of our own what was lifted into it, too."""
         head = self.branches[path].chain.head
-        if head is None or path not in self.charter.model_path(self._settings.branch):
+        if head is None or path not in self._model_path:
             return ()
         if path == self._settings.branch:
             return head.blobs
@@ -903,7 +904,7 @@ class Peer:
 
     def _missing_adapters(self) -> list[Path]:
         """The branches on our way of whose head something that our model is a sum of is not here."""
-        ways = self.charter.model_path(self._settings.branch)
+        ways = self._model_path
         return [path for path in ways if any(blob not in self._blobs for blob, _ in self._wanted_of(path))]
 
     def _is_overdue(self) -> bool:
@@ -1199,13 +1200,14 @@ class Peer:
     def keep(self) -> set[Digest]:
         """Blobs that must stay in the store: heads, the running round's and archived updates, what we carry."""
         kept = self._learner.keep() | self.mixer.keep() | self._auditor.keep() | self.pin.keep()
-        kept |= self.tree.probes_by(self.me)
+        tree = self.tree
+        kept |= tree.probes_by(self.me)
         for path, branch in self.branches.items():
             kept |= branch.keep()
-            probe = self.tree.probe_of(path)
+            probe = tree.probe_of(path)
             kept |= {probe.digest} if probe is not None else set()
             for topic in (committee_topic(path), archive_topic(path)):
-                kept |= {r.body.blob for r in self.records.each(topic) if isinstance(r.body, Update)}
+                kept.update(r.body.blob for r in self.records.each(topic) if isinstance(r.body, Update))
         return kept
 
     def known_addresses(self) -> dict[NodeId, tuple[str, ...]]:

@@ -298,6 +298,18 @@ class Release:
         both = ((self.change, self.change_size), (self.lift, self.lift_size))
         return tuple((blob, size) for blob, size in both if blob)
 
+    @cached_property
+    def vouched(self) -> frozenset[bytes]:
+        """The blobs of its model and of its steps, and those of what it vouches for besides."""
+        claims = (self, *claims_of(self))
+        return frozenset(blob for each in claims for blob, _ in (*each.blobs, *each.steps))
+
+    @cached_property
+    def counted(self) -> frozenset[bytes]:
+        """The blobs of the contributions that it counts."""
+        blobs = (blob for each in self.used for blob in (each.blob, each.lifted))
+        return frozenset(blob for blob in blobs if blob)
+
 
 def claims_of(release: Release) -> tuple[Release, ...]:
     """``release`` as each rule made it whose sums it vouches for, in the order in which they were tried."""
