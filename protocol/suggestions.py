@@ -73,12 +73,15 @@ def split_of(names: Sequence[str], cosines: Matrix, fewest: int) -> Split | None
     one, other = np.unravel_index(np.argmin(cosines), cosines.shape)
     second = cosines[other] > cosines[one]
     second[one], second[other] = False, True
+    before = second
     for _ in range(count):
         to_first, to_second = _means(cosines, ~second), _means(cosines, second)
         nearer = to_second > to_first
         if np.count_nonzero(nearer) in (0, count) or not np.count_nonzero(nearer != second):
             break
-        second = nearer
+        if not np.count_nonzero(nearer != before):
+            return None  # they go to and fro
+        before, second = second, nearer
     else:
         return None
     if not fewest <= np.count_nonzero(second) <= count - fewest:
