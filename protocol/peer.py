@@ -588,14 +588,16 @@ class Peer:
         rings = [chain.closers or chain.committee, *(self.branches[each].chain.committee for each in between)]
         mine = [number for number, ring in enumerate(rings) if self.me in ring]
         rings = rings[: min(mine, default=len(rings))][::-1] or rings[:1]
-        siblings = (member.node for member in self.members.live(self.now, self._settings.branch))
-        rings += [chain.committee, tuple(siblings)]
+        widely = again or path == self._settings.branch
+        if widely:
+            siblings = (member.node for member in self.members.live(self.now, self._settings.branch))
+            rings += [chain.committee, tuple(siblings)]
         above = self.branches.get(parent_of(path) or "")
         if above is not None and chain.height == 0:  # it begins with what was lifted there
             rings = [above.chain.closers, above.chain.committee, *rings]
         elif above is not None:
             rings.append(above.chain.committee)
-        asked = rings if again or path == self._settings.branch else rings[:1]
+        asked = rings if widely else rings[:1]
         drawn = [node for ring in asked for node in self._shuffled(ring)]
         return [node for node in dict.fromkeys(drawn) if node != self.me]
 
