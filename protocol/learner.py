@@ -219,8 +219,7 @@ class Learner:
             self._host.do(PutState("carry", canonical.encode([])))
             self._host.do(PutState("pending-carry", canonical.encode([])))
         if self._announced:
-            used = any(each.blob == self._announced[0] for each in head.used)
-            if not used:
+            if self._announced[0] not in head.counted:
                 self._carry = self._announced
             elif head.rule != UNCHANGED:
                 self._carry = self._announced[1:]

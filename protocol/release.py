@@ -264,6 +264,11 @@ class Release:
         return frozenset(seat.member for seat in self.roster)
 
     @cached_property
+    def authors(self) -> tuple[str, ...]:
+        """Those whose updates it counts."""
+        return tuple(each.source for each in self.used if not each.is_child)
+
+    @cached_property
     def current(self) -> tuple[tuple[bytes, int], ...]:
         """What the branch itself adds to its model in this season, with sizes: none, one or both of ``adapter`` and
         ``lifted``."""

@@ -215,7 +215,9 @@ class Round:
 
     def to_measure(self, now: int, quarantined: Mapping[str, Reason]) -> list[Child]:
         """The children whose lift has to be measured before the round can close."""
-        if not self.transfer.measures or not self._all_reported(now, quarantined):
+        if not self.transfer.measures or len(self.children) < self.transfer.need:
+            return []
+        if not self._all_reported(now, quarantined):
             return []
         children = self.electorate(now)
         return children if isinstance(self.verdict(children, now), Measure) else []
