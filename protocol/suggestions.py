@@ -64,8 +64,9 @@ def split_of(names: Sequence[str], cosines: Matrix, fewest: int) -> Split | None
     """The two groups that ``names`` fall into, if they do; ``cosines`` (n, n) are those of their updates.
 
     2-means on the sphere, by cosines alone: from the two that point farthest apart, everybody goes to the group whose
-    members it has the higher mean cosine with, until nobody moves. Groups of fewer than ``fewest`` members (more than
-    the liars that a round survives, or a suggestion could be a liar's) are none, nor are those that never settle.
+    members it has the higher mean cosine with, until nobody moves, or whoever does goes to and fro. Groups of fewer
+    than ``fewest`` members (more than the liars that a round survives, or a suggestion could be a liar's) are none, nor
+    are those that never settle.
     """
     count = len(names)
     if count < 2 * fewest:
@@ -77,10 +78,10 @@ def split_of(names: Sequence[str], cosines: Matrix, fewest: int) -> Split | None
     for _ in range(count):
         to_first, to_second = _means(cosines, ~second), _means(cosines, second)
         nearer = to_second > to_first
-        if np.count_nonzero(nearer) in (0, count) or not np.count_nonzero(nearer != second):
+        if np.count_nonzero(nearer) in (0, count) or any(
+            np.array_equal(nearer, was) for was in (second, before)
+        ):
             break
-        if not np.count_nonzero(nearer != before):
-            return None  # they go to and fro
         before, second = second, nearer
     else:
         return None
