@@ -30,6 +30,12 @@ CODECS: Final[tuple[Codec, ...]] = get_args(Codec)
 TOP: Final[dict[Codec, int]] = {"int8": 127, "int4": 7}
 """The largest code of each integer codec; the smallest is its negative, so that zero is a code."""
 
+LARGEST_SCALE: Final[dict[Codec, np.float32]] = {
+    codec: np.nextafter(np.float32(np.finfo(np.float32).max / top), np.float32(0))
+    for codec, top in TOP.items()
+}
+"""The largest scale whose largest code still decodes to a finite float32."""
+
 BLOCK: Final[dict[Codec, int]] = {"float32": 0, "bf16": 0, "int8": 1024, "int4": 128}
 """Columns that share a scale unless told otherwise. Smaller: less rounding, more bytes (4 per block).
 1,024 is the most for which inner products of 8-bit codes stay under 2**24, where float32 is exact."""
@@ -95,7 +101,7 @@ class EncodedVector:
         scales = self.scales
         if scales is None or scales.dtype != np.float32 or scales.shape != (blocks,):
             raise AggregationError(f"{self.codec} in blocks of {self.block} needs {blocks} float32 scales")
-        if not (np.all(scales >= 0) and np.all(scales <= _largest_scale(TOP[self.codec]))):
+        if not (scales.min() >= 0 and scales.max() <= LARGEST_SCALE[self.codec]):  # NaN is neither
             raise AggregationError(
                 "scales must be finite, not negative, and leave every value within float32"
             )
@@ -198,7 +204,7 @@ def encode(vector: Float32s, codec: Codec, block: int | None = None) -> EncodedV
     block = BLOCK[codec] if block is None else block
     if block < 1:
         raise AggregationError(f"a block has at least {SMALLEST_BLOCK} columns, not {block}")
-    codes, scales = _quantize(vector, TOP[codec], block)
+    codes, scales = _quantize(vector, codec, block)
     if codec == "int4":
         codes = np.append(codes, np.int8(0)) if len(codes) % 2 else codes
         low, high = codes[0::2].view(np.uint8), codes[1::2].view(np.uint8)
@@ -216,14 +222,9 @@ def _to_bf16(vector: Float32s) -> npt.NDArray[np.uint16]:
     return np.ascontiguousarray(upper)
 
 
-def _largest_scale(top: int) -> np.float32:
-    """The largest scale whose largest code still decodes to a finite float32."""
-    return np.float32(np.nextafter(np.float32(np.finfo(np.float32).max / top), np.float32(0)))
-
-
-def _quantize(vector: Float32s, top: int, block: int) -> tuple[npt.NDArray[np.int8], Float32s]:
+def _quantize(vector: Float32s, codec: Codec, block: int) -> tuple[npt.NDArray[np.int8], Float32s]:
     """Codes (size,) int8 and scales (blocks,) float32, a block of rows at a time to bound the memory."""
-    size = len(vector)
+    size, top = len(vector), np.float32(TOP[codec])
     blocks = -(-size // block)
     codes = np.empty(size, np.int8)
     scales = np.zeros(blocks, np.float32)
@@ -234,10 +235,10 @@ def _quantize(vector: Float32s, top: int, block: int) -> tuple[npt.NDArray[np.in
         padded = np.zeros((last - first) * block, np.float32)
         padded[: len(piece)] = piece
         table = padded.reshape(-1, block)
-        scale = np.minimum(np.abs(table).max(axis=1) / np.float32(top), _largest_scale(top))
+        scale = np.minimum(np.abs(table).max(axis=1) / top, LARGEST_SCALE[codec])
         scales[first:last] = scale
-        # A scale that underflowed to zero carries only zeros.
-        divisor = np.where(scale > 0, scale, np.float32(1))
-        rounded = np.clip(np.rint(np.where(scale[:, None] > 0, table / divisor[:, None], 0)), -top, top)
+        # Where a scale underflowed to zero, every number is so small that divided by one it rounds to zero, too.
+        rounded = np.rint(table / np.where(scale > 0, scale, np.float32(1))[:, None])
+        rounded = np.minimum(np.maximum(rounded, -top, out=rounded), top, out=rounded)
         codes[first * block : last * block] = rounded.astype(np.int8).reshape(-1)[: len(piece)]
     return codes, scales

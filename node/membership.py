@@ -12,7 +12,7 @@ from banyan.security.credential import Credential
 from banyan.security.doorplate import Doorplate
 from banyan.security.identity import Identity
 from banyan.security.invite import Invite
-from banyan.security.schema import from_plain, to_plain
+from banyan.security.schema import from_plain, to_bytes
 from banyan.security.scope import covers
 
 MAX_CREDENTIAL = 8_192
@@ -115,7 +115,7 @@ def covered_branch(home: Home, charter: Charter) -> str:
 
 def encode_credential(credential: Credential) -> bytes:
     """The wire form."""
-    return canonical.encode(to_plain(credential))
+    return to_bytes(credential)
 
 
 def decode_credential(data: bytes) -> Credential:

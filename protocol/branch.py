@@ -29,7 +29,7 @@ from banyan.protocol.events import (
 from banyan.protocol.messages import CertifiedRelease, Draft, Opening, Proposal, Trial, Update, Vote
 from banyan.protocol.plateau import is_news, is_restated, standing_among, standing_of
 from banyan.protocol.records import Record, committee_topic
-from banyan.protocol.release import ChildHead, Release, Standing, TrialVote, claims_of, committee_of
+from banyan.protocol.release import ChildHead, Release, Standing, TrialVote, committee_of
 from banyan.protocol.round import Candidate, Child, Round, Status, need_of
 from banyan.protocol.season import is_turn
 from banyan.protocol.transfer import Transfer, Wait
@@ -75,6 +75,8 @@ class Branch:
         self.round: Round | None = None
         self.closing: Closing | None = None
         self.trials: Trials | None = None
+        self._lineage: list[bytes] = []
+        """Digests from the head backwards, of all releases that the round may tell an update's base by."""
         self._children: dict[bytes, Child] = {}
 
     @property
@@ -168,17 +170,13 @@ class Branch:
 
     def keep(self) -> set[bytes]:
         """The blobs that this branch may still need, or that others may ask for."""
-        releases = self.newest()
+        releases = [*self.newest(), *(child.release for child in self._children.values())]
         kept = self.closing.keep() if self.closing else set()
-        releases += [child.release for child in self._children.values()]
-        claims = [claim for release in releases for claim in claims_of(release)]
-        kept |= {blob for each in (*releases, *claims) for blob, _ in (*each.blobs, *each.steps)}
-        kept |= self.trials.keep() if self.trials else set()
+        kept.update(*(release.vouched for release in releases))
+        kept.update(self.trials.keep() if self.trials else ())
         if self.on_committee:  # for those that the next round counts, and for who audits the last ones
-            kept |= {
-                blob for release in releases for each in release.used for blob in (each.blob, each.lifted)
-            }
-        return kept - {b""}
+            kept.update(*(release.counted for release in releases))
+        return kept
 
     def newest(self) -> list[Release]:
         """The newest releases, the head first: those that keep their blobs."""
@@ -204,6 +202,11 @@ class Branch:
     def need(self) -> int:
         """See :func:`~banyan.protocol.round.need_of`."""
         return need_of(self._charter)
+
+    @cached_property
+    def _longest_update(self) -> int:
+        """Bytes of the largest honest update of this branch."""
+        return blob_bytes(self._charter.adapter_at(self.path), self._charter.round.codec)
 
     @cached_property
     def transfer(self) -> Transfer:
@@ -354,18 +357,16 @@ class Branch:
             self._let_go(crowded_out)
         if crowded_out is candidate:
             return
-        policy = self._charter.round
-        lineage = self.chain.lineage(policy.staleness + 32)
         try:
-            self._check_season(update.base, lineage)
+            self._check_season(update.base)
             check_announcement(
                 author=author,
                 size=update.size,
                 digest=update.blob,
                 base=update.base,
-                limit=blob_bytes(self._charter.adapter_at(self.path), policy.codec),
-                lineage=lineage,
-                staleness=policy.staleness,
+                limit=self._longest_update,
+                lineage=self._lineage,
+                staleness=self._charter.round.staleness,
                 members={author},  # its credential was checked when the record came in
                 quarantined=self._host.quarantined,
             )
@@ -374,10 +375,11 @@ class Branch:
         else:
             self._fetch(candidate)
 
-    def _check_season(self, base: bytes, lineage: list[bytes]) -> None:
+    def _check_season(self, base: bytes) -> None:
         """Raises :class:`UpdateRefused` (``wrong-season``) for an update from before the branch's last turn."""
         assert self.round is not None
-        made = self.chain.at(self.chain.height - lineage.index(base)) if base in lineage else None
+        known = base in self._lineage
+        made = self.chain.at(self.chain.height - self._lineage.index(base)) if known else None
         if made is not None and made.season != self.round.base.season:
             raise UpdateRefused(Reason.WRONG_SEASON)
 
@@ -665,6 +667,7 @@ class Branch:
         self.trials = Trials(self._host, head, committee)
         if self.on_committee:
             policy = self._charter.round
+            self._lineage = self.chain.lineage(policy.staleness + 32)
             self.round = Round(head, self.need, self.transfer, policy.deadline, policy.f)
             self.closing = Closing(
                 self._host, self.round, committee, self.trials, self._child, self._on_certified, self.due

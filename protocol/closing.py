@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Final, Protocol
 
 from banyan.protocol import agreement as moves
 from banyan.protocol.agreement import Agreement, faults_of
@@ -38,6 +38,9 @@ from banyan.security.charter import Charter
 from banyan.security.errors import Refused
 
 __all__ = ["Closing", "timer", "with_sums"]
+
+FEW: Final = 32
+"""The fewest contributions that a leader cuts its draft down to, for it to fit into one message."""
 
 
 def timer(name: str, round_: Round, at: int, *arguments: str) -> SetTimer:
@@ -217,9 +220,13 @@ class Closing:
 
     def draft(self) -> Release:
         """The release this node would propose now, but for its sums; as much of it as fits into one message."""
-        drafts = (self._draft_of(most) for most in (192, 160, 128, 96, 64))
         room = self._trials.room
-        return next((draft for draft in drafts if fits(draft, self._charter, room)), self._draft_of(32))
+        for most in (192, 160, 128, 96, 64):
+            draft = self._draft_of(most)
+            # One that counts nobody may have an empty roster: it is no release, and is not encoded as one.
+            if len(draft.used) <= FEW or fits(draft, self._charter, room):
+                return draft
+        return self._draft_of(FEW)
 
     def _draft_of(self, most: int) -> Release:
         """The release from at most ``most`` contributions: those of the roster go before those of newcomers.

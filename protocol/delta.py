@@ -27,14 +27,17 @@ from banyan.aggregation.strips import widened
 from banyan.security import canonical
 from banyan.security.errors import Refused
 from banyan.security.model import MOST_SEASONS, AdapterSpec
-from banyan.security.schema import Between, Digest, Length, from_plain, to_plain
+from banyan.security.schema import Between, Digest, Length, from_plain, to_bytes
 
 __all__ = ["Delta", "DeltaRefused", "blob_bytes", "read_delta", "season_of", "write_delta"]
 
 MAGIC: Final = b"BYDELTA1"
 MAX_HEADER: Final = 512
 _LENGTH: Final = struct.Struct("<I")
-_CODES: Final = {"float32": np.float32, "bf16": np.uint16, "int8": np.int8, "int4": np.uint8}
+_CODES: Final = {
+    codec: np.dtype(kind).newbyteorder("<")
+    for codec, kind in {"float32": np.float32, "bf16": np.uint16, "int8": np.int8, "int4": np.uint8}.items()
+}
 _PREFIX: Final = len(MAGIC) + _LENGTH.size
 
 
@@ -122,13 +125,13 @@ def read_delta(data: bytes | memoryview, spec: AdapterSpec, season: int = 0) -> 
             "malformed", f"The delta has {len(body)} bytes of numbers where {scale_bytes + code_bytes} belong"
         )
     scales = np.frombuffer(body[:scale_bytes], "<f4").astype(np.float32, copy=False) if scale_bytes else None
-    codes = np.frombuffer(body[scale_bytes:], np.dtype(_CODES[header.codec]).newbyteorder("<"))
-    if scales is not None and not np.isfinite(scales).all():
-        raise DeltaRefused("non-finite", "The delta has scales that are NaN or infinite")
+    codes = np.frombuffer(body[scale_bytes:], _CODES[header.codec])
     try:
-        native = codes.astype(_CODES[header.codec], copy=False)
+        native = codes.astype(codes.dtype.newbyteorder("="), copy=False)
         vector = EncodedVector(header.codec, header.size, header.block, native, scales)
     except AggregationError as error:
+        if scales is not None and not np.isfinite(scales).all():
+            raise DeltaRefused("non-finite", "The delta has scales that are NaN or infinite") from error
         raise DeltaRefused("malformed", f"The delta's codes are wrong: {error}") from error
     if header.codec in ("float32", "bf16") and not _all_finite(vector):
         raise DeltaRefused("non-finite", "The delta has values that are NaN or infinite")
@@ -152,7 +155,7 @@ def _head(view: memoryview) -> tuple[_Header, int]:
 
 @lru_cache(maxsize=256)  # the deltas of a round differ in their numbers only
 def _packed(header: _Header) -> bytes:
-    return canonical.encode(to_plain(header))
+    return to_bytes(header)
 
 
 @lru_cache(maxsize=256)
@@ -169,7 +172,7 @@ def blob_bytes(spec: AdapterSpec, codec: Codec) -> int:
 def _lengths(codec: Codec, size: int, block: int) -> tuple[int, int]:
     """Bytes of scales and of codes."""
     scales = 4 * -(-size // block) if codec in TOP and block else 0
-    codes = (size + 1) // 2 if codec == "int4" else size * np.dtype(_CODES[codec]).itemsize
+    codes = (size + 1) // 2 if codec == "int4" else size * _CODES[codec].itemsize
     return scales, codes
 
 

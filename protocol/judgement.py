@@ -220,7 +220,7 @@ def _judge_used(
             continue
         if quarantined.get(each.source, Reason.FALSE_RELEASE) is not Reason.FALSE_RELEASE:
             return Problem("quarantined", f"The proposal uses an update of {each.source}, who is shut out")
-        candidate = round_.find(each.key)
+        candidate = round_.find(each.key, each.source)
         if candidate is None:
             wanted.append(each.key)
         elif candidate.status is Status.REFUSED:

@@ -124,7 +124,8 @@ class Learner:
     # ------------------------------------------------------------------------------------ a round
 
     def train_if_due(self) -> None:
-        """Start training for the running round if we are to, can, and have not yet."""
+        """Start training for the running round if we are to, can, and have not yet: from the head of our branch and, of
+        those above it, the newest that is here. A branch does not wait for what comes down to it."""
         head = self._branch.chain.head
         if not self.trains or head is None or self.update is not None:
             return
@@ -134,31 +135,25 @@ class Learner:
             return
         if all(self._host.has_blob(blob) for blob, _ in head.blobs):
             self._training = (head.height + 1, head.digest)
-            self._starting = self._host.adapters_above(self._path)
+            above = self._starting = self._host.adapters_above(self._path)
             self._host.do(
                 Train(
                     branch=self._path,
                     height=head.height + 1,
                     base=head.digest,
-                    adapters=self._adapters(),
+                    adapters=(*above, *blobs_of(parts_of([head]))),
                     carry=self._carry,
-                    before=self._before(head),
+                    before=self._before(head, above),
                     epsilon=self._host.charter.transfer.epsilon,
                     season=head.season,
                 )
             )
 
-    def _adapters(self) -> tuple[Digest, ...]:
-        """What our model is the sum of, from where its base begins down: of our branch the head, of those above it the
-        newest that is here. A branch does not wait for what comes down from those above it."""
-        own = self._branch.chain.head
-        mine = parts_of([own] if own is not None else [])
-        return (*self._host.adapters_above(self._path), *blobs_of(mine))
-
-    def _before(self, head: Release) -> tuple[Digest, ...] | None:
-        """The same without what came down since our last update; None where nothing did or it is no longer here."""
-        last, now = self._above, self._host.adapters_above(self._path)
-        if last is None or last == now or not all(map(self._host.has_blob, last)):
+    def _before(self, head: Release, above: tuple[Digest, ...]) -> tuple[Digest, ...] | None:
+        """What our model was the sum of without what came down since our last update to make it what is ``above``; None
+        where nothing did or it is no longer here."""
+        last = self._above
+        if last is None or last == above or not all(map(self._host.has_blob, last)):
             return None
         return (*last, *(blob for blob, _ in head.blobs))
 
@@ -224,8 +219,7 @@ class Learner:
             self._host.do(PutState("carry", canonical.encode([])))
             self._host.do(PutState("pending-carry", canonical.encode([])))
         if self._announced:
-            used = any(each.blob == self._announced[0] for each in head.used)
-            if not used:
+            if self._announced[0] not in head.counted:
                 self._carry = self._announced
             elif head.rule != UNCHANGED:
                 self._carry = self._announced[1:]

@@ -158,10 +158,11 @@ class Members:
     def worked(self, nodes: Iterable[str], time: int) -> None:
         """A certified release of ``time`` (ms) has counted what ``nodes`` did: as good as a presence of that time."""
         for node in nodes:
-            self._worked[node] = max(time, self._worked.get(node, 0))
-            member = self._members.get(node)
-            if member is not None and member.seen < time:
-                member.seen = time
+            if self._worked.get(node, 0) < time:
+                self._worked[node] = time
+                member = self._members.get(node)
+                if member is not None and member.seen < time:
+                    member.seen = time
 
     def last_sign(self, node: str, shown: int) -> int:
         """When ``node`` last gave a sign of life, if its newest presence is of ``shown`` (ms)."""

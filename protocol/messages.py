@@ -22,7 +22,7 @@ from banyan.security.credential import Credential
 from banyan.security.envelope import Envelope
 from banyan.security.evidence import Evidence
 from banyan.security.revocation import Revocation
-from banyan.security.schema import Between, Length, Printable, fields_to_plain, from_plain, to_plain
+from banyan.security.schema import Between, Length, Printable, fields_to_plain, from_plain, to_bytes, to_plain
 from banyan.security.scope import Path
 
 __all__ = [
@@ -296,7 +296,7 @@ def pack(message: object) -> tuple[str, bytes]:
     """The ``kind`` of ``message`` and its body's canonical encoding. A release in it is not encoded again."""
     kind = _NAMES[type(message)]
     if not isinstance(message, Opening | Proposal | CertifiedRelease):
-        return kind, canonical.encode(to_plain(message))
+        return kind, to_bytes(message)
     plain = fields_to_plain(message, but="release")
     packed = {name: canonical.encode(value) for name, value in plain.items()}
     return kind, canonical.encode_map({**packed, "release": message.release.encoded})

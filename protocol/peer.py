@@ -174,7 +174,10 @@ class Peer:
         self.me: NodeId = signer.node_id
         self.now = 0
         self.records = Records()
+        self.branch: Path = settings.branch
+        """The branch that this node works on."""
         self.members = Members(charter, verifier)
+        self.quarantined: Mapping[str, Reason] = self.members.quarantined
         self.refusals: Counter[str] = Counter()
         self.branches: dict[str, Branch] = {}
         self._settings = settings
@@ -187,6 +190,8 @@ class Peer:
         self._longest_record = room_in(charter.limits.message_bytes)
         self.growth = Growth(self, settings.branch, settings.credential, self._tree_grew)
         self.dormancy = Dormancy(self, settings.branch)
+        self.tree: Tree = self.growth.tree
+        """The branches of the network, as far as this node knows."""
         self.members.branches = self.tree
         self.gossip = Gossip(self, signer, self._reader, rng)
         self._signs = Signs(charter, self.me, self.members)
@@ -213,6 +218,7 @@ class Peer:
         self._own: frozenset[str] = frozenset()
         """The branches that we follow whatever seats we have."""
         self._ways = frozenset({*path_to(settings.branch), *self.mixer.branches})
+        self._model_path = charter.model_path(settings.branch)
         self._left: list[str] = []
         self._follow_own()
 
@@ -321,15 +327,6 @@ class Peer:
 
     # ============================================================================= the branches' side
 
-    @property
-    def tree(self) -> Tree:
-        """The branches of the network, as far as this node knows."""
-        return self.growth.tree
-
-    @property
-    def quarantined(self) -> Mapping[str, Reason]:
-        return self.members.quarantined
-
     def do(self, effect: Effect) -> None:
         self._out.append(effect)
 
@@ -434,7 +431,7 @@ class Peer:
         path = head.branch
         above = parent_of(path)
         self.gossip.followers.moved()
-        self.members.worked((each.source for each in head.used if not each.is_child), head.time)
+        self.members.worked(head.authors, head.time)
         if above in self.branches and self.charter.is_alike(above, path):
             self.branches[above].child_moved(head)
             if not self._restoring:
@@ -449,7 +446,7 @@ class Peer:
         self._archive(path, head.height)
         self._fetch_adapter(path)
         self._fetch_probe(path)
-        if path == self._settings.branch:
+        if path == self.branch:
             self.mixer.head_moved()
             self._learner.settle(head)
         self._learner.train_if_due()
@@ -588,9 +585,9 @@ class Peer:
     def _wanted_of(self, path: str) -> tuple[tuple[Digest, int], ...]:
         """What our model has of the head of a branch: its adapter, and of our own what was lifted into it, too."""
         head = self.branches[path].chain.head
-        if head is None or path not in self.charter.model_path(self._settings.branch):
+        if head is None or path not in self._model_path:
             return ()
-        if path == self._settings.branch:
+        if path == self.branch:
             return head.blobs
         return head.handed_down
 
@@ -599,18 +596,20 @@ class Peer:
         down the tree and no committee serves all who live below it; at the second attempt also those above and our
         siblings, as for our own branch at once. In random order, that nobody is everybody's first choice."""
         chain = self.branches[path].chain
-        between = [each for each in path_to(self._settings.branch) if covers(path, each) and each != path]
+        between = [each for each in path_to(self.branch) if covers(path, each) and each != path]
         rings = [chain.closers or chain.committee, *(self.branches[each].chain.committee for each in between)]
         mine = [number for number, ring in enumerate(rings) if self.me in ring]
         rings = rings[: min(mine, default=len(rings))][::-1] or rings[:1]
-        siblings = (member.node for member in self.members.live(self.now, self._settings.branch))
-        rings += [chain.committee, tuple(siblings)]
+        widely = again or path == self.branch
+        if widely:
+            siblings = (member.node for member in self.members.live(self.now, self.branch))
+            rings += [chain.committee, tuple(siblings)]
         above = self.branches.get(parent_of(path) or "")
         if above is not None and chain.height == 0:  # it begins with what was lifted there
             rings = [above.chain.closers, above.chain.committee, *rings]
         elif above is not None:
             rings.append(above.chain.committee)
-        asked = rings if again or path == self._settings.branch else rings[:1]
+        asked = rings if widely else rings[:1]
         drawn = [node for ring in asked for node in self._shuffled(ring)]
         return [node for node in dict.fromkeys(drawn) if node != self.me]
 
@@ -878,7 +877,7 @@ class Peer:
             self._show_presence()
 
     def _presence(self) -> Presence:
-        return Presence(self._settings.branch, self._settings.credential, self._settings.addresses[:8])
+        return Presence(self.branch, self._settings.credential, self._settings.addresses[:8])
 
     def _sync_once(self) -> None:
         """Compare with a neighbour, say again what only we may say, ask again for what we lack; tidy up."""
@@ -919,7 +918,7 @@ class Peer:
 
     def _missing_adapters(self) -> list[Path]:
         """The branches on our way of whose head something that our model is a sum of is not here."""
-        ways = self.charter.model_path(self._settings.branch)
+        ways = self._model_path
         return [path for path in ways if any(blob not in self._blobs for blob, _ in self._wanted_of(path))]
 
     def _is_overdue(self) -> bool:
@@ -1026,7 +1025,7 @@ class Peer:
     @property
     def _reached(self) -> int:
         """How far this node's branch has come, or under gossip the node itself."""
-        height = max(0, self.branches[self._settings.branch].chain.height)
+        height = max(0, self.branches[self.branch].chain.height)
         return self.mixer.steps if self.mixer.is_rule else height
 
     # ============================================================================= what we follow
@@ -1035,9 +1034,9 @@ class Peer:
         """Our own branch and all above it, and those whose members we mix with; a root key follows every branch, to
         open them."""
         if self.me in self.charter.roots:
-            return {*self.tree, *path_to(check_path(self._settings.branch))}
+            return {*self.tree, *path_to(check_path(self.branch))}
         follows = {each for path in self._settings.follows for each in path_to(path)}
-        return {*path_to(check_path(self._settings.branch)), *self.mixer.branches, *follows}
+        return {*path_to(check_path(self.branch)), *self.mixer.branches, *follows}
 
     def children_of(self, path: str) -> tuple[str, ...]:
         """The branches right below ``path`` whose releases it can count: those on the same base model."""
@@ -1096,7 +1095,7 @@ class Peer:
             "node": self.me,
             "network": self._network.hex(),
             "name": self.charter.name,
-            "branch": self._settings.branch,
+            "branch": self.branch,
             "season": self._newest_season(),
             "trains": self._learner.trains,
             "target_height": self._learner.target,
@@ -1122,7 +1121,7 @@ class Peer:
 
     def _branch_status(self, path: str) -> dict[str, object]:
         branch, mixer = self.branches[path], self.mixer
-        mixing = {"mixing": mixer.status()} if path == self._settings.branch and mixer.is_active else {}
+        mixing = {"mixing": mixer.status()} if path == self.branch and mixer.is_active else {}
         if mixer.is_rule:
             return {"height": mixer.steps if mixing else -1, "waits_for": "", **mixing}
         if branch.chain.head is not None:
@@ -1149,12 +1148,7 @@ class Peer:
     def parts(self) -> tuple[Part, ...]:
         """The releases that :attr:`model` is the sum of where it does not come from mixing, from where the
         base model begins down."""
-        return self.pin.parts or parts_of(self.lineage.heads(self._settings.branch))
-
-    @property
-    def branch(self) -> Path:
-        """The branch that this node works on."""
-        return self._settings.branch
+        return self.pin.parts or parts_of(self.lineage.heads(self.branch))
 
     def pinnable(self, revision: str) -> Release:
         """The release that ``revision`` names, if this node can be pinned to it.
@@ -1221,7 +1215,7 @@ class Peer:
             probe = self.tree.probe_of(path)
             kept |= {probe.digest} if probe is not None else set()
             for topic in (committee_topic(path), archive_topic(path)):
-                kept |= {r.body.blob for r in self.records.each(topic) if isinstance(r.body, Update)}
+                kept.update(r.body.blob for r in self.records.each(topic) if isinstance(r.body, Update))
         return kept
 
     def known_addresses(self) -> dict[NodeId, tuple[str, ...]]:

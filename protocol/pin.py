@@ -20,7 +20,7 @@ from banyan.protocol.effects import Digest, Effect, FetchBlob, NodeId, PutState
 from banyan.protocol.events import Event, PinFailed, ReleasePinned, ReleaseUnpinned
 from banyan.security import canonical
 from banyan.security.errors import Refused
-from banyan.security.schema import Length, from_plain, to_plain
+from banyan.security.schema import Length, from_plain, to_bytes
 
 __all__ = ["Pin"]
 
@@ -130,7 +130,7 @@ class Pin:
             self._host.tell(ReleasePinned(pinned.branch, pinned.height, pinned.release.hex()))
 
     def _keep_in_mind(self) -> None:
-        self._host.do(PutState(KEY, canonical.encode(to_plain(_Pinned(self._pinned)))))
+        self._host.do(PutState(KEY, to_bytes(_Pinned(self._pinned))))
 
     def _fetch(self, part: Part) -> None:
         for blob, size in part.blobs:

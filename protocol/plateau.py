@@ -33,7 +33,7 @@ from banyan.protocol.release import (
 from banyan.security import canonical
 from banyan.security.canonical import CanonicalError
 from banyan.security.charter import Charter
-from banyan.security.schema import Between, Length, SchemaError, from_plain, to_plain
+from banyan.security.schema import Between, Length, SchemaError, from_plain, to_bytes
 
 __all__ = [
     "Memory",
@@ -82,7 +82,7 @@ class Memory:
 
     def encode(self) -> bytes:
         """The memory as it is kept on disk."""
-        return canonical.encode(to_plain(self))
+        return to_bytes(self)
 
     @classmethod
     def decode(cls, data: bytes) -> Memory:
@@ -114,8 +114,13 @@ def progress_of(base: Release, members: Iterable[Update], charter: Charter) -> P
 
 def standing_of(release: Release) -> Standing:
     """How the branch of ``release`` stands, as far as the release says."""
-    if release.standing or release.progress is None:
-        return release.standing
+    return release.standing or _own_standing(release)
+
+
+def _own_standing(release: Release) -> Standing:
+    """How it stands by what its own members say."""
+    if release.progress is None:
+        return ""
     if release.progress.gains:
         return "gains"
     return "asks" if release.progress.gained else "rests"
@@ -131,7 +136,7 @@ def standing_among(head: Release, below: Iterable[Release], time: int, charter: 
     ``transfer.f`` must ask.
     """
     policy, f = charter.season, charter.transfer.f
-    own = standing_of(replace(head, standing=""))
+    own = _own_standing(head)
     voices: list[Standing] = [own] if own else []
     for each in below:
         if each.time < time - charter.transfer.staleness:

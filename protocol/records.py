@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from typing import Final, TypeAlias
 
@@ -227,7 +227,8 @@ class Records:
     def archive(self, record: Record) -> None:
         """Keep ``record`` for auditors, out of sync: its round is over."""
         self.remove(record)
-        self.add(replace(record, topic=archive_topic(record.topic.removesuffix("#"))))
+        topic = archive_topic(record.topic.removesuffix("#"))
+        self.add(Record(record.envelope, record.body, topic, record.slot, record.mark))
 
     def __contains__(self, record_id: bytes) -> bool:
         return record_id in self._by_id

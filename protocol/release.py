@@ -17,7 +17,7 @@ from banyan.security import canonical
 from banyan.security.admission import Reason
 from banyan.security.charter import CommitteePolicy
 from banyan.security.model import MOST_SEASONS
-from banyan.security.schema import Between, Length, to_plain
+from banyan.security.schema import Between, Length, to_bytes
 
 __all__ = [
     "EXPELLING",
@@ -246,7 +246,7 @@ class Release:
     @cached_property
     def encoded(self) -> bytes:
         """The canonical encoding."""
-        return canonical.encode(to_plain(self))
+        return to_bytes(self)
 
     @cached_property
     def digest(self) -> bytes:
@@ -262,6 +262,11 @@ class Release:
     def members(self) -> frozenset[str]:
         """Everyone who has a seat on the roster."""
         return frozenset(seat.member for seat in self.roster)
+
+    @cached_property
+    def authors(self) -> tuple[str, ...]:
+        """Those whose updates it counts."""
+        return tuple(each.source for each in self.used if not each.is_child)
 
     @cached_property
     def current(self) -> tuple[tuple[bytes, int], ...]:
@@ -297,6 +302,18 @@ class Release:
         """What this release adds to the one before it, with sizes: one or both of ``change`` and ``lift``."""
         both = ((self.change, self.change_size), (self.lift, self.lift_size))
         return tuple((blob, size) for blob, size in both if blob)
+
+    @cached_property
+    def vouched(self) -> frozenset[bytes]:
+        """The blobs of its model and of its steps, and those of what it vouches for besides."""
+        claims = (self, *claims_of(self))
+        return frozenset(blob for each in claims for blob, _ in (*each.blobs, *each.steps))
+
+    @cached_property
+    def counted(self) -> frozenset[bytes]:
+        """The blobs of the contributions that it counts."""
+        blobs = (blob for each in self.used for blob in (each.blob, each.lifted))
+        return frozenset(blob for blob in blobs if blob)
 
 
 def claims_of(release: Release) -> tuple[Release, ...]:

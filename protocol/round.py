@@ -124,19 +124,24 @@ class Round:
     asleep: frozenset[str] = frozenset()
     """Children that nobody works on: no round waits for them."""
     _expected: frozenset[str] | None = None
+    _on_blob: dict[bytes, list[Candidate]] = field(default_factory=dict)
+    """Candidates by their blobs, some of them let go since."""
 
     @property
     def height(self) -> int:
         return self.base.height + 1
 
-    def find(self, key: bytes) -> Candidate | None:
-        """The candidate whose update record has the id ``key``."""
+    def find(self, key: bytes, author: str = "") -> Candidate | None:
+        """The candidate whose update record has the id ``key``, whoever's it is; ``author``'s is looked at first."""
+        named = self.candidates.get(author)
+        if named is not None and named.record.id == key:
+            return named
         return next((each for each in self.candidates.values() if each.record.id == key), None)
 
     def waiting_for_blob(self, blob: bytes) -> list[Candidate]:
         """Candidates that are not decided and hang on ``blob``."""
-        undecided = (Status.FETCHING, Status.INSPECTING)
-        return [c for c in self.candidates.values() if c.update.blob == blob and c.status in undecided]
+        here = (each for each in self._on_blob.get(blob, ()) if self.candidates.get(each.author) is each)
+        return [each for each in here if each.status in (Status.FETCHING, Status.INSPECTING)]
 
     # ------------------------------------------------------------------------------------ guests
 
@@ -158,6 +163,7 @@ class Round:
     def take(self, candidate: Candidate, proposed: Container[bytes] = ()) -> Candidate | None:
         """Hold one more update. Returns the guest's that has to go for it, never one that is ``proposed``."""
         self.candidates[candidate.author] = candidate
+        self._on_blob.setdefault(candidate.update.blob, []).append(candidate)
         if not candidate.guest:
             return None
         self.turns += 1
@@ -209,10 +215,12 @@ class Round:
 
     def to_measure(self, now: int, quarantined: Mapping[str, Reason]) -> list[Child]:
         """The children whose lift has to be measured before the round can close."""
-        children = self.electorate(now)
-        if not self._all_reported(now, quarantined) or not isinstance(self.verdict(children, now), Measure):
+        if not self.transfer.measures or len(self.children) < self.transfer.need:
             return []
-        return children
+        if not self._all_reported(now, quarantined):
+            return []
+        children = self.electorate(now)
+        return children if isinstance(self.verdict(children, now), Measure) else []
 
     def contributions(
         self, quarantined: Mapping[str, Reason], now: int, *, spare_guests: bool = False
@@ -233,12 +241,13 @@ class Round:
 
     def reported(self, used: Iterable[Contribution]) -> Losses | None:
         """What the updates among ``used`` reported."""
-        found = (self.find(each.key) for each in used if not each.is_child)
+        found = (self.find(each.key, each.source) for each in used if not each.is_child)
         return losses_of(candidate.update for candidate in found if candidate is not None)
 
     def progress(self, used: Iterable[Contribution], charter: Charter) -> Progress | None:
         """What a release that uses these says of how much members gain."""
-        found = (self.find(each.key) for each in used if not each.is_child and not each.guest)
+        members = (each for each in used if not each.is_child and not each.guest)
+        found = (self.find(each.key, each.source) for each in members)
         return progress_of(self.base, [each.update for each in found if each is not None], charter)
 
     def count(self, quarantined: Mapping[str, Reason]) -> int:

@@ -64,8 +64,9 @@ def split_of(names: Sequence[str], cosines: Matrix, fewest: int) -> Split | None
     """The two groups that ``names`` fall into, if they do; ``cosines`` (n, n) are those of their updates.
 
     2-means on the sphere, by cosines alone: from the two that point farthest apart, everybody goes to the group whose
-    members it has the higher mean cosine with, until nobody moves. Groups of fewer than ``fewest`` members (more than
-    the liars that a round survives, or a suggestion could be a liar's) are none.
+    members it has the higher mean cosine with, until nobody moves, or whoever does goes to and fro. Groups of fewer
+    than ``fewest`` members (more than the liars that a round survives, or a suggestion could be a liar's) are none, nor
+    are those that never settle.
     """
     count = len(names)
     if count < 2 * fewest:
@@ -73,15 +74,20 @@ def split_of(names: Sequence[str], cosines: Matrix, fewest: int) -> Split | None
     one, other = np.unravel_index(np.argmin(cosines), cosines.shape)
     second = cosines[other] > cosines[one]
     second[one], second[other] = False, True
+    before = second
     for _ in range(count):
-        nearer = _means(cosines, second) > _means(cosines, ~second)
-        if nearer.all() or not nearer.any() or (nearer == second).all():
+        to_first, to_second = _means(cosines, ~second), _means(cosines, second)
+        nearer = to_second > to_first
+        if np.count_nonzero(nearer) in (0, count) or any(
+            np.array_equal(nearer, was) for was in (second, before)
+        ):
             break
-        second = nearer
-    if min(second.sum(), count - second.sum()) < fewest:
+        before, second = second, nearer
+    else:
         return None
-    own = np.where(second, _means(cosines, second), _means(cosines, ~second))
-    others = np.where(second, _means(cosines, ~second), _means(cosines, second))
+    if not fewest <= np.count_nonzero(second) <= count - fewest:
+        return None
+    own, others = np.where(second, to_second, to_first), np.where(second, to_first, to_second)
     width = np.maximum(1 - own, 1 - others)
     silhouette = float(np.mean(np.divide(own - others, width, out=np.zeros(count), where=width > 0)))
     within = float(min(own[second].mean(), own[~second].mean()))
@@ -99,7 +105,7 @@ def split_of(names: Sequence[str], cosines: Matrix, fewest: int) -> Split | None
 def _means(cosines: Matrix, group: npt.NDArray[np.bool_]) -> Matrix:
     """Everybody's mean cosine with the members of ``group`` other than itself."""
     sums = cosines @ group - np.where(group, cosines.diagonal(), 0.0)
-    return np.asarray(sums / np.maximum(group.sum() - group, 1))
+    return np.asarray(sums / np.maximum(np.count_nonzero(group) - group, 1))
 
 
 def distance_of(one: float, other: float, cosine: float) -> float:

@@ -147,6 +147,11 @@ class Transfer:
         self._policy = POLICIES[settings.policy](settings)
 
     @property
+    def measures(self) -> bool:
+        """Whether anything is to be found out about a lift before it can be due."""
+        return self._policy.needs != "nothing"
+
+    @property
     def needs_losses(self) -> bool:
         """Whether a lift is to be tried on data."""
         return self._policy.needs == "losses"
@@ -173,7 +178,7 @@ class Transfer:
             return Wait(f"{moved} of {self.need_moved} children have moved on, of {children} in all")
         if since is not None and since < self.settings.cool_down:
             return Wait("the last lift is too recent")
-        if self._policy.needs != "nothing" and measured is None:
+        if self.measures and measured is None:
             return Measure()
         objection = self._policy.objection(measured or Measured(0.0), judging=judging)
         return Wait(objection) if objection else Due()

@@ -185,7 +185,7 @@ class Trials:
 
     def blob_fetched(self, error: str | None) -> None:
         """Something is here: perhaps what a trial waits for."""
-        if error is None:
+        if error is None and self._to_try:
             for draft in [*self._to_try.values()]:
                 if self._host.has_blob(draft.adapter):
                     self._bring(draft)

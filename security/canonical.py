@@ -51,8 +51,17 @@ def encode(value: object) -> bytes:
     Raises :class:`CanonicalError` for any other type, a non-finite float, an integer beyond 64 bits, a key
     that is not a ``str`` or text that is not valid Unicode.
     """
+    return encode_ordered(_ordered(value, 0))
+
+
+def encode_ordered(value: Plain) -> bytes:
+    """As :func:`encode`, of a value of the subset whose maps are sorted already, as those of
+    :func:`~banyan.security.schema.to_plain` are: it is not looked through again.
+
+    Raises :class:`CanonicalError` for an integer beyond 64 bits and text that is not valid Unicode.
+    """
     try:
-        packed: bytes = msgpack.packb(_ordered(value, 0), use_bin_type=True)
+        packed: bytes = msgpack.packb(value, use_bin_type=True)
     except (OverflowError, UnicodeEncodeError, ValueError) as error:
         raise CanonicalError("malformed", f"The value cannot be encoded: {error}") from error
     return packed

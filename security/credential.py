@@ -17,7 +17,6 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Final
 
-from banyan.security import canonical
 from banyan.security.charter import Charter
 from banyan.security.delegation import (
     Chain,
@@ -39,7 +38,7 @@ from banyan.security.delegation import (
 )
 from banyan.security.identity import NodeId, Signer, Verifier, verify
 from banyan.security.invite import Invite
-from banyan.security.schema import Digest, to_plain
+from banyan.security.schema import Digest, to_bytes
 from banyan.security.scope import Path, covers
 
 __all__ = [
@@ -86,7 +85,7 @@ class Credential:
     @cached_property
     def digest(self) -> bytes:
         """The SHA-256 of the canonical encoding: a key for remembering that this one was checked."""
-        return hashlib.sha256(canonical.encode(to_plain(self))).digest()
+        return hashlib.sha256(to_bytes(self)).digest()
 
     @cached_property
     def signed(self) -> bytes:

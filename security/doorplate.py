@@ -13,7 +13,7 @@ from banyan.security import canonical
 from banyan.security.canonical import CanonicalError
 from banyan.security.delegation import CredentialRefused
 from banyan.security.invite import MAX_CHARACTERS, Address, checksummed, read_checksummed
-from banyan.security.schema import Digest, Length, SchemaError, from_plain, to_plain
+from banyan.security.schema import Digest, Length, SchemaError, from_plain, to_bytes, to_plain
 
 __all__ = ["PREFIX", "Doorplate"]
 
@@ -28,7 +28,7 @@ class Doorplate:
     addresses: Annotated[tuple[Address, ...], Length(1, 8)]
 
     def __str__(self) -> str:
-        return checksummed(PREFIX, canonical.encode(to_plain(self)))
+        return checksummed(PREFIX, to_bytes(self))
 
     @classmethod
     def parse(cls, text: str) -> Self:

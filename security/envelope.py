@@ -18,7 +18,7 @@ from banyan.security import canonical
 from banyan.security.canonical import CanonicalError, Plain
 from banyan.security.errors import Refused
 from banyan.security.identity import Signer, Verifier, is_node_id, verify
-from banyan.security.schema import Between, Digest, Matches, SchemaError, from_plain
+from banyan.security.schema import Between, Digest, Matches, SchemaError, from_plain, to_bytes
 
 DOMAIN: Final = b"banyan/envelope/1\0"
 VERSION: Final = 1
@@ -100,10 +100,7 @@ def seal(
     peers would refuse it."""
     try:
         packed = body if isinstance(body, bytes) else canonical.encode(dict(body))
-        fields = {"author": signer.node_id, "body": packed, "kind": kind, "network": network}
-        header = {**fields, "seq": seq, "time": time, "v": VERSION}
-        from_plain(_Header, header)
-        signed = canonical.encode(header)
+        signed = to_bytes(_Header(signer.node_id, packed, kind, network, seq, time, VERSION))
     except (CanonicalError, SchemaError) as error:
         raise EnvelopeRefused("malformed", f"This {kind} message cannot be sent: {error.what}") from error
     if len(signed) + _SIGNATURE > max_bytes:

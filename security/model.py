@@ -11,7 +11,16 @@ from itertools import pairwise
 from typing import Annotated, Final, Self, TypeAlias
 
 from banyan.security import canonical
-from banyan.security.schema import Between, Digest, Length, Matches, Printable, SchemaError, to_plain
+from banyan.security.schema import (
+    Between,
+    Digest,
+    Length,
+    Matches,
+    Printable,
+    SchemaError,
+    to_bytes,
+    to_plain,
+)
 
 _PART: Final = r"[A-Za-z0-9_][A-Za-z0-9_.+-]*"
 _FILE_NAME: Final = re.compile(rf"{_PART}(/{_PART}){{0,3}}")
@@ -114,7 +123,7 @@ class AdapterSpec:
     @cached_property
     def digest(self) -> bytes:
         """The SHA-256 of the canonical spec: what a delta blob says it was made for."""
-        return hashlib.sha256(canonical.encode(to_plain(self))).digest()
+        return hashlib.sha256(to_bytes(self)).digest()
 
     def digest_in(self, season: int) -> bytes:
         """What a blob of ``season`` says it was made for: B of another season is B of another A."""

@@ -8,7 +8,7 @@ A field's annotation is its whole contract::
         size: Annotated[int, Between(0, 2**40)]
         digest: Digest
 
-``to_plain(entry)`` gives ``{"name": …, "size": …, "digest": …}``, ready for ``canonical.encode``;
+``to_plain(entry)`` gives ``{"digest": …, "name": …, "size": …}``, and ``to_bytes(entry)`` that in canonical encoding;
 ``from_plain(FileEntry, plain)`` rebuilds the same object, or raises :class:`SchemaError` naming the field.
 Both directions check, so a node never says what others would refuse. Every field must be present (a default
 is for the constructor, not for the wire: one value, one encoding) and an unknown field is refused.
@@ -39,6 +39,7 @@ from typing import (
     get_type_hints,
 )
 
+from banyan.security import canonical
 from banyan.security.errors import Refused
 
 T = TypeVar("T")
@@ -121,8 +122,14 @@ Printable = Matches(str.isprintable, "printable text")
 
 
 def to_plain(document: object) -> dict[str, object]:
-    """The plain map of a frozen dataclass; raises :class:`SchemaError` if a field breaks its annotation."""
+    """The plain map of a frozen dataclass, sorted as its canonical encoding is; raises :class:`SchemaError` if a field
+    breaks its annotation."""
     return cast(dict[str, object], _dataclass(type(document)).write(document))
+
+
+def to_bytes(document: object) -> bytes:
+    """The canonical encoding of a frozen dataclass; raises as :func:`to_plain`, and ``CanonicalError``."""
+    return canonical.encode_ordered(_dataclass(type(document)).write(document))
 
 
 def fields_to_plain(document: object, *, but: str) -> dict[str, object]:
@@ -162,7 +169,7 @@ def _compile(cls: type) -> _Converter:
     hints = get_type_hints(cls, include_extras=True)
     converters = {field.name: _converter(hints[field.name]) for field in fields(cls)}
     readers = {name: converter.read for name, converter in converters.items()}
-    writers = {name: converter.write for name, converter in converters.items()}
+    writers = [(name, converters[name].write) for name in sorted(converters)]
 
     def read(plain: object) -> object:
         if type(plain) is not dict:
@@ -184,7 +191,7 @@ def _compile(cls: type) -> _Converter:
         plain = {}
         name = ""
         try:
-            for name, write_field in writers.items():
+            for name, write_field in writers:
                 if name != but:
                     plain[name] = write_field(getattr(value, name))
         except SchemaError as error:
@@ -230,7 +237,12 @@ def _converter(hint: Any) -> _Converter:
 def _scalar(kind: type, bounds: Sequence[Bound] = ()) -> _Converter:
     problems = [bound.problem for bound in bounds]
 
-    def same(value: object) -> object:
+    def typed(value: object) -> object:
+        if type(value) is not kind:
+            raise SchemaError("", f"must be {_NAMES[kind]}, not {_kind(value)}")
+        return value
+
+    def bounded(value: object) -> object:
         if type(value) is not kind:
             raise SchemaError("", f"must be {_NAMES[kind]}, not {_kind(value)}")
         for problem in problems:
@@ -239,6 +251,7 @@ def _scalar(kind: type, bounds: Sequence[Bound] = ()) -> _Converter:
                 raise SchemaError("", found)
         return value
 
+    same = bounded if problems else typed
     return _Converter(same, same)
 
 

@@ -15,7 +15,7 @@ from banyan.node.learning.distill.teacher import Teacher
 from banyan.security import canonical
 from banyan.security.charter import Charter
 from banyan.security.errors import BanyanError, Refused
-from banyan.security.schema import Between, Digest, Length, from_plain, to_plain
+from banyan.security.schema import Between, Digest, Length, from_plain, to_bytes
 
 #: Under which the wish is kept on disk.
 KEY: Final = "node/distillation"
@@ -42,7 +42,7 @@ class Distillation:
 
     def encode(self) -> bytes:
         """Canonical msgpack."""
-        return canonical.encode(to_plain(self))
+        return to_bytes(self)
 
     @classmethod
     def restore(cls, state: Mapping[str, bytes]) -> Distillation | None:

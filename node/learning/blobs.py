@@ -55,8 +55,10 @@ def read_layers(blobs: Blobs, digests: Iterable[bytes], spec: AdapterSpec) -> di
 def read_whole(blobs: Blobs, digests: Iterable[bytes], spec: AdapterSpec) -> Vector:
     """The sum of adapters of any seasons, for a problem over flat vectors, which is its own A in each: float32
     ``(dimension,)``, zero for none."""
-    layers = [*read_layers(blobs, digests, spec).values()]
-    return np.sum(layers, axis=0, dtype=np.float32) if layers else np.zeros(spec.dimension, np.float32)
+    total, *later = read_layers(blobs, digests, spec).values() or [np.zeros(spec.dimension, np.float32)]
+    for layer in later:
+        total += layer
+    return total
 
 
 def write_float32(

@@ -15,7 +15,7 @@ from typing import Annotated, Final
 from banyan.node.learning.dataset import below_folder, read_rows
 from banyan.node.learning.errors import DataError
 from banyan.security import canonical
-from banyan.security.schema import Between, Digest, Length, from_plain, to_plain
+from banyan.security.schema import Between, Digest, Length, from_plain, to_bytes
 
 #: Contents that are known again, the newest; a file from before them would be learnt a second time.
 MOST_CONTENTS: Final = 100_000
@@ -52,7 +52,7 @@ class Watched:
 
     def encode(self) -> bytes:
         """Canonical msgpack."""
-        return canonical.encode(to_plain(self))
+        return to_bytes(self)
 
     @classmethod
     def decode(cls, data: bytes) -> Watched:

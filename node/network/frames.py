@@ -111,7 +111,7 @@ class FrameStream:
 
     async def send_header(self, document: object) -> None:
         """Send a frozen dataclass as one frame."""
-        await self.send(canonical.encode(schema.to_plain(document)))
+        await self.send(schema.to_bytes(document))
 
     async def receive_header(self, kind: type[T]) -> T:
         """The next frame as a ``kind``. Raises Refused (``malformed``) if it is not exactly one."""

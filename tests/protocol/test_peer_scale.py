@@ -235,7 +235,7 @@ def test_training_does_not_wait_for_the_newest_adapter_from_above(taught: World)
     held = [adapter for adapter in newest if peer.has_blob(adapter)]
     assert len(held) > 1
     peer._blobs.discard(held[0])
-    assert held[1] in peer._learner._adapters()
+    assert held[1] in peer.adapters_above(peer.branch)
     peer._blobs.add(held[0])
 
 

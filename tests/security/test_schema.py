@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from banyan.security.canonical import decode, encode
-from banyan.security.schema import Between, Length, Matches, SchemaError, from_plain, to_plain
+from banyan.security.canonical import CanonicalError, decode, encode
+from banyan.security.schema import Between, Length, Matches, SchemaError, from_plain, to_bytes, to_plain
 
 Even = Annotated[int, Matches(lambda number: number % 2 == 0, "even")]
 
@@ -55,6 +55,18 @@ trees = st.builds(
 def test_a_document_survives_the_wire(tree: Tree) -> None:
     data = encode(to_plain(tree))
     assert from_plain(Tree, decode(data, max_bytes=10_000, floats=True)) == tree
+
+
+@given(trees)
+def test_a_document_has_one_encoding_in_whatever_order_its_fields_are_declared(tree: Tree) -> None:
+    assert to_bytes(tree) == encode(dict(reversed(to_plain(tree).items())))
+
+
+def test_text_and_numbers_that_have_no_encoding_are_refused() -> None:
+    for change in ({"position": (2**64, "x")}, {"position": (0, "\ud800")}):
+        with pytest.raises(CanonicalError) as caught:
+            to_bytes(replace(FIG, **change))
+        assert caught.value.reason == "malformed"
 
 
 @pytest.mark.parametrize(

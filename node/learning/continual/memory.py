@@ -24,7 +24,7 @@ from banyan.node.learning.layout import Vector
 from banyan.node.learning.tokens import IGNORED, Example
 from banyan.security import canonical
 from banyan.security.errors import BanyanError
-from banyan.security.schema import Between, Length, from_plain, to_plain
+from banyan.security.schema import Between, Length, from_plain, to_bytes
 
 MARK: Final = b"banyan-memory/1\n"
 
@@ -193,7 +193,7 @@ def _encode(memory: Memory) -> bytes:
         None if vector is None else np.asarray(vector, "<f4").tobytes()
         for vector in (memory.anchor, memory.fisher, memory.span)
     )
-    body = canonical.encode(to_plain(_Memory(tasks, *vectors)))
+    body = to_bytes(_Memory(tasks, *vectors))
     return MARK + hashlib.sha256(body).digest() + body
 
 
