@@ -7,12 +7,11 @@ the number of members.
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Callable
 from typing import Final, Protocol
 
 from banyan.protocol.branch import Branch
-from banyan.protocol.effects import Digest, NodeId, Path
+from banyan.protocol.effects import Digest, Effect, NodeId, Path, SetTimer
 from banyan.protocol.members import Members
 from banyan.protocol.messages import Opening
 from banyan.protocol.paths import parent_of, path_to
@@ -24,6 +23,10 @@ __all__ = ["Founding"]
 SPOKESMEN: Final = 1
 """Members of a branch that compare with the root in one sync interval, while it or one above it is not open to them; in
 the next, others do."""
+
+HURRY: Final = 8
+"""While newcomers turn up, those who wait on a branch compare so many times in a sync interval: in as many steps as the
+logarithm of their number they all know each other. More is sooner, and more comparisons that cross."""
 
 SEATS: Final = 192
 
@@ -39,6 +42,7 @@ class Host(Protocol):
 
     @property
     def branch(self) -> Path: ...
+    def do(self, effect: Effect) -> None: ...
     def children_of(self, path: Path) -> tuple[Path, ...]: ...
     def compare_with(self, peer: NodeId) -> None: ...
     def caretakers(self, path: Path) -> tuple[Seat, ...]: ...
@@ -66,6 +70,22 @@ class Founding:
     def met(self, path: Path) -> None:
         """A member of ``path`` has been seen for the first time."""
         self._newcomer[path] = self._host.now
+        if self._opens and self._is_closed(path):
+            self._host.do(SetTimer(f"open|{path}", self._host.now + self._interval))
+
+    def waits(self) -> bool:
+        """Whether this node hears by comparing only of what it waits for: who else waits on its branch, and of all who
+        wait where it is to open a branch. That one above is open it is told, by those who speak for it or along the
+        trees of its own."""
+        if self._opens:
+            return any(map(self._is_closed, self._host.branches))
+        return self._is_closed(self._host.branch)
+
+    def soon(self, path: Path) -> int | None:
+        """In how many ms a newcomer on ``path`` is a reason to compare again: it may know others; None: it is none."""
+        if path != self._host.branch or self._never_opens or not self._is_closed(path):
+            return None
+        return self._hurried
 
     def gathered(self, path: Path) -> int:
         """How many of those who are live on a branch could take part in one round."""
@@ -75,11 +95,20 @@ class Founding:
 
     def go_on(self) -> None:
         """Do what there is to do. To be called once a sync interval."""
-        if self._host.charter.round.coordination == "gossip":
-            return  # nothing is ever opened
-        if self._host.me == self._host.charter.roots[0]:
-            self._open_branches()
-        elif self._speaks():
+        if self._opens:
+            for path in sorted(filter(self._is_closed, self._host.branches)):
+                self._open_if_due(path)
+        elif not self._never_opens:
+            self.speak()
+
+    def speak(self) -> None:
+        """Compare with the root if it is this node's turn; a little later while newcomers turn up so quickly that the
+        root would hear of half of them."""
+        if not self._speaks():
+            return
+        if self._gathers(self._host.branch):
+            self._host.do(SetTimer("speak", self._host.now + self._hurried))
+        else:
             self._host.compare_with(self._host.charter.roots[0])
 
     def _speaks(self) -> bool:
@@ -87,33 +116,59 @@ class Founding:
         above are open, of which nobody else may tell a branch that opened beside them. The turn goes round, so that
         nobody can keep a branch closed by saying nothing."""
         host, path = self._host, self._host.branch
-        if host.now == self._since or all(host.branches[each].chain.head for each in path_to(path)):
+        if host.now == self._since or not any(map(self._is_closed, path_to(path))):
             return False
-        turn = host.now // host.charter.gossip.sync_interval
+        turn = host.now // self._interval
         here = [member.node for member in host.members.live(host.now, path) if not member.guest]
         drawn = sorted(here, key=lambda node: hashlib.sha256(f"{path}|{turn}|{node}".encode()).digest())
         return host.me in drawn[:SPOKESMEN]
 
-    def _open_branches(self) -> None:
-        """Open every branch where enough members are and nobody new came lately."""
+    def _gathers(self, path: Path) -> bool:
+        """Whether newcomers turn up on a closed branch, one soon after the other; for one interval from the start at
+        most, or a crowd could put off the opening."""
+        if not self._is_closed(path) or self._host.now - self._since >= self._interval:
+            return False
+        return self._host.now - self._newcomer[path] < 2 * self._hurried
+
+    @property
+    def _hurried(self) -> int:
+        """ms between two comparisons while newcomers turn up."""
+        return self._interval // HURRY
+
+    @property
+    def _interval(self) -> int:
+        return self._host.charter.gossip.sync_interval
+
+    @property
+    def _never_opens(self) -> bool:
+        """Whether nothing is ever opened in this network."""
+        return self._host.charter.round.coordination == "gossip"
+
+    @property
+    def _opens(self) -> bool:
+        """Whether this node opens branches."""
+        return self._host.me == self._host.charter.roots[0] and not self._never_opens
+
+    def _is_closed(self, path: Path) -> bool:
+        return self._host.branches[path].chain.head is None
+
+    def open(self, path: Path) -> None:
+        """The time has come to open ``path``, if nobody new came."""
+        if self._opens and path in self._host.branches and self._is_closed(path):
+            self._open_if_due(path)
+
+    def _open_if_due(self, path: Path) -> None:
+        """Open a branch where enough members are and nobody new came lately."""
         host = self._host
-        closed = sorted(path for path, branch in host.branches.items() if branch.chain.head is None)
-        here: dict[Path, list[Seat]] = {}
-        guests: Counter[Path] = Counter()
-        for member in host.members.live(host.now):
-            if member.guest:
-                guests[member.branch] += 1
-            else:
-                here.setdefault(member.branch, []).append(Seat(member.node, 0, member.branch))
-        for path in closed:
-            if host.now - self._newcomer.get(path, 0) < host.charter.gossip.sync_interval:
-                continue
-            members, ready = here.get(path, []), self._ready_children(path)
-            branch, gathered = host.branches[path], len(members) + min(guests[path], host.charter.round.f)
-            enough = gathered >= branch.need or len(ready) >= branch.transfer.need
-            if enough or (gathered and host.caretakers(path)):
-                first = self._first_seats(path, members, ready)
-                self._publish(Opening(opening(path, first, host.now, *self._inherited(path))))
+        if host.now - self._newcomer.get(path, 0) < self._interval:
+            return
+        branch, gathered, ready = host.branches[path], self.gathered(path), self._ready_children(path)
+        enough = gathered >= branch.need or len(ready) >= branch.transfer.need
+        if enough or (gathered and host.caretakers(path)):
+            here = host.members.live(host.now, path)
+            members = [Seat(member.node, 0, path) for member in here if not member.guest]
+            first = self._first_seats(path, members, ready)
+            self._publish(Opening(opening(path, first, host.now, *self._inherited(path))))
 
     def _inherited(self, path: Path) -> tuple[Digest, int, int, tuple[Layer, ...]]:
         """What a new branch begins with: all that was lifted into the one above, whose model it so starts from, and the

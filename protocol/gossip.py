@@ -58,6 +58,7 @@ class Host(FollowersHost, Protocol):
     def topics(self) -> list[str]: ...
     def start_of(self, path: str) -> int: ...
     def asleep(self) -> Collection[str]: ...
+    def meet(self, presence: bytes, sender: NodeId) -> None: ...
     def unpack(self, bundle: Bundle, sender: NodeId) -> None: ...
 
 
@@ -109,11 +110,24 @@ class Gossip:
         if of != self._host.me:
             self._say(Want(path, (), above), of)
 
-    def introduce(self, peer: NodeId) -> None:
-        """Show ``peer`` our presence: members answer members only."""
+    def connected(self, peer: NodeId) -> None:
+        """A connection with ``peer`` stands: see to it that both hold the same, and that it knows us."""
+        self.followers.connect(peer)
+        if not self.compare_with(peer):
+            shown = self._presence()
+            if shown:
+                self._host.do(Send((peer,), shown))
+
+    def _presence(self) -> bytes:
+        """Our sign of life: members answer members only."""
         shown = self._host.records.at("presence", self._host.branch, self._host.me)
-        if shown is not None:
-            self._host.do(Send((peer,), shown.envelope.data))
+        return b"" if shown is None else shown.envelope.data
+
+    def _is_known_to(self, peer: NodeId) -> bool:
+        """Whether one roster names us both. What else ``peer`` knows of us we cannot tell: what we showed it may have
+        got lost."""
+        head = self._head_of(self._host.branch)
+        return head is not None and head.members >= {peer, self._host.me}
 
     def _say(self, message: object, to: NodeId) -> None:
         """Sign a message to ``to`` alone."""
@@ -142,6 +156,8 @@ class Gossip:
                 to = host.branches[record.topic[:-1]].chain.committee
         elif isinstance(body, Opening | CertifiedRelease):
             to = self._relay.next(body.release, record.mark, begins)
+            if isinstance(body, Opening) and self._has_asked(self._charter.roots[0]):
+                to += self._relay.home(record.mark)  # we spoke for our branch, which may have missed it
         elif isinstance(body, Presence):
             to = self._for_presence(body, record, begins, but)
         else:
@@ -176,16 +192,21 @@ class Gossip:
 
     # ------------------------------------------------------------------------------------ comparing
 
-    def compare_with(self, peer: NodeId) -> None:
-        """Start anti-entropy with ``peer``, at most twice a sync interval."""
-        host, pause = self._host, self._charter.gossip.sync_interval // 2
+    def compare_with(self, peer: NodeId, *, again: bool = False) -> bool:
+        """Start anti-entropy with ``peer``, at most twice a sync interval; false if it was asked just now. ``again``:
+        even so, since what it has brought makes another question of it."""
+        if peer == self._host.me or (self._has_asked(peer) and not again):
+            return False
         if len(self._asked_lately) > 4096:
             self._asked_lately.clear()
-        if peer != host.me and host.now - self._asked_lately.get(peer, -pause) >= pause:
-            self._asked_lately[peer] = host.now
-            if host.members.get(peer) is None:
-                self.introduce(peer)
-            self._say_all(self._sync.summaries(), peer)
+        self._asked_lately[peer] = self._host.now
+        shown = b"" if self._is_known_to(peer) else self._presence()
+        self._say_all(self._sync.summaries(shown), peer)
+        return True
+
+    def _has_asked(self, peer: NodeId) -> bool:
+        asked = self._asked_lately.get(peer)
+        return asked is not None and self._host.now - asked < self._charter.gossip.sync_interval // 2
 
     def compare_with_some(self, settled: bool) -> bool:
         """Start anti-entropy with one random neighbour. To be called once a sync interval; true if it is done.
@@ -200,6 +221,7 @@ class Gossip:
             return False
         self._skip, self._pause = self._pause - 1, min(2 * self._pause, LONGEST_PAUSE)
         near = {*self.followers.some(NETWORK_TOPIC), *self.followers.some(self._host.branch)}
+        near = {node for node in near if not self._has_asked(node)}
         self._talkative.clear()
         if near:
             self.compare_with(self._rng.choice(sorted(near)))
@@ -214,11 +236,14 @@ class Gossip:
         if envelope.author != sender:
             raise Refused("forwarded", "A message between two peers came from a third")
         self._guard.check(envelope.author, envelope.seq, envelope.time, self._host.now)
+        body = self._reader.control(envelope)
+        if isinstance(body, Summary) and body.presence:
+            self._host.meet(body.presence, sender)
         if self._host.members.is_guest(sender):
             self._hear_guest(sender)
         elif not (self._host.is_member(sender) or self._awaits(envelope)):
             raise Refused("stranger", "The node has not shown a credential yet")
-        match body := self._reader.control(envelope):
+        match body:
             case Bundle():
                 self._host.unpack(body, sender)
             case Summary():

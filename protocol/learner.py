@@ -34,6 +34,10 @@ RETRY: Final = 30_000
 STATE_BYTES: Final = 65_536
 """Room on disk for the digests of a whole path, of every season."""
 
+PAUSE: Final = 2
+"""Sync intervals that a node with an empty disk waits before it takes part in a round that had begun without it. Longer
+is safer after the loss of a disk, shorter lets newcomers take part sooner."""
+
 
 class Host(Protocol):
     """What a learner needs of the node it lives at."""
@@ -77,6 +81,7 @@ class Learner:
         self._above: tuple[Digest, ...] | None = None  # what our last update was trained below
         self._starting: tuple[Digest, ...] = ()  # and what the training under way is
         self._memory = Memory()
+        self._anew = 0
 
     # ------------------------------------------------------------------------------------ in and out
 
@@ -93,6 +98,11 @@ class Learner:
             if key.startswith(KEPT) and key not in {kept + self._path for kept in KEPT}
             for digest in _digests(value)
         }
+
+    def begin_anew(self) -> None:
+        """The disk is empty. A round that began before now may hold an update of ours that we have forgotten, and
+        another would be taken for a cheat's: what there is comes back by sync."""
+        self._anew = self._host.now
 
     def keep(self) -> set[Digest]:
         """The blobs that must not be collected."""
@@ -133,6 +143,8 @@ class Learner:
             return
         if self._training == (head.height + 1, head.digest):
             return
+        if self._may_have_spoken(head):
+            return
         if all(self._host.has_blob(blob) for blob, _ in head.blobs):
             self._training = (head.height + 1, head.digest)
             above = self._starting = self._host.adapters_above(self._path)
@@ -148,6 +160,14 @@ class Learner:
                     season=head.season,
                 )
             )
+
+    def _may_have_spoken(self, head: Release) -> bool:
+        """Whether the round that ``head`` began is older than all that we know: for as long as it takes to sync."""
+        until = self._anew + PAUSE * self._host.charter.gossip.sync_interval
+        if head.time >= self._anew or self._host.now >= until:
+            return False
+        self._host.do(SetTimer("train", until))
+        return True
 
     def _before(self, head: Release, above: tuple[Digest, ...]) -> tuple[Digest, ...] | None:
         """What our model was the sum of without what came down since our last update to make it what is ``above``; None

@@ -229,9 +229,11 @@ class TopicSummary:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What the sender has, in short: the start of anti-entropy."""
+    """What the sender has, in short: the start of anti-entropy. With its ``presence`` a sender that may be a stranger
+    shows in the same message that it may be answered; else that is empty."""
 
     topics: Annotated[tuple[TopicSummary, ...], Length(0, 256)]
+    presence: Annotated[bytes, Length(0, 65_536)] = b""
 
 
 @dataclass(frozen=True, slots=True)

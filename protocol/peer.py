@@ -214,7 +214,9 @@ class Peer:
         """The newest season that a root key has opened; a branch may not have turned to it yet, or be in a later one
         that the topmost branch of its base model has opened."""
         self._restoring = False
+        self._has_past = True
         self._tidied = 0
+        self._sync_due = 0
         self._own: frozenset[str] = frozenset()
         """The branches that we follow whatever seats we have."""
         self._ways = frozenset({*path_to(settings.branch), *self.mixer.branches})
@@ -240,6 +242,7 @@ class Peer:
                 kept.append(self.read(data))
             except Refused:
                 self.refusals["bad-record-on-disk"] += 1
+        self._has_past = bool(kept)
         for record in kept:
             if isinstance(record.body, Accusation | Revocation | Season):
                 self._restore_one(record)
@@ -310,9 +313,7 @@ class Peer:
             case JobFailed():
                 self._job_failed(event)
             case PeerConnected():
-                self.gossip.followers.connect(event.peer)
-                self.gossip.introduce(event.peer)
-                self.gossip.compare_with(event.peer)
+                self.gossip.connected(event.peer)
             case PeerLost():
                 self.gossip.followers.disconnect(event.peer)
             case Command():
@@ -650,6 +651,15 @@ class Peer:
         heads = (branch.chain.head for branch in self.branches.values())
         return any(node in head.members for head in heads if head is not None)
 
+    def meet(self, presence: bytes, sender: NodeId) -> None:
+        """Take in the sign of life that ``sender`` shows of itself. Raises ``Refused``."""
+        if self._holds(presence):
+            return
+        envelope = self.open_envelope(presence)
+        if envelope.kind != "presence" or envelope.author != sender:
+            raise Refused("forwarded", "A node shows something that is not its own sign of life")
+        self._offer(envelope, sender)
+
     def unpack(self, bundle: Bundle, sender: NodeId) -> None:
         """Take in what another node has brought, and ask for more if there may be."""
         heights = {path: branch.chain.height for path, branch in self.branches.items()}
@@ -662,14 +672,20 @@ class Peer:
                 not_now = True
             except Refused as refusal:
                 self._refused(sender, refusal)
-        heights = {path: height for path, height in heights.items() if path in self.branches}
-        for path, height in heights.items():
-            gained = self.branches[path].chain.height - height
+        gains = {
+            path: self.branches[path].chain.height - height
+            for path, height in heights.items()
+            if path in self.branches
+        }
+        for path, gained in gains.items():
             if gained > 1:
                 self.tell(CaughtUp(path, self.branches[path].chain.height, gained))
-        if not_now or any(self.branches[path].chain.height > height for path, height in heights.items()):
+        gained = max(gains.values(), default=0)
+        if not_now or gained:
             self.gossip.found_gap()
-            self.compare_with(sender)  # there may be more
+            self.gossip.compare_with(
+                sender, again=gained > 1
+            )  # there may be more, and a seat that we did not know of
 
     def _offer(self, envelope: Envelope, sender: NodeId) -> None:
         """Check a record, keep it, act on it, pass it on. Raises ``Refused`` or NotNow."""
@@ -750,7 +766,7 @@ class Peer:
                 self.dormancy.met(body.branch)
                 if self.members.seen(record):
                     if not self._signs.is_guests(record):  # or a crowd could put off the opening for good
-                        self.founding.met(body.branch)
+                        self._newcomer_met(body.branch)
                     self.tell(MemberJoined(body.branch, author))
             case State():
                 self.mixer.take(record, body)
@@ -767,6 +783,12 @@ class Peer:
                 self.branches[body.branch].take(record)
             case Opening() | CertifiedRelease():
                 self.branches[body.release.branch].take(record)
+
+    def _newcomer_met(self, path: str) -> None:
+        self.founding.met(path)
+        soon = self.founding.soon(path)
+        if soon is not None and self._sync_due > self.now + soon:
+            self._sync_in(soon)
 
     def _season_opened(self, opened: Season) -> None:
         if opened.number <= self.season:
@@ -837,6 +859,8 @@ class Peer:
     def _start(self) -> None:
         self.gossip.sealer.start(self.now)
         self.founding.start()
+        if not self._has_past:
+            self._learner.begin_anew()
         for path in sorted(self.branches):
             self.branches[path].resume()
             self._fetch_adapter(path)
@@ -856,6 +880,10 @@ class Peer:
         elif name == "train":
             self._learner.retry()
             self.mixer.retry()
+        elif name == "open":
+            self.founding.open(arguments[0])
+        elif name == "speak":
+            self.founding.speak()
         elif name == "mix":
             self.mixer.timed_out(int(arguments[0]))
         elif arguments and arguments[0] in self.branches:
@@ -895,9 +923,12 @@ class Peer:
         self.pin.fetch()
         self._fetch_probes()
         self.founding.go_on()
-        interval = self.charter.gossip.sync_interval
-        jitter = self._rng.randrange(1 + interval // 4)
-        self.do(SetTimer("sync", self.now + interval - jitter))
+        self._sync_in(self.charter.gossip.sync_interval)
+
+    def _sync_in(self, interval: int) -> None:
+        """Set the time of the next sync, at most ``interval`` ms from now: not all nodes at once."""
+        self._sync_due = self.now + interval - self._rng.randrange(1 + interval // 4)
+        self.do(SetTimer("sync", self._sync_due))
 
     def _tidy(self) -> None:
         """Forget what is old, once in as long as a sign of life takes to become that."""
@@ -912,7 +943,7 @@ class Peer:
 
     def _is_settled(self) -> bool:
         """Whether this node waits for nothing that a comparison could bring."""
-        if self.mixer.is_active or any(branch.chain.head is None for branch in self.branches.values()):
+        if self.mixer.is_active or self.founding.waits():
             return False
         return not (self._missing_adapters() or self._is_overdue() or self._seat_waits())
 

@@ -109,6 +109,11 @@ class Relay:
         """To whom this node sends what is for the members of its own branch alone, whose head is ``head``."""
         return self._along(line_of(head), mark, begins) + self._adopted(head)
 
+    def home(self, mark: bytes) -> list[NodeId]:
+        """To whom this node sends what it has heard for all of its branch: the top of one tree of it."""
+        head = self._host.branches[self._host.branch].chain.head
+        return [] if head is None else self._along(line_of(head), mark, True)
+
     def _along(
         self, line: Sequence[NodeId], mark: bytes, begins: bool, *, both: bool = False
     ) -> list[NodeId]:

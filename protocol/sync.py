@@ -63,12 +63,14 @@ class Sync:
         self._asleep = asleep
         self._room = room_in(message_bytes)
 
-    def summaries(self) -> Iterator[Summary]:
-        """This node's side of a comparison: one message, unless it follows very many topics."""
+    def summaries(self, presence: bytes = b"") -> Iterator[Summary]:
+        """This node's side of a comparison: one message, unless it follows very many topics. Each shows ``presence``,
+        since they may arrive in any order."""
         topics = sorted(set(self._topics()).difference(self._asleep()))
-        step = min(256, self._room // TOPIC_BYTES)
+        step = max(1, min(256, (self._room - len(presence)) // TOPIC_BYTES))
         for first in range(0, len(topics), step):
-            yield Summary(tuple(self._summarise(topic) for topic in topics[first : first + step]))
+            part = topics[first : first + step]
+            yield Summary(tuple(self._summarise(topic) for topic in part), presence)
 
     def on_summary(self, theirs: Summary) -> Iterator[object]:
         """The messages that bring the sender and us together; nothing if we agree."""

@@ -236,7 +236,6 @@ class Device:
 
         def fire() -> None:
             if self._life == life and self._timers.get(key) == turn:
-                del self._timers[key]
                 self.handle(TimerFired(key))
 
         self.world.clock.at(at - self.skew, fire, self.number)

@@ -16,12 +16,14 @@ from banyan.protocol.messages import (
     Presence,
     Proposal,
     Summary,
+    TopicSummary,
     Vote,
     Want,
     body_of,
 )
 from banyan.protocol.peer import Peer
 from banyan.protocol.release import Seat, opening
+from banyan.security.credential import root_credential
 from banyan.security.envelope import Envelope, seal
 from banyan.security.evidence import Evidence
 from banyan.security.identity import Identity, Signer
@@ -126,6 +128,52 @@ def test_a_stranger_that_was_asked_may_bring_records_for_a_while_and_ask_nothing
     assert refused(brought, 1) == {"malformed"}, "the record, not the bundle"
     assert refused(Want("/", (), 0), 2) == {"stranger"}
     assert refused(brought, 1 + world.charter.gossip.sync_interval) == {"stranger"}
+
+
+def asks(world: World, shown: bytes, now: int) -> bytes:
+    """A stranger's summary, which says that it holds nothing of ``/``, with ``shown`` for its presence."""
+    kind, body = body_of(Summary((TopicSummary("/", bytes(8), 0, b""),), shown))
+    return seal(STRANGER, network=world.charter.network_id, kind=kind, seq=now, time=now, body=body).data
+
+
+def test_who_shows_its_presence_with_its_question_is_answered_at_once(
+    overheard: tuple[World, Device, list[bytes]],
+) -> None:
+    """Of two messages the question could arrive first, and half of all first questions were refused."""
+    world, device, _ = overheard
+    peer = woken(device)
+    now = world.clock.now + 10_000
+    root = world.devices[world.charter.roots[0]]
+    credential = root_credential(root.signer, world.charter, now, STRANGER.node_id)
+    kind, body = body_of(Presence("/", credential, ()))
+    shown = seal(STRANGER, network=world.charter.network_id, kind=kind, seq=1, time=now, body=body).data
+    effects = peer.handle(MessageReceived(STRANGER.node_id, asks(world, shown, now)), now)
+    assert [e for e in effects if isinstance(e, Send) and e.to == (STRANGER.node_id,)]
+    assert peer.members.get(STRANGER.node_id) is not None
+    assert not peer.refusals
+
+
+def test_the_presence_of_another_node_introduces_nobody(
+    overheard: tuple[World, Device, list[bytes]],
+) -> None:
+    world, device, heard = overheard
+    peer, now = woken(device), world.clock.now + 20_000
+    other = next(data for data in heard if peer.open_envelope(data).kind == "presence")
+    for number, shown in enumerate((other, heard[-1], b"x" * 600)):
+        effects = peer.handle(
+            MessageReceived(STRANGER.node_id, asks(world, shown, now + number)), now + number
+        )
+        assert not [e for e in effects if isinstance(e, Send)]
+    assert sum(peer.refusals.values()) == 3
+    assert not peer.is_member(STRANGER.node_id)
+
+
+def woken(device: Device) -> Peer:
+    """The device's core as it would come back from its disk."""
+    world = device.world
+    peer = Peer(world.charter, device.signer, device.settings, random.Random(1), world.verifier)
+    peer.restore(list(device.records.values()), dict(device.state))
+    return peer
 
 
 def test_a_forwarded_control_message_is_refused(overheard: tuple[World, Device, list[bytes]]) -> None:

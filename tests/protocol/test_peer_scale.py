@@ -9,7 +9,7 @@ import pytest
 
 from banyan.protocol.effects import DropRecords, FetchBlob, MessageReceived, Send, SetTimer, TimerFired
 from banyan.protocol.messages import CertifiedRelease, Presence, Want, body_of, read_body
-from banyan.protocol.paths import path_to
+from banyan.protocol.paths import parent_of, path_to
 from banyan.protocol.peer import Peer
 from banyan.protocol.records import Record, presence_topic
 from banyan.security.charter import Preset, TransferPolicy, preset
@@ -181,10 +181,11 @@ def test_a_seat_asks_every_sync_interval_for_the_children_that_it_has_not_heard_
 
 
 def wanted(peer: Peer, world: World) -> set[str]:
-    """The branches whose releases ``peer`` asks delegates of theirs for when its sync is due."""
+    """The branches below ``/`` whose releases ``peer`` asks delegates of theirs for when its sync is due."""
     effects = peer.handle(TimerFired("sync"), world.clock.now)
     sent = [(effect.to, peer.open_envelope(effect.data)) for effect in effects if isinstance(effect, Send)]
-    asked = [(to, read_body(each, Want)) for to, each in sent if each.kind == "want"]
+    wants = [(to, read_body(each, Want)) for to, each in sent if each.kind == "want"]
+    asked = [(to, want) for to, want in wants if parent_of(want.topic) == "/"]
     head = peer.branches["/"].chain.head
     assert head is not None
     speaks_for = {seat.member: seat.speaks_for for seat in head.roster}

@@ -397,6 +397,7 @@ class Stage:
         )
         for device in world.devices.values():
             device.settings = replace(device.settings, target_height=2)
+            device.train_time = 200  # both children have learned all they are to before the parent opens
         self.sent = 0
         self.models: dict[str, set[bytes]] = {path: set() for path in ("/", "/a", "/b")}
         self._strike, self._after = strike, after
