@@ -162,9 +162,10 @@ class Learner:
             )
 
     def _may_have_spoken(self, head: Release) -> bool:
-        """Whether the round that ``head`` began is older than all that we know: for as long as it takes to sync."""
+        """Whether the round that ``head`` began is older than all that we know: for as long as it takes to sync. Who
+        was no member yet when it began has said nothing in it."""
         until = self._anew + PAUSE * self._host.charter.gossip.sync_interval
-        if head.time >= self._anew or self._host.now >= until:
+        if head.time >= self._anew or self._credential.issued > head.time or self._host.now >= until:
             return False
         self._host.do(SetTimer("train", until))
         return True

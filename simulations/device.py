@@ -47,6 +47,7 @@ from banyan.simulations.layers import read_model
 
 if TYPE_CHECKING:
     from banyan.simulations.attacks import Attack
+    from banyan.simulations.tasks import Vector
     from banyan.simulations.world import World
 
 __all__ = ["Device"]
@@ -291,9 +292,7 @@ class Device:
         if foresee is None or self.attack is not None:
             return
         try:
-            spec = self.world.charter.adapter_at(job.branch)
-            above = read_model(self.blobs, job.adapters, spec)
-            foresee(self.name, above + read_model(self.blobs, job.carry, spec), job.height)
+            foresee(self.name, self._model(job, job.adapters) + self._model(job, job.carry), job.height)
         except (ValueError, KeyError, Refused):
             return  # it cannot be trained on yet; when it is due, that is another matter
 
@@ -305,8 +304,7 @@ class Device:
 
     def _evaluate(self, job: Evaluate) -> InputEvent:
         try:
-            spec = self.world.charter.adapter_at(job.branch)
-            models = [read_model(self.blobs, model, spec) for model in job.models]
+            models = [self._model(job, model) for model in job.models]
             losses = tuple(self.world.task.loss(self.name, model) for model in models)
             probed = tuple(self.world.task.score(job.branch, model).loss for model in models if job.probe)
         except (ValueError, KeyError, Refused) as error:
@@ -314,6 +312,9 @@ class Device:
         if self.private:
             return Evaluated(job.branch, job.height, job.job, (), 0, probed=probed)
         return Evaluated(job.branch, job.height, job.job, losses, job.rows, probed=probed)
+
+    def _model(self, job: Train | Evaluate, digests: tuple[bytes, ...]) -> Vector:
+        return self.world.jobs.model(digests, self.blobs, job.branch)
 
     def _train(self, job: Train) -> InputEvent:
         try:
@@ -324,9 +325,9 @@ class Device:
     def _trained(self, job: Train) -> Trained:
         spec = self.world.charter.adapter_at(job.branch)
         task = self.world.task if self.attack is None else self.attack.study(self.world.task)
-        above = read_model(self.blobs, job.adapters, spec)
+        above = self._model(job, job.adapters)
         kept = read_layers(self.blobs, job.carry, spec).get(job.season, np.zeros(spec.dimension, np.float32))
-        before = read_model(self.blobs, job.before, spec) + kept if job.before is not None else None
+        before = self._model(job, job.before) + kept if job.before is not None else None
         start, rise = compensated(
             above + kept, before, job.epsilon, lambda model: task.loss(self.name, model)
         )

@@ -98,12 +98,14 @@ class Invariant:
     """One thing that must hold. The class's docstring says it in a sentence."""
 
     name: ClassVar[str]
+    hears: ClassVar[tuple[type[Event], ...]] = ()
+    """The kinds of events that it is told of."""
 
     def __init__(self, scene: Scene) -> None:
         self.scene = scene
 
     def happened(self, device: Device, event: Event) -> None:
-        """An honest device emitted ``event``."""
+        """An honest device emitted ``event``, of one of the kinds that this invariant hears."""
 
     def crashed(self, device: Device) -> None:
         """``device`` is about to lose its memory."""
@@ -129,6 +131,7 @@ class OneReleaseAHeight(Invariant):
     """No branch ever has two certified releases at one height, and every certificate is a quorum of its committee."""
 
     name = "one-release-a-height"
+    hears = (BranchOpened, ReleaseCertified)
 
     def __init__(self, scene: Scene) -> None:
         super().__init__(scene)
@@ -194,19 +197,21 @@ class OneReleaseAHeight(Invariant):
 class _EachRelease(Invariant):
     """Looks at every release once, when the first honest device has it, where its leader lives."""
 
+    hears: ClassVar[tuple[type[Event], ...]] = (ReleaseCertified,)
+
     def __init__(self, scene: Scene) -> None:
         super().__init__(scene)
-        self._seen: set[bytes] = set()
+        self._seen: set[str] = set()
 
     def happened(self, device: Device, event: Event) -> None:
-        if not isinstance(event, ReleaseCertified) or device.peer is None:
+        if not isinstance(event, ReleaseCertified) or device.peer is None or event.release in self._seen:
             return
         if not self.scene.lives_here(event.leader):
             return
         chain = device.peer.branches[event.branch].chain
         release, base = chain.at(event.height), chain.at(event.height - 1)
-        if release is not None and base is not None and release.digest not in self._seen:
-            self._seen.add(release.digest)
+        if release is not None and base is not None:
+            self._seen.add(event.release)
             self.check(device, release, base)
 
     def check(self, device: Device, release: Release, base: Release) -> None:
@@ -285,6 +290,7 @@ class GuestsDecideNothing(_EachRelease):
     """No release counts more guests than its rule survives, or gives one a seat."""
 
     name = "guests-decide-nothing"
+    hears = (BranchOpened, ReleaseCertified)
 
     def happened(self, device: Device, event: Event) -> None:
         if isinstance(event, BranchOpened):
@@ -374,6 +380,7 @@ class ReleasedByVote(_EachRelease):
     the f that may lie are honest ones who found it no worse than the charter allows."""
 
     name = "released-by-vote"
+    hears = (ReleaseTried, ReleaseCertified)
 
     def __init__(self, scene: Scene) -> None:
         super().__init__(scene)
@@ -468,6 +475,7 @@ class HonestNeverGuilty(Invariant):
     """No honest device is ever proved to be a cheat, whatever crashes and cuts it went through."""
 
     name = "honest-never-guilty"
+    hears = (NodeQuarantined,)
 
     def __init__(self, scene: Scene) -> None:
         super().__init__(scene)
@@ -541,6 +549,7 @@ class EveryUpdateAnswered(_EachRelease):
     reason, and never both. A guest for whom there was no room is told of by an event instead."""
 
     name = "every-update-answered"
+    hears = (UpdateAdmitted, UpdateLeftOut, RoundClosing, ReleaseCertified)
 
     def __init__(self, scene: Scene) -> None:
         super().__init__(scene)

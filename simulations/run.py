@@ -143,7 +143,10 @@ class Run:
             for path in path_to(device.settings.branch):
                 self._below.setdefault(path, []).append(device)
         self.invariants = [kind(self) for kind in invariants]
-        self._listening = [i for i in self.invariants if type(i).happened is not Invariant.happened]
+        self._listening: dict[type[Event], list[Invariant]] = {}
+        for invariant in self.invariants:
+            for heard in invariant.hears:
+                self._listening.setdefault(heard, []).append(invariant)
         self.world.on_event = self._witness
         if watcher is not None:
             self.world.on_step = lambda name, event, effects: watcher(
@@ -283,7 +286,7 @@ class Run:
             self._certified.setdefault((event.branch, event.height), self._since_start())
             if (event.branch, event.height) not in self.releases and self.lives_here(event.leader):
                 self._write_down(device, event)
-        for invariant in self._listening:
+        for invariant in self._listening.get(type(event), ()):
             invariant.happened(device, event)
 
     def _write_down(self, device: Device, event: ReleaseCertified) -> None:

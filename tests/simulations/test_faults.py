@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import pytest
+
+from banyan.protocol.events import UpdatePublished
+from banyan.security.credential import root_credential
 from banyan.simulations.run import Run, run_scenario
 from banyan.simulations.scenario import Scenario, parse
+from banyan.simulations.world import World, fast_preset
 
 
 def scenario(*faults: dict[str, Any], **changes: Any) -> Scenario:
@@ -85,3 +91,22 @@ def test_a_revoked_device_is_used_no_more() -> None:
     last = max(record.releases, key=lambda release: release.height)
     assert gone not in last.used
     assert record.finished and not record.violations
+
+
+@pytest.mark.parametrize("new", [True, False])
+def test_who_comes_with_an_empty_disk_waits_unless_it_was_no_member_when_the_round_began(new: bool) -> None:
+    world = World(3, {"/": 6}, fast_preset(rule="median", f=1, min_updates=3))
+    *early, late = world.devices.values()
+    early[0].train_time = 8_000  # rounds last long enough to come in between
+    world.start(early)
+    assert world.run(until=lambda: early[1].height("/") == 2)
+    world.run(limit=1_000)
+    came, root = world.clock.now, next(iter(world.devices.values())).signer
+    if new:
+        credential = root_credential(root, world.charter, came, late.name)
+        late.settings = replace(late.settings, credential=credential)
+    late.start()
+    assert world.run(until=lambda: any(isinstance(each, UpdatePublished) for each in late.events))
+    waited = world.clock.now - came
+    assert (waited < 3_000) == new
+    assert late.head("/") and not early[1].peer.quarantined  # type: ignore[union-attr]
