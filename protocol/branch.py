@@ -526,12 +526,12 @@ class Branch:
         round_, closing = self.round, self.closing
         if round_ is None or closing is None:
             return
-        for digest in sorted(self._children, key=lambda digest: self._children[digest].head.height):
-            child = self._child(digest)
-            if child is not None:
-                round_.children[child.head.branch] = child
-        quoted = (child.branch for child in round_.base.children)
-        round_.asleep = frozenset(path for path in quoted if self._host.is_asleep(path))
+        for digest, child in self._children.items():
+            newest = round_.children.get(child.release.branch)
+            is_newer = newest is None or newest.release.height < child.release.height
+            if is_newer and self._child(digest) is not None:
+                round_.children[child.release.branch] = child
+        round_.asleep = frozenset(filter(self._host.is_asleep, round_.base.child_heights))
         now, quarantined = self._host.now, self._host.quarantined
         if round_.opened is None and (round_.count(quarantined) or round_.fresh_children(now)):
             round_.opened = now
@@ -654,11 +654,11 @@ class Branch:
 
     def _moved(self, head: Release) -> None:
         """The head has moved: close the books of the old round and open the next."""
-        counted = {child.branch: child.height for child in head.children}
+        counted = head.child_heights
         self._children = {
             digest: child
             for digest, child in self._children.items()
-            if child.head.height >= counted.get(child.head.branch, 0)
+            if child.release.height >= counted.get(child.release.branch, 0)
         }
         if self.closing is not None:
             self.closing.over = True

@@ -178,7 +178,9 @@ def _lengths(codec: Codec, size: int, block: int) -> tuple[int, int]:
 
 def _all_finite(vector: EncodedVector, step: int = 1 << 18) -> bool:
     """Checked a stretch at a time, so that a large adapter is not copied."""
-    return all(
-        np.isfinite(vector.decode(start, min(start + step, vector.size))).all()
-        for start in range(0, vector.size, step)
-    )
+    for start in range(0, vector.size, step):
+        stop = min(start + step, vector.size)
+        values = vector.codes[start:stop] if vector.codec == "float32" else vector.decode(start, stop)
+        if not np.isfinite(values).all():
+            return False
+    return True

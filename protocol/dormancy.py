@@ -40,12 +40,8 @@ class Dormancy:
         self._path = path
         self._dormancy = host.charter.growth.dormancy
         self._alive: dict[str, int] = {}
-        self._asleep: set[str] = set()
-
-    @property
-    def asleep(self) -> frozenset[str]:
+        self.asleep: set[str] = set()
         """The branches that sleep."""
-        return frozenset(self._asleep)
 
     def met(self, path: str) -> None:
         """Somebody is on ``path``."""
@@ -55,7 +51,7 @@ class Dormancy:
 
     def head_moved(self, path: str) -> None:
         """A branch has a new head: somebody has worked there, wherever we have not met them."""
-        if path in self._asleep and self._host.now - self._last_sign(path) <= self._dormancy:
+        if path in self.asleep and self._host.now - self._last_sign(path) <= self._dormancy:
             self._wake(path)
 
     def look_around(self) -> None:
@@ -65,15 +61,15 @@ class Dormancy:
         for path in {member.branch for member in self._host.members if member.seen >= oldest} | {self._path}:
             self.met(path)
         self._alive = {path: time for path, time in self._alive.items() if path in followed}
-        self._asleep &= followed.keys()
-        for path in sorted(followed.keys() - self._asleep):
+        self.asleep &= followed.keys()
+        for path in sorted(followed.keys() - self.asleep):
             if now - self._last_sign(path) > self._dormancy:
-                self._asleep.add(path)
+                self.asleep.add(path)
                 self._host.tell(BranchFellAsleep(path, followed[path].chain.height))
 
     def _wake(self, path: str) -> None:
-        if path in self._asleep:
-            self._asleep.remove(path)
+        if path in self.asleep:
+            self.asleep.remove(path)
             branch = self._host.branches.get(path)
             self._host.tell(BranchWoke(path, branch.chain.height if branch is not None else -1))
 

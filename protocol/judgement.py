@@ -207,7 +207,7 @@ def _judge_used(
                 undecided = True
             elif each != quote(child):
                 return Problem("wrong-child", f"The proposal misquotes the release of {each.source}")
-            elif child.head.height < _height_before(round_.base, each.source):
+            elif child.head.height < round_.base.child_heights.get(each.source, 0):
                 return Problem("wrong-child", f"The proposal counts {each.source} from before the last lift")
             elif child.release.season != release.season:
                 return Problem("wrong-child", f"The proposal counts {each.source} from another season")
@@ -259,10 +259,6 @@ def _judge_lift(
             "censored", f"The proposal leaves out children that are here: {', '.join(sorted(censored))}"
         )
     return None
-
-
-def _height_before(base: Release, branch: str) -> int:
-    return next((child.height for child in base.children if child.branch == branch), 0)
 
 
 def _judge_left_out(

@@ -264,6 +264,11 @@ class Release:
         return frozenset(seat.member for seat in self.roster)
 
     @cached_property
+    def child_heights(self) -> dict[str, int]:
+        """The height at which it, or one before it, has counted each child last, by path; not to be changed."""
+        return {child.branch: child.height for child in self.children}
+
+    @cached_property
     def authors(self) -> tuple[str, ...]:
         """Those whose updates it counts."""
         return tuple(each.source for each in self.used if not each.is_child)

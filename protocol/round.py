@@ -191,15 +191,11 @@ class Round:
             for each in self.children.values()
             if each.release.season == self.base.season and self.transfer.is_recent(each.release.time, now)
         )
-        return sorted(here, key=lambda child: child.head.branch)
+        return sorted(here, key=lambda child: child.release.branch)
 
     def is_new(self, child: Child) -> bool:
         """Whether this branch has not counted the child's release yet."""
-        return child.head.height > self._counted.get(child.head.branch, 0)
-
-    @property
-    def _counted(self) -> dict[str, int]:
-        return {child.branch: child.height for child in self.base.children}
+        return child.release.height > self.base.child_heights.get(child.release.branch, 0)
 
     def verdict(self, children: Sequence[Child], time: int, *, judging: bool = False) -> Verdict:
         """Whether a release of ``time`` may lift what ``children`` share; ``judging``: another's."""

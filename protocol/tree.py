@@ -52,6 +52,7 @@ class Tree:
         self._consents: dict[str, dict[str, int]] = {}
         self.paths: tuple[str, ...] = charter.branches
         """Every branch, sorted."""
+        self._children = children_in(self.paths)
         self.founded: dict[str, Claim] = {}
         """Those that are not in the charter, by path."""
 
@@ -71,7 +72,7 @@ class Tree:
         return {claim.probe.digest for claim in self._claims if claim.probe and claim.founder == founder}
 
     def children_of(self, path: str) -> tuple[str, ...]:
-        return children_in(self.paths).get(path, ())
+        return self._children.get(path, ())
 
     def add(self, record: Record) -> None:
         """Take in a checked founding or consent; :meth:`grow` says what comes of it."""
@@ -108,6 +109,7 @@ class Tree:
                     grown = True
         self.founded = founded
         self.paths = tuple(sorted(known))
+        self._children = children_in(self.paths)
         return tuple(sorted(founded.keys() - before.keys()))
 
     def claims(self) -> list[Claim]:

@@ -266,7 +266,7 @@ def test_without_committees_the_members_of_a_new_branch_mix_with_those_beside_it
 
 def asleep(device: Device) -> frozenset[str]:
     assert device.peer is not None
-    return device.peer.dormancy.asleep
+    return frozenset(device.peer.dormancy.asleep)
 
 
 def test_a_branch_that_all_have_left_sleeps_and_costs_nothing_and_a_newcomer_wakes_it() -> None:
