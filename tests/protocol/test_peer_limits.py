@@ -60,6 +60,32 @@ def test_training_that_ends_in_a_loss_that_is_no_number_is_still_an_update() -> 
     assert (update.loss_before, update.loss_after) == (2.0, None)
 
 
+def test_who_lost_its_disk_says_nothing_in_a_round_in_which_it_may_have_spoken() -> None:
+    """Churn, seed 1: it trained anew for a round that had its update already, and was shut out for equivocation."""
+    world = World(1, {"/": 5})
+    device, now = next(iter(world.devices.values())), world.clock.now
+    interval = world.charter.gossip.sync_interval
+
+    def trains(peer: Peer, opened: int, later: int) -> bool:
+        peer._take(
+            peer.publish(Opening(opening("/", [Seat(name, 0, "/") for name in world.devices], opened)))
+        )
+        effects = peer.handle(TimerFired("train"), now + later)
+        return any(isinstance(effect, Train) for effect in effects)
+
+    def started(records: list[bytes]) -> Peer:
+        peer = core(device)
+        peer.restore(records, {})
+        peer.handle(Started(), now)
+        return peer
+
+    assert not trains(started([]), now - 1, 2 * interval - 1)
+    assert trains(started([]), now - 1, 2 * interval)
+    assert trains(started([]), now, 1)
+    other = core(device).publish(Presence("/", device.settings.credential, ())).envelope.data
+    assert trains(started([other]), now - 1, 1)
+
+
 def test_the_root_opens_a_branch_that_more_want_than_there_are_seats() -> None:
     world = World(1, {"/": 5})
     device = world.devices[world.charter.roots[0]]

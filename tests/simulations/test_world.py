@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from banyan.protocol.effects import Command
+from banyan.protocol.effects import Command, SetTimer, TimerFired
 from banyan.protocol.events import (
     Event,
     LeaderChanged,
@@ -359,6 +359,24 @@ def test_a_certified_release_reaches_a_member_two_or_three_times_and_not_once_fr
     world.start()
     assert world.run(until=lambda: world.agreed("/", 3))
     assert sent <= 3 * 24 * len(watch.releases)
+
+
+def test_a_timer_that_was_replaced_does_not_fire_when_its_own_time_comes() -> None:
+    """It did once a later one of its key had fired: a node that hastened its sync compared several times as often."""
+    world, _ = watched()
+    device = next(iter(world.devices.values()))
+    device.start()
+    fired: list[int] = []
+    world.on_step = lambda name, event, effects: (
+        fired.append(world.clock.now - start) if event == TimerFired("mine") else None
+    )
+    start = world.clock.now
+    for delay in (500, 100):
+        device._perform(SetTimer("mine", start + delay))
+    world.run(until=lambda: bool(fired))
+    device._perform(SetTimer("mine", start + 900))
+    world.run(limit=1_000)
+    assert fired == [100, 900]
 
 
 def test_what_leaves_a_device_is_counted() -> None:
