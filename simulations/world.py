@@ -179,6 +179,8 @@ class World:
             self._branches[path].append(signer.node_id)
 
         self._numbered = [*self.devices.values()]
+        if border is not None:
+            border.arrive = self._arrive
         for path in probes:
             self.devices[self.charter.roots[0]].blobs.put(_probe(path))
         if small_share and not 0 < small_rank < self.spec.rank:
@@ -237,25 +239,12 @@ class World:
         """Let time pass until ``until`` holds, at most ``limit`` virtual ms; whether it came to hold."""
         end = self.clock.now + limit
         if self.border is not None:
-            self._run_in_step(self.border, end)
+            self.border.let_pass(self.clock, end, self.network.least)
             return until()
         while not until():
             if not self.clock.step(end):
                 return until()
         return True
-
-    def _run_in_step(self, border: Border, end: int) -> None:
-        """Let time pass until ``end`` in windows in which nothing that happens elsewhere can be heard of here."""
-        while True:
-            following, arrivals = border.exchange(self.clock.next)
-            for arrival in arrivals:
-                self._arrive(arrival)
-            if following is None or following > end:
-                break
-            last = min(following + self.network.least - 1, end)
-            while self.clock.step(last):
-                pass
-        self.clock.step(end)
 
     def corrupt(self, device: Device, how: str | type[Attack], **options: object) -> Attack:
         """Make ``device`` an attacker, by an attack's name or class. All attackers of a world collude. ``options``
