@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import ClassVar, Final, Protocol
 
 import numpy as np
@@ -208,8 +209,8 @@ class _EachRelease(Invariant):
             return
         if not self.scene.lives_here(event.leader):
             return
-        chain = device.peer.branches[event.branch].chain
-        release, base = chain.at(event.height), chain.at(event.height - 1)
+        history = device.peer.branches[event.branch].chain
+        release, base = history.at(event.height), history.at(event.height - 1)
         if release is not None and base is not None:
             self._seen.add(event.release)
             self.check(device, release, base)
@@ -259,7 +260,7 @@ class OnlyAdmissibleInputs(_EachRelease):
 
     def _update(self, device: Device, used: Contribution, audit: Audit, base: Release) -> str:
         world = self.scene.world
-        holders = (device, *world.devices.values())
+        holders = chain((device,), world.devices.values())
         data = next((holder.records[used.key] for holder in holders if used.key in holder.records), None)
         if data is None:
             return "nobody can show the update"
@@ -512,12 +513,10 @@ class HealedHeadsAgree(Invariant):
             self._known = self._newest()
         if self._known is not None and not self._checked and now >= self.scene.calm_since + self.scene.settle:
             self._checked = True
-            for path, (height, digest) in self._known.items():
-                self._expect(path, height, digest)
+            self._expect(self._known)
 
     def finished(self) -> None:
-        for path, (height, digest) in self._newest().items():
-            self._expect(path, height, digest)
+        self._expect(self._newest())
 
     def _newest(self) -> dict[str, tuple[int, bytes]]:
         newest: dict[str, tuple[int, bytes]] = {}
@@ -532,16 +531,18 @@ class HealedHeadsAgree(Invariant):
                     newest[path] = (height, digest)
         return newest
 
-    def _expect(self, path: str, height: int, digest: bytes) -> None:
+    def _expect(self, newest: dict[str, tuple[int, bytes]]) -> None:
         for device in self.scene.expected():
-            if device.peer is None or path not in self.scene.concerns(device):
-                continue
-            chain = device.peer.branches[path].chain
-            known = chain.at(height)
-            if known is None or known.digest != digest:
-                self.violated(
-                    device, f"it has not heard of release {height} of {path}, only of {chain.height}"
-                )
+            for path in self.scene.concerns(device):
+                if device.peer is None or path not in newest:
+                    continue
+                height, digest = newest[path]
+                chain = device.peer.branches[path].chain
+                known = chain.at(height)
+                if known is None or known.digest != digest:
+                    self.violated(
+                        device, f"it has not heard of release {height} of {path}, only of {chain.height}"
+                    )
 
 
 class EveryUpdateAnswered(_EachRelease):
@@ -624,15 +625,15 @@ class RoundsGoOn(Invariant):
                 if device.steps() < self.scene.rounds:
                     self.violated(device, f"it made {device.steps()} of its {self.scene.rounds} steps")
             return
-        for path in sorted(self.scene.world.charter.branches):
+        lowest: dict[str, int] = {}
+        for device in self.scene.expected():
+            for path in self.scene.concerns(device):
+                height = device.peer.branches[path].chain.height if device.peer else -1
+                lowest[path] = min(height, lowest.get(path, height))
+        for path in sorted(lowest.keys() & set(self.scene.world.charter.branches)):
             goal = self.scene.goal_of(path)
-            heights = [
-                device.peer.branches[path].chain.height
-                for device in self.scene.expected()
-                if device.peer and path in self.scene.concerns(device)
-            ]
-            if heights and min(heights) < goal:
-                self.violated(path, f"it has {min(heights)} of the {goal} releases that it was to reach")
+            if lowest[path] < goal:
+                self.violated(path, f"it has {lowest[path]} of the {goal} releases that it was to reach")
 
 
 class Everywhere:
@@ -646,7 +647,7 @@ class Everywhere:
         """The bytes of a blob. Raises KeyError where nobody has it."""
         if digest in self._made:
             return self._made[digest]
-        for device in (self._first, *self._world.devices.values()):
+        for device in chain((self._first,), self._world.devices.values()):
             if digest in device.blobs.data:
                 return device.blobs.data[digest]
         raise KeyError(digest.hex())
