@@ -361,11 +361,12 @@ class Run:
         Virtual devices multiply small matrices, for which a second thread waits longer than it works.
         """
         world = self.world
+        pace = 1_000 if self._turns == 1 else TICK  # virtual ms between two looks at whether all is done
         end = world.charter.created + round(1000 * self.scenario.limit)
         world.start(device for device in world.devices.values() if device.name not in self.absent)
         ticks = world.clock.now + TICK
         while world.clock.now < end and not (self._reached() and world.clock.now >= self.calm_since):
-            world.run(limit=1_000)
+            world.run(limit=pace)
             if self.gossip:
                 self._score_own_models()
             if world.clock.now >= ticks:
@@ -376,7 +377,7 @@ class Run:
                 progress(self._share_done(heights), self._standing(heights))
         end = world.clock.now + self.settle
         while world.clock.now < end and not self._agreed():
-            world.run(limit=1_000)
+            world.run(limit=pace)
         self._tick()
         for invariant in self.invariants:
             invariant.finished()
