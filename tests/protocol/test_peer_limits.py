@@ -63,8 +63,8 @@ def test_training_that_ends_in_a_loss_that_is_no_number_is_still_an_update() -> 
 def test_who_lost_its_disk_says_nothing_in_a_round_in_which_it_may_have_spoken() -> None:
     """Churn, seed 1: it trained anew for a round that had its update already, and was shut out for equivocation."""
     world = World(1, {"/": 5})
-    device, now = next(iter(world.devices.values())), world.clock.now
-    interval = world.charter.gossip.sync_interval
+    device, issued = next(iter(world.devices.values())), world.clock.now
+    interval, now = world.charter.gossip.sync_interval, issued + 10
 
     def trains(peer: Peer, opened: int, later: int) -> bool:
         peer._take(
@@ -82,6 +82,7 @@ def test_who_lost_its_disk_says_nothing_in_a_round_in_which_it_may_have_spoken()
     assert not trains(started([]), now - 1, 2 * interval - 1)
     assert trains(started([]), now - 1, 2 * interval)
     assert trains(started([]), now, 1)
+    assert trains(started([]), issued - 1, 1), "it was no member when the round began"
     other = core(device).publish(Presence("/", device.settings.credential, ())).envelope.data
     assert trains(started([other]), now - 1, 1)
 

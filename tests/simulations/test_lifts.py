@@ -124,7 +124,7 @@ def test_any_member_can_audit_a_lift(family: World) -> None:
 
 def test_a_child_that_slept_through_many_lifts_agrees_after_it_has_caught_up() -> None:
     world = world_of(
-        {"/": 0, "/a": 5, "/b": 5, "/c": 3}, seed=2
+        {"/": 0, "/a": 5, "/b": 5, "/c": 3}, seed=4
     )  # never more than two of the seven seats sleep
     world.start()
     assert world.run(until=lambda: lifted(world, 1))
