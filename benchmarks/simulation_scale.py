@@ -76,7 +76,7 @@ def measure(size: int, rounds: int, seed: int, processes: int | None) -> dict[st
     wall = time.perf_counter() - began
     own, others = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
     processor = own.ru_utime + own.ru_stime + others.ru_utime + others.ru_stime
-    peak = own.ru_maxrss + (processes - 1) * others.ru_maxrss
+    peak = own.ru_maxrss + (processes if processes > 1 else 0) * others.ru_maxrss  # those of equal shares
     root = record.nodes[0]  # the charter's: the first device of the first branch that has any
     return {
         "nodes": len(record.nodes),
