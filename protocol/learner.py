@@ -35,8 +35,8 @@ STATE_BYTES: Final = 65_536
 """Room on disk for the digests of a whole path, of every season."""
 
 PAUSE: Final = 2
-"""Sync intervals that a node with an empty disk waits before it takes part in a round that had begun without it. Longer
-is safer after the loss of a disk, shorter lets newcomers take part sooner."""
+"""Sync intervals after the deadline of a round that had begun without it that a node with an empty disk waits before it
+takes part in it after all: others may lack its update."""
 
 
 class Host(Protocol):
@@ -162,9 +162,10 @@ class Learner:
             )
 
     def _may_have_spoken(self, head: Release) -> bool:
-        """Whether the round that ``head`` began is older than all that we know: for as long as it takes to sync. Who
+        """Whether the round that ``head`` began is older than all that we know: until it would be over without us. Who
         was no member yet when it began has said nothing in it."""
-        until = self._anew + PAUSE * self._host.charter.gossip.sync_interval
+        charter = self._host.charter
+        until = self._anew + charter.round.deadline + PAUSE * charter.gossip.sync_interval
         if head.time >= self._anew or self._credential.issued > head.time or self._host.now >= until:
             return False
         self._host.do(SetTimer("train", until))

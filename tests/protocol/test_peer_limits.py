@@ -64,7 +64,7 @@ def test_who_lost_its_disk_says_nothing_in_a_round_in_which_it_may_have_spoken()
     """Churn, seed 1: it trained anew for a round that had its update already, and was shut out for equivocation."""
     world = World(1, {"/": 5})
     device, issued = next(iter(world.devices.values())), world.clock.now
-    interval, now = world.charter.gossip.sync_interval, issued + 10
+    pause, now = world.charter.round.deadline + 2 * world.charter.gossip.sync_interval, issued + 10
 
     def trains(peer: Peer, opened: int, later: int) -> bool:
         peer._take(
@@ -79,8 +79,8 @@ def test_who_lost_its_disk_says_nothing_in_a_round_in_which_it_may_have_spoken()
         peer.handle(Started(), now)
         return peer
 
-    assert not trains(started([]), now - 1, 2 * interval - 1)
-    assert trains(started([]), now - 1, 2 * interval)
+    assert not trains(started([]), now - 1, pause - 1)
+    assert trains(started([]), now - 1, pause)
     assert trains(started([]), now, 1)
     assert trains(started([]), issued - 1, 1), "it was no member when the round began"
     other = core(device).publish(Presence("/", device.settings.credential, ())).envelope.data

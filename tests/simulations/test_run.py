@@ -31,6 +31,12 @@ def test_no_invariant_breaks(name: str, seed: int) -> None:
     assert record.violations == ()
 
 
+def test_a_device_that_lost_its_disk_in_a_long_round_is_not_shut_out_for_what_it_forgot() -> None:
+    record = run_scenario(load("churn").changed({"rounds": 8}), 1002)
+    assert record.finished and not record.violations
+    assert not any(node.quarantined_by for node in record.nodes)
+
+
 def test_a_record_survives_a_trip_through_json() -> None:
     record = run_scenario(load("churn").changed({"rounds": 2}), 1)
     assert RunRecord.from_dict(json.loads(json.dumps(record.as_dict()))) == record
