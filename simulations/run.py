@@ -429,16 +429,16 @@ class Run:
             for path_below in children:
                 if path_below in branches:
                     newest[path_below] = max(branches[path_below].chain.height, newest.get(path_below, 0))
-        counted, newest = (self._highest(each) for each in (counted, newest))
+        counted, newest = (self._of_all(each, max) for each in (counted, newest))
         return sum(height > counted.get(path_below, 0) for path_below, height in newest.items())
 
-    def _highest(self, heights: dict[str, int]) -> dict[str, int]:
-        """The highest that any process says of each branch."""
-        highest: dict[str, int] = {}
-        for theirs in self.world.together(heights):
-            for path, height in theirs.items():
-                highest[path] = max(height, highest.get(path, height))
-        return highest
+    def _of_all(self, numbers: Mapping[Key, int], choose: Callable[[int, int], int]) -> dict[Key, int]:
+        """Of the numbers that the processes have for each key the greatest (``max``) or the least (``min``)."""
+        chosen: dict[Key, int] = {}
+        for theirs in self.world.together(numbers):
+            for key, number in theirs.items():
+                chosen[key] = choose(number, chosen.get(key, number))
+        return chosen
 
     def _followers(self, path: str) -> list[Device]:
         """Who is asked how high a branch stands: its own honest devices, or where it has none one that works below it.
@@ -465,7 +465,7 @@ class Run:
         heights: dict[str, int] = {}
         for path, height in self.releases:
             heights[path] = max(height, heights.get(path, 0))
-        return self._highest(heights)
+        return self._of_all(heights, max)
 
     def _note_founding(self, heights: dict[str, int]) -> None:
         """Keep what each device had sent when every branch had its first release."""
@@ -498,7 +498,7 @@ class Run:
         nodes = self._gather(NodeFigures, (self._figures(each, shut_out[each.name]) for each in here))
         order = {node: number for number, node in enumerate(world.devices)}
         violations = self._gather(ViolationFigures, self.violations)
-        times = self._earliest(self._certified)
+        times = self._of_all(self._certified, min)
         scores = [
             replace(each, time=times.get((each.branch, each.height), each.time))
             for each in self._gather(ScoreFigures, self.scores)
@@ -534,22 +534,18 @@ class Run:
 
     def _all_releases(self, times: Mapping[tuple[str, int], int]) -> tuple[ReleaseFigures, ...]:
         """By branch and height, each with the time since the one before it, or since its branch opened."""
-        opened = self._earliest(self._opened)
+        opened = self._of_all(self._opened, min)
         releases = self._gather(ReleaseFigures, self.releases.values())
         before = {(path, height + 1): time for (path, height), time in times.items()}
         return tuple(
-            replace(each, time=times[key], latency=times[key] - before.get(key, opened[each.branch]))
+            replace(
+                each,
+                time=times[key],
+                latency=times[key] - before.get(key, opened.get(each.branch, times[key])),
+            )
             for each in sorted(releases, key=lambda each: (each.branch, each.height))
             for key in [(each.branch, each.height)]
         )
-
-    def _earliest(self, times: Mapping[Key, int]) -> dict[Key, int]:
-        """When each thing was first seen in any process."""
-        earliest: dict[Key, int] = {}
-        for theirs in self.world.together(times):
-            for what, when in theirs.items():
-                earliest[what] = min(when, earliest.get(what, when))
-        return earliest
 
     def _figures(self, device: Device, shut_out: int) -> NodeFigures:
         return NodeFigures(
