@@ -10,14 +10,15 @@ import os
 import platform
 import signal
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from itertools import combinations
 from multiprocessing.connection import Connection
 from typing import Any, Final
 
 from banyan.security.errors import BanyanError
 from banyan.simulations.border import Border
+from banyan.simulations.engines.environment import environment
 from banyan.simulations.faults import Crashes
 from banyan.simulations.record import RunRecord
 from banyan.simulations.run import Progress, Run, run_scenario
@@ -25,7 +26,11 @@ from banyan.simulations.scenario import Arm, Scenario, ScenarioError
 
 __all__ = ["homes", "processes_for", "run_in_processes"]
 
-ON_HUGE_PAGES: Final = {"PYTHONMALLOC": "malloc", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+ON_HUGE_PAGES: Final = (
+    {"PYTHONMALLOC": "malloc", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+    if platform.libc_ver()[0] == "glibc"
+    else {}
+)
 """A world of gigabytes is read here and there: on huge pages it takes a tenth less processor time, though the allocator
 that has them is slower."""
 
@@ -103,7 +108,7 @@ def run_in_processes(
         for rank in range(processes)
     ]
     try:
-        with _environment(ON_HUGE_PAGES if platform.libc_ver()[0] == "glibc" else {}):
+        with environment({k: v for k, v in ON_HUGE_PAGES.items() if k not in os.environ}):
             for process in started:
                 process.start()
         for line in (there, *(each for part in lines for each in part.values())):
@@ -129,7 +134,7 @@ def _heard(line: Connection, progress: Progress) -> RunRecord:
         if what == "record":
             return RunRecord.from_dict(content)
         if what == "failure":
-            raise BanyanError(f"A process of the run failed: {content}", "Run it in one process to see where")
+            raise BanyanError(content, "Run it in one process to see where")
         progress(*content)
 
 
@@ -149,19 +154,14 @@ def _play(
             home.send(("record", record.as_dict()))
     except OSError:
         return  # nobody listens any more
+    except BanyanError as error:  # ours, or another process's, of which the border has told
+        border.fail(error.what)
+        _tell(home, error.what)
     except Exception as error:  # noqa: BLE001 - whatever it is, who has started us is to know
         border.fail(f"{type(error).__name__}: {error}")
-        with suppress(OSError):
-            home.send(("failure", str(error) if isinstance(error, BanyanError) else repr(error)))
+        _tell(home, f"A process of the run failed: {type(error).__name__}: {error}")
 
 
-@contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """With these environment variables, where they are not set to something else."""
-    added = {name: value for name, value in variables.items() if name not in os.environ}
-    os.environ.update(added)
-    try:
-        yield
-    finally:
-        for name in added:
-            os.environ.pop(name, None)
+def _tell(home: Connection, why: str) -> None:
+    with suppress(OSError):  # nobody listens any more
+        home.send(("failure", why))

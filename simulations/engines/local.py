@@ -15,6 +15,7 @@ from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import Any, Final, Self
 
+from banyan.simulations.engines.environment import environment
 from banyan.simulations.engines.job import ATTEMPTS, Done, Job, Setup, perform
 
 __all__ = ["LocalEngine"]
@@ -92,16 +93,8 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.connection, far = context.Pipe()
         self._process: BaseProcess = context.Process(target=_work, args=(far, setup), daemon=True)
-        before = {name: os.environ.get(name) for name in SINGLE}
-        os.environ.update(SINGLE)
-        try:
+        with environment(SINGLE):
             self._process.start()
-        finally:
-            for name, value in before.items():
-                if value is None:
-                    os.environ.pop(name, None)
-                else:
-                    os.environ[name] = value
         far.close()
 
     def give(self, run: str, job: Job) -> None:
