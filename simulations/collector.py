@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -12,16 +13,25 @@ __all__ = ["unhurried"]
 PACE: Final = (200_000, 20, 100)
 """Objects, and younger collections, between two collections of a generation."""
 
+_lock = threading.Lock()
+_as_ever: list[tuple[int, int, int]] = []
+"""For each world that is being played: the pace before any was. There is one collector for all threads of a process."""
+
 
 @contextmanager
 def unhurried() -> Iterator[None]:
-    """Look for cycles seldom, and never in what was there before; afterwards as ever."""
-    before = gc.get_threshold()
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*PACE)
+    """Look for cycles seldom, and never in what was there before; as ever once the last world is over, in whichever
+    order the worlds of several threads come and go."""
+    with _lock:
+        _as_ever.append(_as_ever[0] if _as_ever else gc.get_threshold())
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*PACE)
     try:
         yield
     finally:
-        gc.set_threshold(*before)
-        gc.unfreeze()
+        with _lock:
+            before = _as_ever.pop()
+            if not _as_ever:
+                gc.set_threshold(*before)
+                gc.unfreeze()
