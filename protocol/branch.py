@@ -387,7 +387,10 @@ class Branch:
         candidate.status, candidate.reason = Status.FETCHING, None
         author = candidate.record.envelope.author
         others = tuple(member for member in self.chain.committee if member not in (author, self._host.me))
-        self._host.do(FetchBlob(candidate.update.blob, candidate.update.size, (author, *others)))
+        assert self.round is not None
+        blob = candidate.update.blob
+        inspect = Inspect(blob, self.path, self.round.base.season)
+        self._host.do(FetchBlob(blob, candidate.update.size, (author, *others), inspect))
 
     def blob_fetched(self, blob: bytes, error: str | None) -> None:
         """A blob of this branch is here, or could not be brought (then it is tried again until the round ends)."""
@@ -395,18 +398,15 @@ class Branch:
             self.trials.blob_fetched(error)
         if self.round is None:
             return
-        waiting = self.round.waiting_for_blob(blob)
-        for candidate in waiting:
-            if error is None:
-                candidate.status = Status.INSPECTING
-                self._host.do(Inspect(blob, self.path, self.round.base.season))
-            else:  # whoever served something else is at fault, not the author: its hash is what it signed
+        if (
+            error is not None
+        ):  # whoever served something else is at fault, not the author: its hash is what it signed
+            for candidate in self.round.waiting_for_blob(blob):
                 candidate.reason = Reason.UNAVAILABLE
                 candidate.failures += 1
         if self.closing is not None:
             self.closing.blob_fetched(blob, error)
-        if error is not None or not waiting:  # else nothing is decided before it is known what is in it
-            self._progress()
+        self._progress()
 
     def probe_answered(self) -> None:
         """A probe set is here, or could not be brought: what has waited for it goes on."""
@@ -416,7 +416,7 @@ class Branch:
             self.closing.go_on()
 
     def inspected(self, result: Inspected) -> None:
-        """A candidate's blob has been decoded and measured."""
+        """A candidate's blob was brought, decoded and measured."""
         waiting = self.round.waiting_for_blob(result.digest) if self.round is not None else []
         if self.round is None or not waiting:
             return

@@ -38,19 +38,6 @@ class Send:
 
 
 @dataclass(frozen=True, slots=True)
-class FetchBlob:
-    """Bring the blob ``digest`` of ``size`` bytes into the local blob store; ask ``sources`` first.
-
-    The driver verifies length and hash while streaming and answers with :class:`BlobFetched`. If the blob is
-    already in the store it answers at once.
-    """
-
-    digest: Digest
-    size: int
-    sources: tuple[NodeId, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Inspect:
     """Strictly decode the delta blob ``digest`` against the adapter spec of ``branch`` and measure it.
 
@@ -60,6 +47,21 @@ class Inspect:
     digest: Digest
     branch: Path = "/"
     season: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FetchBlob:
+    """Bring the blob ``digest`` of ``size`` bytes into the local blob store; ask ``sources`` first.
+
+    The driver verifies length and hash while streaming and answers with :class:`BlobFetched`. If the blob is
+    already in the store it answers at once. Where it is to ``inspect`` what came, it does so next, and the end of that,
+    an :class:`Inspected`, is the answer; a blob that did not come is told of by :class:`BlobFetched` as ever.
+    """
+
+    digest: Digest
+    size: int
+    sources: tuple[NodeId, ...]
+    inspect: Inspect | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,7 +289,7 @@ class BlobFetched:
 
 @dataclass(frozen=True, slots=True)
 class Inspected:
-    """The end of an :class:`Inspect`.
+    """The end of an :class:`Inspect`, and of the :class:`FetchBlob` that asked for it: the blob is in the store.
 
     ``refusal`` is a reason code of :class:`banyan.security.admission.Reason` (its value), or None; ``norm`` is the
     float64 Euclidean norm of the decoded delta; ``base`` is the release the blob says it starts from.

@@ -174,16 +174,15 @@ class Neighbourhood:
                 self._fetch(offer)
 
     def blob_fetched(self, blob: Digest, error: str | None) -> None:
-        """A neighbour's model is here, or could not be brought: then it is tried again."""
-        for offer in self._undecided(blob):
-            if error is None:
-                offer.status, offer.reason = Status.INSPECTING, None
-                self._host.do(Inspect(blob, self._path, self._season))
-            else:  # whoever served something else is at fault, not the author: its hash is what it signed
+        """A neighbour's model could not be brought: it is tried again."""
+        if (
+            error is not None
+        ):  # whoever served something else is at fault, not the author: its hash is what it signed
+            for offer in self._undecided(blob):
                 offer.reason = Reason.UNAVAILABLE
 
     def inspected(self, result: Inspected) -> None:
-        """A neighbour's model was decoded and measured; a whole model starts from nothing."""
+        """A neighbour's model was brought, decoded and measured; a whole model starts from nothing."""
         for offer in self._undecided(result.digest):
             if result.refusal is not None:
                 self._refuse(offer, Reason(result.refusal), result.detail)
@@ -223,11 +222,13 @@ class Neighbourhood:
     def _fetch(self, offer: Offer) -> None:
         offer.status, offer.reason = Status.FETCHING, None
         others = tuple(node for node in self._offers if node != offer.author)
-        self._host.do(FetchBlob(offer.state.blob, offer.state.size, (offer.author, *others)))
+        blob = offer.state.blob
+        inspect = Inspect(blob, self._path, self._season)
+        self._host.do(FetchBlob(blob, offer.state.size, (offer.author, *others), inspect))
 
     def _undecided(self, blob: Digest) -> list[Offer]:
-        undecided = (Status.FETCHING, Status.INSPECTING)
-        return [o for o in self._offers.values() if o.state.blob == blob and o.status in undecided]
+        here = self._offers.values()
+        return [each for each in here if each.state.blob == blob and each.status is Status.FETCHING]
 
     def _refuse(self, offer: Offer, reason: Reason, detail: str = "") -> None:
         offer.status, offer.reason = Status.REFUSED, reason

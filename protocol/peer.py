@@ -287,6 +287,7 @@ class Peer:
                 self.pin.blob_fetched(event.digest, event.error)
                 self._learner.train_if_due()
             case Inspected():
+                self._blobs.add(event.digest)
                 for branch in [*self.branches.values()]:
                     branch.inspected(event)
                 self.mixer.inspected(event)

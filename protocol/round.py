@@ -51,7 +51,6 @@ class Status(Enum):
     """Where an update stands on its way through admission."""
 
     FETCHING = "fetching"
-    INSPECTING = "inspecting"
     ADMITTED = "admitted"
     REFUSED = "refused"
 
@@ -76,8 +75,7 @@ class Candidate:
     @property
     def is_awaited(self) -> bool:
         """Whether the round should wait for it: it is on its way, and not withheld."""
-        on_the_way = self.status in (Status.FETCHING, Status.INSPECTING)
-        return on_the_way and not self.guest and self.failures < PATIENCE
+        return self.status is Status.FETCHING and not self.guest and self.failures < PATIENCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +139,7 @@ class Round:
     def waiting_for_blob(self, blob: bytes) -> list[Candidate]:
         """Candidates that are not decided and hang on ``blob``."""
         here = (each for each in self._on_blob.get(blob, ()) if self.candidates.get(each.author) is each)
-        return [each for each in here if each.status in (Status.FETCHING, Status.INSPECTING)]
+        return [each for each in here if each.status is Status.FETCHING]
 
     # ------------------------------------------------------------------------------------ guests
 

@@ -25,7 +25,7 @@ from banyan.protocol.effects import (
     Evaluated,
     FetchBlob,
     InputEvent,
-    Inspect,
+    Inspected,
     JobFailed,
     MessageReceived,
     Mix,
@@ -215,8 +215,6 @@ class Device:
                 self._set_timer(key, at)
             case FetchBlob():
                 self._fetch(effect, list(effect.sources))
-            case Inspect():
-                self.compute(1, lambda: self.world.jobs.inspect(effect, self.blobs))
             case Aggregate():
                 self.compute(5, lambda: self._aggregate(effect))
             case Mix():
@@ -245,7 +243,7 @@ class Device:
         """Ask the first of ``sources`` that can be reached, and the others if it does not bring it."""
         digest = wanted.digest
         if digest in self.blobs.data:
-            self.later(0, lambda: BlobFetched(digest))
+            self.later(0, lambda: self._brought(wanted))
             return
         while sources:
             source = self.world.devices.get(sources.pop(0))
@@ -273,12 +271,18 @@ class Device:
         else:
             self.handle(self._received(wanted, data))
 
-    def _received(self, wanted: FetchBlob, data: bytes) -> BlobFetched:
+    def _received(self, wanted: FetchBlob, data: bytes) -> BlobFetched | Inspected:
         if len(data) != wanted.size:
             return BlobFetched(wanted.digest, "too-large")
         if self.blobs.put(data) != wanted.digest:
             return BlobFetched(wanted.digest, "hash-mismatch")
-        return BlobFetched(wanted.digest)
+        return self._brought(wanted)
+
+    def _brought(self, wanted: FetchBlob) -> BlobFetched | Inspected:
+        """It is here. To look through a delta takes no time to speak of."""
+        if wanted.inspect is None:
+            return BlobFetched(wanted.digest)
+        return self.world.jobs.inspect(wanted.inspect, self.blobs)
 
     def _aggregate(self, job: Aggregate) -> InputEvent:
         try:

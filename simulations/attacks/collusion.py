@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from banyan.protocol.effects import BlobFetched, InputEvent, MessageReceived, Trained
+from banyan.protocol.effects import InputEvent, Inspected, MessageReceived, Trained
 from banyan.protocol.messages import State, Update, read_body
 from banyan.protocol.peer import Peer
 from banyan.security.errors import Refused
@@ -73,7 +73,7 @@ class Colluding(Attack):
         if isinstance(event, MessageReceived):
             for data in self.records_in(event):
                 self._note(data)
-        elif isinstance(event, BlobFetched) and event.error is None and event.digest in self._announced:
+        elif isinstance(event, Inspected) and event.digest in self._announced:
             key, author = self._announced.pop(event.digest)
             try:
                 self.coalition.show(key, author, self.change(self.blobs.read(event.digest)))

@@ -13,7 +13,6 @@ from banyan.protocol.branch import Branch
 from banyan.protocol.closing import Closing
 from banyan.protocol.effects import (
     Aggregated,
-    BlobFetched,
     DropRecords,
     Effect,
     Emit,
@@ -104,7 +103,6 @@ class Running:
         for number, signer in zip(numbers, signers, strict=True):
             blob = hashlib.sha256(str(number).encode()).digest()
             self.hear(self.update(signer, blob))
-            self.peer.handle(BlobFetched(blob), self.world.clock.now)
             self.peer.handle(Inspected(blob, None, 1.0, self.round.base.digest), self.world.clock.now)
         return sorted((s.node_id for s in signers), key=lambda name: guest_rank(self.round.base, name))
 
