@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 import struct
+import threading
 from collections.abc import Mapping
 from itertools import chain
 from operator import ne
@@ -61,7 +62,7 @@ def encode_ordered(value: Plain) -> bytes:
     Raises :class:`CanonicalError` for an integer beyond 64 bits and text that is not valid Unicode.
     """
     try:
-        packed: bytes = msgpack.packb(value, use_bin_type=True)
+        packed: bytes = _thread.pack(value)
     except (OverflowError, UnicodeEncodeError, ValueError) as error:
         raise CanonicalError("malformed", f"The value cannot be encoded: {error}") from error
     return packed
@@ -95,7 +96,7 @@ def decode(
     except (ValueError, msgpack.UnpackException):
         pass  # refused below, with the reason, or only longer than msgpack is trusted with
     else:
-        if _is_within(value, max_depth, max_items, floats) and msgpack.packb(value) == data:
+        if _is_within(value, max_depth, max_items, floats) and _thread.pack(value) == data:
             return value
     reader = _Reader(data, max_items, floats)
     value = reader.read(max_depth)
@@ -103,6 +104,15 @@ def decode(
         raise _malformed(f"{len(data) - reader.at} bytes follow the end of the value")
     return value
 
+
+class _Thread(threading.local):
+    """A thread's own packer: to make one takes as long as to pack a message."""
+
+    def __init__(self) -> None:
+        self.pack = msgpack.Packer().pack
+
+
+_thread: Final = _Thread()
 
 _AS_IS: Final = frozenset({str, int, bytes, bool, type(None)})
 """Types that need no look inside."""
