@@ -29,7 +29,7 @@ from banyan.security.errors import Refused
 from banyan.security.model import MOST_SEASONS, AdapterSpec
 from banyan.security.schema import Between, Digest, Length, from_plain, to_bytes
 
-__all__ = ["Delta", "DeltaRefused", "blob_bytes", "read_delta", "season_of", "write_delta"]
+__all__ = ["Delta", "DeltaRefused", "blob_bytes", "read_delta", "write_delta"]
 
 MAGIC: Final = b"BYDELTA1"
 MAX_HEADER: Final = 512
@@ -63,11 +63,13 @@ class _NarrowHeader(_Header):
 @dataclass(frozen=True, slots=True)
 class Delta:
     """A decoded blob: ``vector`` holds the first ``rank`` columns of every B, row by row, ``spec.dimension`` numbers
-    where these are all; ``base`` is the release it is measured from (empty: from zero, as every adapter is)."""
+    where these are all; ``base`` is the release it is measured from (empty: from zero, as every adapter is); it is in
+    terms of the A of ``season``."""
 
     vector: EncodedVector
     base: bytes
     rank: int
+    season: int = 0
 
     def whole(self, spec: AdapterSpec) -> Float32s:
         """float32 ``(dimension,)``, zero in the columns that were not trained: to be added, never to be voted with."""
@@ -87,17 +89,9 @@ def write_delta(
     return MAGIC + _LENGTH.pack(len(header)) + header + scales + little.tobytes()
 
 
-def season_of(data: bytes | memoryview, spec: AdapterSpec) -> int:
-    """The season whose A the blob ``data`` is in terms of. Raises :class:`DeltaRefused` as :func:`read_delta`."""
-    made_for = _head(memoryview(data))[0].spec
-    season = next((each for each in range(MOST_SEASONS) if spec.digest_in(each) == made_for), None)
-    if season is None:
-        raise DeltaRefused("wrong-spec", "The delta was made for another adapter")
-    return season
-
-
-def read_delta(data: bytes | memoryview, spec: AdapterSpec, season: int = 0) -> Delta:
-    """Decode ``data`` strictly. The arrays of the result are views of ``data``, nothing is copied.
+def read_delta(data: bytes | memoryview, spec: AdapterSpec, season: int | None = 0) -> Delta:
+    """Decode ``data`` strictly; None: of whichever season. The arrays of the result are views of ``data``, nothing is
+    copied.
 
     Raises:
         DeltaRefused: ``malformed`` (not this format, or a wrong length), ``wrong-spec`` (another adapter's, or of a
@@ -109,8 +103,8 @@ def read_delta(data: bytes | memoryview, spec: AdapterSpec, season: int = 0) -> 
     rank = header.rank if isinstance(header, _NarrowHeader) else spec.rank
     if header.size != rank * (spec.dimension // spec.rank):
         raise DeltaRefused("wrong-spec", "The delta was made for another adapter")
-    if header.spec != spec.digest_in(season):
-        made = season_of(view, spec)
+    made = _season_of(header, spec, season or 0)
+    if season is not None and made != season:
         raise DeltaRefused(
             "wrong-season", f"The delta was made in season {made}, and season {season} is asked for"
         )
@@ -135,7 +129,15 @@ def read_delta(data: bytes | memoryview, spec: AdapterSpec, season: int = 0) -> 
         raise DeltaRefused("malformed", f"The delta's codes are wrong: {error}") from error
     if header.codec in ("float32", "bf16") and not _all_finite(vector):
         raise DeltaRefused("non-finite", "The delta has values that are NaN or infinite")
-    return Delta(vector, header.base, rank)
+    return Delta(vector, header.base, rank, made)
+
+
+def _season_of(header: _Header, spec: AdapterSpec, likely: int) -> int:
+    """The season whose A the header's blob is in terms of. Raises :class:`DeltaRefused` (``wrong-spec``)."""
+    for season in (likely, *range(MOST_SEASONS)):
+        if spec.digest_in(season) == header.spec:
+            return season
+    raise DeltaRefused("wrong-spec", "The delta was made for another adapter")
 
 
 def _head(view: memoryview) -> tuple[_Header, int]:

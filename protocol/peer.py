@@ -121,6 +121,9 @@ OF_ALL: Final = (Accusation, Revocation, Season, BranchFounding, Consent, Card)
 OF_A_ROUND: Final = (Update, Draft, Trial, Proposal, Vote)
 """Records that serve to close one round of a branch."""
 
+SIBLINGS: Final = 8
+"""Members of its own branch that a node asks for an adapter when committees do not bring it."""
+
 ARCHIVED_ROUNDS: Final = 3
 """Closed rounds whose updates are kept for auditors."""
 
@@ -595,8 +598,9 @@ class Peer:
 
     def _sources(self, path: str, again: bool) -> list[NodeId]:
         """Whom to ask for an adapter of ``path``: the committee next to us on the way up, so that an adapter comes
-        down the tree and no committee serves all who live below it; at the second attempt also those above and our
-        siblings, as for our own branch at once. In random order, that nobody is everybody's first choice."""
+        down the tree and no committee serves all who live below it; at the second attempt also those above and
+        some of our siblings, as for our own branch at once. In random order, so that nobody is the first choice of
+        all."""
         chain = self.branches[path].chain
         between = [each for each in path_to(self.branch) if covers(path, each) and each != path]
         rings = [chain.closers or chain.committee, *(self.branches[each].chain.committee for each in between)]
@@ -604,8 +608,8 @@ class Peer:
         rings = rings[: min(mine, default=len(rings))][::-1] or rings[:1]
         widely = again or path == self.branch
         if widely:
-            siblings = (member.node for member in self.members.live(self.now, self.branch))
-            rings += [chain.committee, tuple(siblings)]
+            siblings = [member.node for member in self.members.live(self.now, self.branch)]
+            rings += [chain.committee, self._rng.sample(siblings, min(SIBLINGS, len(siblings)))]
         above = self.branches.get(parent_of(path) or "")
         if above is not None and chain.height == 0:  # it begins with what was lifted there
             rings = [above.chain.closers, above.chain.committee, *rings]

@@ -69,7 +69,7 @@ def split_of(names: Sequence[str], cosines: Matrix, fewest: int) -> Split | None
     are those that never settle.
     """
     count = len(names)
-    if count < 2 * fewest:
+    if count < 2 * fewest or not _could_split(cosines):
         return None
     one, other = np.unravel_index(np.argmin(cosines), cosines.shape)
     second = cosines[other] > cosines[one]
@@ -100,6 +100,17 @@ def split_of(names: Sequence[str], cosines: Matrix, fewest: int) -> Split | None
     )
     first, last = sorted(groups)
     return Split((first, last), round(within, 3), round(across, 3), round(silhouette, 3))
+
+
+def _could_split(cosines: Matrix) -> bool:
+    """False where no two groups could be apart, whichever they are: where all pull together, or so few do that no two
+    halves could. Most rounds are one or the other, and this is seen at once."""
+    count = len(cosines)
+    together = np.add.reduce(np.maximum(cosines, 0), axis=None) - np.add.reduce(cosines.diagonal())
+    within = (
+        count * (count - 2) / 2
+    )  # pairs within the groups, in either order, at the fewest: two halves have them
+    return bool(cosines.min() <= ACROSS and together >= WITHIN * within)
 
 
 def _means(cosines: Matrix, group: npt.NDArray[np.bool_]) -> Matrix:

@@ -22,7 +22,8 @@ __all__ = ["Trace", "hash_of"]
 
 
 class Trace:
-    """Messages enter by the SHA-256 of their bytes, everything else whole, packed by MessagePack.
+    """Messages enter by the SHA-256 of their bytes, everything else whole, packed by MessagePack; what a device only
+    tells of follows from these.
 
     Args:
         id_of: the SHA-256 of a message.
@@ -47,9 +48,8 @@ class Trace:
                 said += (effect.to, self._id_of(effect.data))
             elif isinstance(effect, PutRecord):
                 said.append(effect.record)
-            else:
-                what = effect.event if isinstance(effect, Emit) else effect
-                said += (type(what).__name__, _content(what))
+            elif not isinstance(effect, Emit):
+                said += (type(effect).__name__, _content(effect))
         self._hashes[device].update(self._pack(said))
 
     def digests(self) -> dict[str, bytes]:

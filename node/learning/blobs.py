@@ -9,7 +9,7 @@ import numpy as np
 
 from banyan.aggregation.encoding import encode
 from banyan.node.learning.layout import Vector
-from banyan.protocol.delta import Delta, read_delta, season_of, write_delta
+from banyan.protocol.delta import Delta, read_delta, write_delta
 from banyan.security.model import AdapterSpec
 
 
@@ -28,8 +28,7 @@ def read_blob(blobs: Blobs, digest: bytes, spec: AdapterSpec, season: int = 0) -
 
 def read_any(blobs: Blobs, digest: bytes, spec: AdapterSpec) -> Delta:
     """As :func:`read_blob`, of whichever season it is."""
-    data = blobs.read(digest)
-    return read_delta(data, spec, season_of(data, spec))
+    return read_delta(blobs.read(digest), spec, None)
 
 
 def read_sum(blobs: Blobs, digests: Iterable[bytes], spec: AdapterSpec, season: int = 0) -> Vector:
@@ -45,10 +44,9 @@ def read_layers(blobs: Blobs, digests: Iterable[bytes], spec: AdapterSpec) -> di
     """The sums of adapters by their seasons, oldest first, each as :func:`read_sum`: what a whole model is."""
     layers: dict[int, Vector] = {}
     for digest in digests:
-        data = blobs.read(digest)
-        season = season_of(data, spec)
-        total = layers.setdefault(season, np.zeros(spec.dimension, np.float32))
-        total += read_delta(data, spec, season).whole(spec)
+        delta = read_any(blobs, digest, spec)
+        total = layers.setdefault(delta.season, np.zeros(spec.dimension, np.float32))
+        total += delta.whole(spec)
     return dict(sorted(layers.items()))
 
 

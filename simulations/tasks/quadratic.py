@@ -76,7 +76,7 @@ class Quadratic:
         if known is None:
             centre = self.centre(self._branches.get(device, "/"))
             known = self._wishes[device] = centre + self._spread * self._gaussian(device)
-        return np.asarray(self._side * known)
+        return known if self._side == 1 else np.asarray(self._side * known)
 
     def optimum(self, branch: str, *, below: bool = False, devices: Iterable[str] | None = None) -> Vector:
         """The model with the least mean loss over the devices of ``branch`` (or of all below it, too; or of those
@@ -93,7 +93,8 @@ class Quadratic:
         return start + self._rate * (self.wish(device) - start)
 
     def loss(self, device: str, model: Vector) -> float:
-        return float(0.5 * np.sum((self.wish(device) - model).astype(np.float64) ** 2))
+        apart = (self.wish(device) - model).astype(np.float64)
+        return float(0.5 * np.add.reduce(np.square(apart, out=apart)))
 
     def score(self, where: str, model: Vector) -> Score:
         devices = self._on(where, below=False) if where.startswith("/") else [where]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from banyan.aggregation import encode
 from banyan.node.learning.directions import MOST, directions
+from banyan.protocol import suggestions
 from banyan.protocol.effects import Aggregated
 from banyan.protocol.events import BranchMergeSuggested, BranchSplitSuggested, Event
 from banyan.protocol.release import Contribution, Release, Seat
@@ -78,6 +79,19 @@ def everyone_their_own(rng: np.random.Generator) -> np.ndarray:
 def test_members_that_agree_or_have_each_an_end_of_their_own_are_no_two_groups(updates, seed: int) -> None:
     drawn = updates(np.random.default_rng(seed))
     assert split_of(names_of(drawn), cosines_of(drawn), 2) is None
+
+
+@given(st.integers(0, 10_000), st.integers(2, 12), st.sampled_from([0.0, 0.15, 0.3, 0.5, 1.0, 2.0]))
+def test_what_is_seen_at_once_to_be_no_two_groups_is_none_when_looked_at_closely(
+    seed: int, count: int, pull: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    sides = rng.choice([-1.0, 0.5, 1.0], size=(2 * count, 1)) * pull
+    cosines = cosines_of(sides * rng.standard_normal(DIMENSION) + rng.standard_normal((2 * count, DIMENSION)))
+    with pytest.MonkeyPatch.context() as closely:
+        closely.setattr(suggestions, "_could_split", lambda cosines: True)
+        found = split_of(list(map(name, range(2 * count))), cosines, 2)
+    assert split_of(list(map(name, range(2 * count))), cosines, 2) == found
 
 
 def test_a_group_no_larger_than_the_liars_may_be_is_none() -> None:
