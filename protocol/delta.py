@@ -134,7 +134,9 @@ def read_delta(data: bytes | memoryview, spec: AdapterSpec, season: int | None =
 
 def _season_of(header: _Header, spec: AdapterSpec, likely: int) -> int:
     """The season whose A the header's blob is in terms of. Raises :class:`DeltaRefused` (``wrong-spec``)."""
-    for season in (likely, *range(MOST_SEASONS)):
+    if spec.digest_in(likely) == header.spec:
+        return likely
+    for season in range(MOST_SEASONS):
         if spec.digest_in(season) == header.spec:
             return season
     raise DeltaRefused("wrong-spec", "The delta was made for another adapter")

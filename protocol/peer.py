@@ -609,15 +609,16 @@ class Peer:
         widely = again or path == self.branch
         if widely:
             siblings = [member.node for member in self.members.live(self.now, self.branch)]
-            rings += [chain.committee, self._rng.sample(siblings, min(SIBLINGS, len(siblings)))]
+            drawn = self._rng.sample(siblings, min(SIBLINGS, len(siblings)))
+            rings += [chain.committee, tuple(drawn)]
         above = self.branches.get(parent_of(path) or "")
         if above is not None and chain.height == 0:  # it begins with what was lifted there
             rings = [above.chain.closers, above.chain.committee, *rings]
         elif above is not None:
             rings.append(above.chain.committee)
         asked = rings if widely else rings[:1]
-        drawn = [node for ring in asked for node in self._shuffled(ring)]
-        return [node for node in dict.fromkeys(drawn) if node != self.me]
+        ordered = [node for ring in asked for node in self._shuffled(ring)]
+        return [node for node in dict.fromkeys(ordered) if node != self.me]
 
     def holders(self, path: str) -> tuple[NodeId, ...]:
         """Whom to ask for an old adapter of ``path``: whoever may have closed a round since, or serves it still."""
