@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import platform
 import signal
+import socket
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -98,9 +99,9 @@ def run_in_processes(
     if processes == 1:
         return run_scenario(scenario, seed, arm, progress=progress)
     context = multiprocessing.get_context("spawn")
-    lines: list[dict[int, Connection]] = [{} for _ in range(processes)]
+    lines: list[dict[int, socket.socket]] = [{} for _ in range(processes)]
     for one, other in combinations(range(processes), 2):
-        lines[one][other], lines[other][one] = context.Pipe()
+        lines[one][other], lines[other][one] = socket.socketpair()
     here, there = context.Pipe(duplex=False)
     plain = scenario.model_dump(mode="json")
     started = [
@@ -111,7 +112,8 @@ def run_in_processes(
         with environment({k: v for k, v in ON_HUGE_PAGES.items() if k not in os.environ}):
             for process in started:
                 process.start()
-        for line in (there, *(each for part in lines for each in part.values())):
+        there.close()
+        for line in (each for part in lines for each in part.values()):
             line.close()  # theirs; the end of one tells them, and us, that who held it has ended
         return _heard(here, progress or (lambda done, what: None))
     finally:
@@ -139,7 +141,7 @@ def _heard(line: Connection, progress: Progress) -> RunRecord:
 
 
 def _play(
-    rank: int, lines: dict[int, Connection], plain: dict[str, Any], seed: int, arm: Arm, home: Connection
+    rank: int, lines: dict[int, socket.socket], plain: dict[str, Any], seed: int, arm: Arm, home: Connection
 ) -> None:
     """What each process does. It ends when any that it hears from does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # for who has started us: the end of our lines tells

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 import socket
 import threading
 from collections.abc import Callable
@@ -49,7 +48,7 @@ def side_by_side(processes: int, part: Callable[[Border], Any], homes_: list[int
     lines: list[dict[int, Any]] = [{} for _ in range(processes)]
     for one in range(processes):
         for other in range(one):
-            lines[one][other], lines[other][one] = multiprocessing.Pipe()
+            lines[one][other], lines[other][one] = socket.socketpair()
     results: list[Any] = [None] * processes
 
     def play(rank: int) -> None:
@@ -60,8 +59,7 @@ def side_by_side(processes: int, part: Callable[[Border], Any], homes_: list[int
             results[rank] = error
             border.fail(str(error))
         for line in lines[rank].values():  # as when a process ends: a reader of it hears of the end
-            with socket.socket(fileno=os.dup(line.fileno())) as end:
-                end.shutdown(socket.SHUT_RDWR)
+            line.close()
 
     threads = [threading.Thread(target=play, args=(rank,)) for rank in range(processes)]
     for thread in threads:
