@@ -58,7 +58,7 @@ class Dormancy:
         """See who is where, and which branches have fallen asleep. To be called once a sync interval."""
         now, followed = self._host.now, self._host.branches
         oldest = now - self._host.charter.gossip.presence_lifetime
-        for path in {member.branch for member in self._host.members if member.seen >= oldest} | {self._path}:
+        for path in sorted(self._host.members.inhabited(oldest) | {self._path}):
             self.met(path)
         self._alive = {path: time for path, time in self._alive.items() if path in followed}
         self.asleep &= followed.keys()

@@ -53,6 +53,8 @@ class Members:
         self.branches: Container[str] = charter.branches
         """The branches that guests may come to."""
         self._members: dict[str, Member] = {}
+        self._on: dict[str, dict[str, Member]] = {}
+        """The same by their branches: a root knows of all in the network."""
         self._verify = verify
         self._checked: dict[Credential, int] = {}
         self._granted: set[Credential] = set()
@@ -149,11 +151,18 @@ class Members:
         new = node not in (self._members if guest else self._met)
         if not guest:
             self._met.add(node)
-        if node not in self._members:
-            self.version += 1
         seen = self.last_sign(node, record.envelope.time)
-        self._members[node] = Member(node, presence.branch, presence.addresses, seen, guest)
+        self.note(Member(node, presence.branch, presence.addresses, seen, guest))
         return new
+
+    def note(self, member: Member) -> None:
+        """Remember a member as it was shown last."""
+        before = self._members.get(member.node)
+        if before is None:
+            self.version += 1
+        elif before.branch != member.branch:
+            self._leave(before)
+        self._members[member.node] = self._on.setdefault(member.branch, {})[member.node] = member
 
     def worked(self, nodes: Iterable[str], time: int) -> None:
         """A certified release of ``time`` (ms) has counted what ``nodes`` did: as good as a presence of that time."""
@@ -180,8 +189,16 @@ class Members:
             self._forget(node)
 
     def _forget(self, node: str) -> None:
-        if self._members.pop(node, None) is not None:
+        member = self._members.pop(node, None)
+        if member is not None:
+            self._leave(member)
             self.version += 1
+
+    def _leave(self, member: Member) -> None:
+        here = self._on[member.branch]
+        del here[member.node]
+        if not here:
+            del self._on[member.branch]
 
     def quarantine(self, node: str, why: Reason) -> bool:
         """Use nothing of ``node`` any more; True if that is news. The caller holds the evidence."""
@@ -199,6 +216,18 @@ class Members:
     def __iter__(self) -> Iterator[Member]:
         return iter(self._members.values())
 
+    def on(self, branch: str) -> Iterable[Member]:
+        """Who is on a branch, as far as is known."""
+        return self._on.get(branch, {}).values()
+
+    def inhabited(self, since: int) -> set[str]:
+        """The branches on which somebody has given a sign of life at ``since`` (ms) or later."""
+        return {
+            branch
+            for branch, here in self._on.items()
+            if any(member.seen >= since for member in here.values())
+        }
+
     def near(self, now: int, above: str) -> frozenset[str]:
         """Members at ``above`` or below it with a fresh sign of life, looked up anew once a presence interval, and
         whenever somebody comes or goes."""
@@ -209,11 +238,9 @@ class Members:
         known = self._near.get(above)
         if known is None:
             oldest = now - self._charter.gossip.presence_lifetime
-            within = {
-                branch for branch in {m.branch for m in self._members.values()} if covers(above, branch)
-            }
+            within = (here for branch, here in self._on.items() if covers(above, branch))
             known = self._near[above] = frozenset(
-                m.node for m in self._members.values() if m.seen >= oldest and m.branch in within
+                member.node for here in within for member in here.values() if member.seen >= oldest
             )
         return known
 
@@ -223,10 +250,8 @@ class Members:
         return sorted(
             (
                 member
-                for member in self._members.values()
-                if now - member.seen <= lifetime
-                and (branch is None or member.branch == branch)
-                and member.node not in self.quarantined
+                for member in (self if branch is None else self.on(branch))
+                if now - member.seen <= lifetime and member.node not in self.quarantined
             ),
             key=lambda member: member.node,
         )

@@ -147,7 +147,7 @@ class Relay:
         if head is None or not covers(release.branch, host.branch) or host.me not in head.members:
             return []
         line = line_of(head)
-        others = (m.node for m in host.members if m.branch == host.branch and m.node not in head.members)
+        others = (m.node for m in host.members.on(host.branch) if m.node not in head.members)
         return [node for node in others if adopter_of(node, line) == host.me and not self._is_gone(node)]
 
     def _is_gone(self, node: NodeId) -> bool:

@@ -13,20 +13,24 @@ __all__ = ["unhurried"]
 PACE: Final = (200_000, 20, 100)
 """Objects, and younger collections, between two collections of a generation."""
 
+A_DEVICE: Final = 2_000
+"""Objects for each device, if these are more: so many stand there until the end, and to look through them again and
+again, to find nothing, took a twentieth of a large run."""
+
 _lock = threading.Lock()
 _as_ever: list[tuple[int, int, int]] = []
 """For each world that is being played: the pace before any was. There is one collector for all threads of a process."""
 
 
 @contextmanager
-def unhurried() -> Iterator[None]:
-    """Look for cycles seldom, and never in what was there before; as ever once the last world is over, in whichever
-    order the worlds of several threads come and go."""
+def unhurried(devices: int = 0) -> Iterator[None]:
+    """Look for cycles seldom, and never in what was there before, where so many ``devices`` live; as ever once the last
+    world is over, in whichever order the worlds of several threads come and go."""
     with _lock:
         _as_ever.append(_as_ever[0] if _as_ever else gc.get_threshold())
         gc.collect()
         gc.freeze()
-        gc.set_threshold(*PACE)
+        gc.set_threshold(max(PACE[0], A_DEVICE * devices), *PACE[1:])
     try:
         yield
     finally:

@@ -353,13 +353,16 @@ class Run:
 
     # ------------------------------------------------------------------------------------ playing
 
-    @unhurried()
     @threadpool_limits.wrap(limits=1, user_api="blas")  # type: ignore[untyped-decorator, unused-ignore]
     def play(self, progress: Progress) -> None:
         """Let time pass until every goal is reached and all mishaps are over, then until all agree.
 
         Virtual devices multiply small matrices, for which a second thread waits longer than it works.
         """
+        with unhurried(sum(device.is_here for device in self.world.devices.values())):
+            self._play(progress)
+
+    def _play(self, progress: Progress) -> None:
         world = self.world
         pace = 1_000 if self._turns == 1 else TICK  # virtual ms between two looks at whether all is done
         end = world.charter.created + round(1000 * self.scenario.limit)

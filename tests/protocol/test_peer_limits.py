@@ -93,7 +93,7 @@ def test_the_root_opens_a_branch_that_more_want_than_there_are_seats() -> None:
     peer = core(device)
     peer.handle(Started(), world.clock.now)
     for number in range(300):
-        peer.members._members[f"m{number}"] = Member(f"m{number}", "/", (), world.clock.now)
+        peer.members.note(Member(f"m{number}", "/", (), world.clock.now))
     peer.handle(TimerFired("sync"), world.clock.now + 5_000)
     head = peer.branches["/"].chain.head
     assert head is not None
@@ -110,7 +110,7 @@ def test_who_is_a_member_and_a_childs_delegate_gets_one_seat() -> None:
     child = replace(opening("/en", [Seat(name, 1, "/en") for name in names], world.clock.now), height=1)
     peer.branches["/en"].chain.head = child
     for name in names:
-        peer.members._members[name] = Member(name, "/", (), world.clock.now)
+        peer.members.note(Member(name, "/", (), world.clock.now))
     peer.handle(TimerFired("sync"), world.clock.now + 5_000)
     head = peer.branches["/"].chain.head
     assert head is not None
