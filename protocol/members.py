@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Set
 from dataclasses import dataclass
 from typing import Final
 
@@ -216,9 +216,9 @@ class Members:
     def __iter__(self) -> Iterator[Member]:
         return iter(self._members.values())
 
-    def on(self, branch: str) -> Iterable[Member]:
+    def on(self, branch: str) -> Set[str]:
         """Who is on a branch, as far as is known."""
-        return self._on.get(branch, {}).values()
+        return self._on.get(branch, {}).keys()
 
     def inhabited(self, since: int) -> set[str]:
         """The branches on which somebody has given a sign of life at ``since`` (ms) or later."""
@@ -250,7 +250,7 @@ class Members:
         return sorted(
             (
                 member
-                for member in (self if branch is None else self.on(branch))
+                for member in (self if branch is None else self._on.get(branch, {}).values())
                 if now - member.seen <= lifetime and member.node not in self.quarantined
             ),
             key=lambda member: member.node,

@@ -93,6 +93,7 @@ from banyan.protocol.records import (
     occasion_of,
     presence_topic,
 )
+from banyan.protocol.relay import line_of
 from banyan.protocol.release import ChildHead, Release, Seat
 from banyan.protocol.revision import name_of
 from banyan.protocol.season import Season, gain_of, is_turn
@@ -608,9 +609,9 @@ class Peer:
         rings = rings[: min(mine, default=len(rings))][::-1] or rings[:1]
         widely = again or path == self.branch
         if widely:
-            siblings = [member.node for member in self.members.live(self.now, self.branch)]
-            drawn = self._rng.sample(siblings, min(SIBLINGS, len(siblings)))
-            rings += [chain.committee, tuple(drawn)]
+            head = self.branches[self.branch].chain.head
+            siblings = line_of(head) if head is not None else ()
+            rings += [chain.committee, tuple(self._rng.sample(siblings, min(SIBLINGS, len(siblings))))]
         above = self.branches.get(parent_of(path) or "")
         if above is not None and chain.height == 0:  # it begins with what was lifted there
             rings = [above.chain.closers, above.chain.committee, *rings]

@@ -20,7 +20,7 @@ from banyan.protocol.release import Release
 from banyan.security.charter import Charter
 from banyan.security.scope import covers
 
-__all__ = ["Relay", "adopter_of", "next_in_line"]
+__all__ = ["Relay", "adopter_of", "line_of", "next_in_line"]
 
 BRINGERS: Final = 2
 """Delegates of a branch that bring it a release from above: one may be away, or keep it to itself."""
@@ -147,7 +147,7 @@ class Relay:
         if head is None or not covers(release.branch, host.branch) or host.me not in head.members:
             return []
         line = line_of(head)
-        others = (m.node for m in host.members.on(host.branch) if m.node not in head.members)
+        others = sorted(host.members.on(host.branch) - head.members)
         return [node for node in others if adopter_of(node, line) == host.me and not self._is_gone(node)]
 
     def _is_gone(self, node: NodeId) -> bool:

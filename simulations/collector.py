@@ -38,4 +38,5 @@ def unhurried(devices: int = 0) -> Iterator[None]:
             before = _as_ever.pop()
             if not _as_ever:
                 gc.set_threshold(*before)
+                gc.freeze()  # all that was made counts as old: what comes next does not look through it first
                 gc.unfreeze()
