@@ -35,11 +35,13 @@ from banyan.protocol.release import (
     SeasonNumber,
 )
 from banyan.security.model import MOST_SEASONS
+from banyan.security.quick import quick
 from banyan.security.schema import Length
 
 __all__ = ["Part", "blobs_of", "parts_of", "split"]
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Part:
     """What one release adds to a model: its ``adapter``, and to that of its own branch what was ``lifted`` into it.

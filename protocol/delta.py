@@ -27,6 +27,7 @@ from banyan.aggregation.strips import widened
 from banyan.security import canonical
 from banyan.security.errors import Refused
 from banyan.security.model import MOST_SEASONS, AdapterSpec
+from banyan.security.quick import quick
 from banyan.security.schema import Between, Digest, Length, from_plain, to_bytes
 
 __all__ = ["Delta", "DeltaRefused", "blob_bytes", "read_delta", "write_delta"]
@@ -46,6 +47,7 @@ class DeltaRefused(Refused):
     ``non-finite``."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class _Header:
     base: Annotated[bytes, Length(0, 32)]
@@ -60,6 +62,7 @@ class _NarrowHeader(_Header):
     rank: Annotated[int, Between(1, 1_023)]
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Delta:
     """A decoded blob: ``vector`` holds the first ``rank`` columns of every B, row by row, ``spec.dimension`` numbers

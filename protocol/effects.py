@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from banyan.protocol.events import Event
+from banyan.security.quick import quick
 
 NodeId: TypeAlias = str
 Digest: TypeAlias = bytes
@@ -26,6 +27,7 @@ Path: TypeAlias = str
 # --------------------------------------------------------------------------------------------- effects
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Send:
     """Deliver ``data`` (one signed envelope, at most ``limits.message_bytes``) to each of ``to``.
@@ -37,6 +39,7 @@ class Send:
     data: bytes
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Inspect:
     """Strictly decode the delta blob ``digest`` against the adapter spec of ``branch`` and measure it.
@@ -49,6 +52,7 @@ class Inspect:
     season: int = 0
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class FetchBlob:
     """Bring the blob ``digest`` of ``size`` bytes into the local blob store; ask ``sources`` first.
@@ -64,6 +68,7 @@ class FetchBlob:
     inspect: Inspect | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Train:
     """Train on this device's own data for ``branch``, starting from the sum of ``adapters`` plus ``carry``.
@@ -97,6 +102,7 @@ class Train:
     season: int = 0
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Input:
     """One vote in an aggregation: the delta in ``blob``, or the sum of the adapters ``blob`` and ``also``.
@@ -128,6 +134,7 @@ Direction: TypeAlias = tuple[Digest, float, tuple[float, ...]]
 """Where one vector points: what names it, its norm, and its cosines with each of a list, in that list's order."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Aggregate:
     """Apply ``rule`` with ``f`` to ``inputs`` and add the result to ``base`` (None: zero), where there are any; and do
@@ -175,6 +182,7 @@ class Mix:
     season: int = 0
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Evaluate:
     """Measure ``models``, each the sum of some adapter blobs (none: the base model), on the same held-out rows of this
@@ -192,6 +200,7 @@ class Evaluate:
     probe: Digest | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class PutRecord:
     """Keep the signed envelope ``data`` (its SHA-256 is ``record``) until told to drop it."""
@@ -200,6 +209,7 @@ class PutRecord:
     data: bytes
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class DropRecords:
     """Forget these records: their round is over and a certified release speaks for them."""
@@ -207,6 +217,7 @@ class DropRecords:
     records: tuple[Digest, ...]
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class PutState:
     """Keep ``value`` (canonical msgpack) under ``key``; an earlier value of the key is replaced."""
@@ -218,6 +229,7 @@ class PutState:
 Persist: TypeAlias = PutRecord | DropRecords | PutState
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class SetTimer:
     """Wake the core with :class:`TimerFired` at ``at`` (ms). A later one with the same key replaces it."""
@@ -226,6 +238,7 @@ class SetTimer:
     at: int
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Emit:
     """Tell the world: log, status, dashboard, metrics and tests all read these."""
@@ -257,6 +270,7 @@ class Started:
     """The driver is up; the first input a core gets, after :meth:`Peer.restore` if there was a past."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class MessageReceived:
     """``data`` arrived from ``sender``, whose key the transport has proved."""
@@ -279,6 +293,7 @@ class PeerLost:
     peer: NodeId
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class BlobFetched:
     """The end of a :class:`FetchBlob`: the blob is in the store, or ``error`` says why not."""
@@ -287,6 +302,7 @@ class BlobFetched:
     error: str | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Inspected:
     """The end of an :class:`Inspect`, and of the :class:`FetchBlob` that asked for it: the blob is in the store.
@@ -315,6 +331,7 @@ class Trained:
     metrics: dict[str, float] = field(default_factory=dict)
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Aggregated:
     """The end of an :class:`Aggregate`.
@@ -395,6 +412,7 @@ class JobFailed:
     job: Digest = b""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class TimerFired:
     """The time asked for by :class:`SetTimer` has come."""

@@ -10,6 +10,8 @@ import dataclasses
 import re
 from dataclasses import dataclass
 
+from banyan.security.quick import quick
+
 __all__ = [
     "AttemptRefused",
     "BranchFellAsleep",
@@ -138,6 +140,7 @@ class BranchMergeSuggested(Event):
     cosine: float
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class UpdatePublished(Event):
     """This node announced its own update for a round."""
@@ -160,6 +163,7 @@ class Compensated(Event):
     rise: float
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class UpdateAdmitted(Event):
     """An update passed every check of admission and will be counted in its round."""
@@ -170,6 +174,7 @@ class UpdateAdmitted(Event):
     norm: float
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class UpdateLeftOut(Event):
     """An update failed admission and will not be counted; ``reason`` is the code, ``detail`` the sentence."""
@@ -227,6 +232,7 @@ class ProposalRefused(Event):
     detail: str
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class ReleaseCertified(Event):
     """A release got its certificate: the branch has a new head."""

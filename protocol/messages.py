@@ -21,6 +21,7 @@ from banyan.security.charter import PROBE_BYTES
 from banyan.security.credential import Credential
 from banyan.security.envelope import Envelope
 from banyan.security.evidence import Evidence
+from banyan.security.quick import quick
 from banyan.security.revocation import Revocation
 from banyan.security.schema import Between, Length, Printable, fields_to_plain, from_plain, to_bytes, to_plain
 from banyan.security.scope import Path
@@ -74,6 +75,7 @@ class Presence:
     left: bool = False
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Update:
     """One node's signed delta for one round: its blob holds the change of the adapter against ``base``."""
@@ -154,6 +156,7 @@ class Proposal:
     release: Release
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Vote:
     """A committee member's word on one view: for ``release``, or for none of it (empty).
@@ -214,6 +217,7 @@ class Consent:
 # --------------------------------------------------------------------------------------------- control
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class TopicSummary:
     """One topic in eight bytes and a head: equal fingerprints mean equal sets of records.

@@ -33,6 +33,7 @@ from banyan.protocol.release import (
 from banyan.security import canonical
 from banyan.security.canonical import CanonicalError
 from banyan.security.charter import Charter
+from banyan.security.quick import quick
 from banyan.security.schema import Between, Length, SchemaError, from_plain, to_bytes
 
 __all__ = [
@@ -53,6 +54,7 @@ MEMORY_BYTES: Final = 65_536
 """Room on disk for what a member remembers."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Memory:
     """What a member remembers of the loss on its own held-out rows: at which heights of ``season`` it was what, the

@@ -38,6 +38,7 @@ from banyan.protocol.messages import (
 )
 from banyan.protocol.season import Season
 from banyan.security.envelope import Envelope
+from banyan.security.quick import quick
 from banyan.security.revocation import Revocation
 
 __all__ = [
@@ -80,6 +81,7 @@ def archive_topic(branch: str) -> str:
     return branch + "@"
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Record:
     """A verified envelope with its parsed ``body``, its place and its name in sync."""

@@ -17,6 +17,7 @@ from banyan.security import canonical
 from banyan.security.admission import Reason
 from banyan.security.charter import CommitteePolicy
 from banyan.security.model import MOST_SEASONS
+from banyan.security.quick import quick
 from banyan.security.schema import Between, Length, to_bytes
 
 __all__ = [
@@ -75,6 +76,7 @@ EXPELLING: Final = frozenset(
 """Reasons that cost a member its seat at once. Nobody co-signs one of them without seeing the proof."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Contribution:
     """One vote that was counted.
@@ -99,6 +101,7 @@ class Contribution:
         return self.source.startswith("/")
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class LeftOut:
     """One vote that was not counted, and the :class:`~banyan.security.admission.Reason` code why."""
@@ -107,6 +110,7 @@ class LeftOut:
     reason: Annotated[str, Length(1, 40)]
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Seat:
     """A member on the roster, and the last height at which it, or the child branch it speaks for, contributed.

@@ -29,6 +29,7 @@ from banyan.protocol.release import (
 from banyan.protocol.transfer import Due, Measure, Measured, Transfer, Verdict
 from banyan.security.admission import Reason
 from banyan.security.charter import Charter
+from banyan.security.quick import quick
 
 __all__ = ["Candidate", "Child", "Round", "Status", "keys_of", "losses_of", "need_of", "quote"]
 
@@ -78,6 +79,7 @@ class Candidate:
         return self.status is Status.FETCHING and not self.guest and self.failures < PATIENCE
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Child:
     """A child branch's newest certified release, and who may speak for the child at this branch."""

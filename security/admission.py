@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from banyan.security.errors import Refused
+from banyan.security.quick import quick
 
 _CHUNK: Final = (
     1 << 20
@@ -93,6 +94,7 @@ class UpdateRefused(Refused):
         self.args = (reason, detail)
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Measurement:
     """What :func:`inspect_blob` found: the float64 Euclidean norm, the base release and the size in bytes."""

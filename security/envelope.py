@@ -18,6 +18,7 @@ from banyan.security import canonical
 from banyan.security.canonical import CanonicalError, Plain
 from banyan.security.errors import Refused
 from banyan.security.identity import Signer, Verifier, is_node_id, verify
+from banyan.security.quick import quick
 from banyan.security.schema import Between, Digest, Matches, SchemaError, from_plain, to_bytes
 
 DOMAIN: Final = b"banyan/envelope/1\0"
@@ -39,6 +40,7 @@ class EnvelopeRefused(Refused):
     ``unknown-version``, ``wrong-network``, ``bad-author``, ``bad-signature``."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Envelope:
     """A message whose author is proved. Made only by :func:`seal` and :func:`open_envelope`.
@@ -75,6 +77,7 @@ class Envelope:
         return content
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class _Header:
     author: str

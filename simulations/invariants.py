@@ -75,12 +75,12 @@ class Scene(Protocol):
         """The honest devices that are neither gone nor expelled."""
 
     def in_turn(self) -> list[Device]:
-        """Those of :meth:`expected` whose turn it is to be looked at in this tick: all of up to a thousand, of more a
-        thousand after the other."""
+        """Those of :meth:`expected` whose turn it is to be looked at in this tick: all of up to five hundred, of
+        more so many after the other."""
 
     def does_over(self, release: Release) -> bool:
-        """Whether the inputs and the sums of ``release`` are done over: of every release, but above a thousand devices
-        of as large a share as a thousand are of all, chosen by its digest."""
+        """Whether the inputs and the sums of ``release`` are done over: of every release, but above five hundred
+        devices of as large a share as these are of all, chosen by its digest."""
 
     def lives_here(self, node: str) -> bool:
         """Whether a node lives in this process of the run; true of one that is no device."""

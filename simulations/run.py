@@ -53,7 +53,7 @@ Watcher = Callable[[int, str, InputEvent, list[Effect]], None]
 TICK: Final = 5_000
 """Virtual ms between two looks at what changes slowly."""
 
-LOOKED_AT: Final = 1_000
+LOOKED_AT: Final = 500
 """At most so many devices are looked at in one tick, in turn; so no device of a larger world waits long."""
 
 JUDGES: Final = 32
