@@ -101,7 +101,8 @@ class EncodedVector:
         scales = self.scales
         if scales is None or scales.dtype != np.float32 or scales.shape != (blocks,):
             raise AggregationError(f"{self.codec} in blocks of {self.block} needs {blocks} float32 scales")
-        if not (scales.min() >= 0 and scales.max() <= LARGEST_SCALE[self.codec]):  # NaN is neither
+        least, most = np.minimum.reduce(scales), np.maximum.reduce(scales)
+        if not (least >= 0 and most <= LARGEST_SCALE[self.codec]):  # NaN is neither
             raise AggregationError(
                 "scales must be finite, not negative, and leave every value within float32"
             )
@@ -114,7 +115,7 @@ class EncodedVector:
 
     def _check_codes(self, codes: npt.NDArray[Any]) -> None:
         if self.codec == "int8":
-            if codes.min() == -128:
+            if np.minimum.reduce(codes) == -128:
                 raise AggregationError("int8 codes lie in [-127, 127]; found -128")
         elif np.any((codes & 0x0F) == 0x08) or np.any((codes & 0xF0) == 0x80):
             raise AggregationError("int4 codes lie in [-7, 7]; found -8")
@@ -194,7 +195,7 @@ def encode(vector: Float32s, codec: Codec, block: int | None = None) -> EncodedV
         raise AggregationError(f"encode takes float32 (d,), d >= 1, not {vector.dtype} {vector.shape}")
     if codec not in CODECS:
         raise AggregationError(f"unknown codec {codec!r}: choose one of {', '.join(CODECS)}")
-    if not np.isfinite(vector).all():
+    if not np.logical_and.reduce(np.isfinite(vector)):
         raise AggregationError("a vector with NaN or infinities cannot be encoded")
     vector = np.ascontiguousarray(vector)
     if codec == "float32":
@@ -235,7 +236,7 @@ def _quantize(vector: Float32s, codec: Codec, block: int) -> tuple[npt.NDArray[n
         padded = np.zeros((last - first) * block, np.float32)
         padded[: len(piece)] = piece
         table = padded.reshape(-1, block)
-        scale = np.minimum(np.abs(table).max(axis=1) / top, LARGEST_SCALE[codec])
+        scale = np.minimum(np.maximum.reduce(np.abs(table), axis=1) / top, LARGEST_SCALE[codec])
         scales[first:last] = scale
         # Where a scale underflowed to zero, every number is so small that divided by one it rounds to zero, too.
         rounded = np.rint(table / np.where(scale > 0, scale, np.float32(1))[:, None])

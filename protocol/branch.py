@@ -240,6 +240,10 @@ class Branch:
         elif isinstance(body, Opening | CertifiedRelease):
             self._check_release(body, author)
 
+    def has_just_closed(self, height: int) -> bool:
+        """Whether the round of ``height`` is the last that is over: some of its votes come when others have decided."""
+        return height == self.chain.height
+
     def begins_with(self, certified: CertifiedRelease) -> bool:
         """Whether our history can begin with this release because the parent's quorum has quoted it. Raises ``Refused``
         if what comes with it are not signatures on it."""

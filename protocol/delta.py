@@ -188,6 +188,6 @@ def _all_finite(vector: EncodedVector, step: int = 1 << 18) -> bool:
     for start in range(0, vector.size, step):
         stop = min(start + step, vector.size)
         values = vector.codes[start:stop] if vector.codec == "float32" else vector.decode(start, stop)
-        if not np.isfinite(values).all():
+        if not np.logical_and.reduce(np.isfinite(values)):
             return False
     return True

@@ -720,6 +720,10 @@ class Peer:
             return  # the same in other words: a release under another quorum's signatures
         if self._signs.is_old(record, self.now) or self._signs.is_too_lively(record, self.now):
             return
+        if isinstance(record.body, Vote) and self.branches[record.body.branch].has_just_closed(
+            record.body.height
+        ):
+            return  # its sender knows as well as we do, or will in a moment
         if isinstance(record.body, CertifiedRelease):
             branch = self.branches[record.body.release.branch]
             if branch.begins_with(record.body):

@@ -168,6 +168,8 @@ class Suggestions:
             place for place in self._computed if place[0] == release.branch and place[1] < release.height
         ]:
             del self._computed[place]
+        if not round_:
+            return
         sources = {each.key: each.source for each in release.used}
         for keys, result in round_.items():
             if keys and keys <= sources.keys():

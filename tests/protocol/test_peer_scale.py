@@ -7,8 +7,16 @@ from dataclasses import replace
 
 import pytest
 
-from banyan.protocol.effects import DropRecords, FetchBlob, MessageReceived, Send, SetTimer, TimerFired
-from banyan.protocol.messages import CertifiedRelease, Presence, Want, body_of, read_body
+from banyan.protocol.effects import (
+    DropRecords,
+    Effect,
+    FetchBlob,
+    MessageReceived,
+    Send,
+    SetTimer,
+    TimerFired,
+)
+from banyan.protocol.messages import CertifiedRelease, Presence, Vote, Want, body_of, read_body
 from banyan.protocol.paths import parent_of, path_to
 from banyan.protocol.peer import Peer
 from banyan.protocol.records import Record, presence_topic
@@ -333,6 +341,27 @@ def test_who_misses_nothing_compares_at_every_fourth_sync_interval_only(tree: Wo
     gossip.found_gap()
     assert gossip.compare_with_some(settled=True)
     peer_of(ordinary(tree)[1])._out.clear()
+
+
+def test_a_vote_that_comes_when_others_have_decided_is_no_reason_to_compare(tree: World) -> None:
+    device = next(
+        each for each in ordinary(tree) if peer_of(each).branches[each.settings.branch].on_committee
+    )
+    peer, path = peer_of(device), device.settings.branch
+    chain = peer.branches[path].chain
+    voter = tree.devices[next(node for node in chain.committee if node != peer.me)]
+
+    def answers(height: int, seq: int) -> list[Effect]:
+        peer.gossip._asked_lately.clear()
+        vote = Vote(path, height, 0, "precommit", b"", "")
+        return peer.handle(
+            MessageReceived(voter.name, sealed(tree, voter.signer, vote, 10**15 + seq)), peer.now
+        )
+
+    assert chain.height > 0
+    assert not [effect for effect in answers(chain.height, 1) if isinstance(effect, Send)]
+    assert [effect for effect in answers(chain.height - 1, 2) if isinstance(effect, Send)]  # it is far behind
+    assert [effect for effect in answers(chain.height + 2, 3) if isinstance(effect, Send)]  # or we are
 
 
 def test_an_update_is_pushed_again_once_its_round_has_lasted_a_sync_interval(tree: World) -> None:
