@@ -14,7 +14,7 @@ import selectors
 import socket
 import struct
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgpack
@@ -27,7 +27,7 @@ __all__ = ["Border", "Crossing"]
 Crossing = tuple[int, int, int, int, str, tuple[Any, ...]]
 """When it arrives (ms), which device arranged it, as its which turn, to which device, what it is, and its content."""
 
-STEPS: Final = 4
+STEPS: Final = 8
 """How often a process tells the others within the least latency. More let them run apart further, and talk more."""
 
 LENGTH: Final = struct.Struct(">Q")
@@ -69,6 +69,11 @@ class Border:
     def is_here(self, device: int) -> bool:
         """Whether the device of that number lives in this process."""
         return self._homes[device - 1] == self.rank
+
+    def keeps_whole(self, groups: Iterable[str]) -> bool:
+        """Whether all devices of each group live in one process; ``groups`` are those of the devices, in order."""
+        pairs = set(zip(groups, self._homes, strict=True))
+        return len(pairs) == len({group for group, _ in pairs})
 
     def send(self, crossing: Crossing) -> None:
         """Bring something to a device elsewhere."""

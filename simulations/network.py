@@ -18,8 +18,9 @@ class Conditions:
     """How links behave. Times are ms, the others probabilities.
 
     A message takes a time from ``latency``, the ``distance`` of both ends (each device lies up to so far from the
-    middle of the network, drawn once) and an exponential ``jitter`` of that mean. ``rate`` is the bytes per ms (1000 is
-    1 MB/s) of a device's uplink, which everything that it sends shares.
+    middle of the network, drawn once), ``apart`` where they lie in different regions, and an exponential ``jitter`` of
+    that mean. ``rate`` is the bytes per ms (1000 is 1 MB/s) of a device's uplink, which everything that it sends
+    shares.
     """
 
     latency: tuple[int, int] = (5, 40)
@@ -27,6 +28,7 @@ class Conditions:
     duplication: float = 0.0
     rate: float = 10_000
     distance: int = 0
+    apart: int = 0
     jitter: float = 0.0
     reordering: float = 0.0
 
@@ -48,6 +50,7 @@ class Network:
         self._group: dict[str, int] = {}
         self._neighbours: dict[str, set[str]] = {}
         self._distance: dict[str, int] = {}
+        self._region: dict[str, str] = {}
         self._free: dict[str, float] = {}
 
     # ------------------------------------------------------------------------------------ who hears whom
@@ -83,10 +86,13 @@ class Network:
             return [sent + self.travel(a, b), sent + self.travel(a, b)]
         return [sent + self.travel(a, b)]
 
-    @property
-    def least(self) -> int:
-        """ms that anything takes from one node to another at the least."""
-        return self.conditions.latency[0]
+    def settle(self, node: str, region: str) -> None:
+        """``node`` lies in ``region``."""
+        self._region[node] = region
+
+    def least(self, *, apart: bool) -> int:
+        """ms that anything takes from one node to another at the least; ``apart``: of different regions."""
+        return self.conditions.latency[0] + (self.conditions.apart if apart else 0)
 
     def luck(self, node: str) -> random.Random:
         """The chance that ``node`` has."""
@@ -110,6 +116,8 @@ class Network:
         conditions, rng = self.conditions, self.luck(a)
         least, most = conditions.latency
         delay = least + int(rng.random() * (most + 1 - least))
+        if conditions.apart and self._region.get(a) != self._region.get(b):
+            delay += conditions.apart
         if conditions.distance:
             delay += self._away(a) + self._away(b)
         if conditions.jitter:

@@ -24,6 +24,7 @@ from banyan.simulations.faults import Crashes
 from banyan.simulations.record import RunRecord
 from banyan.simulations.run import Progress, Run, run_scenario
 from banyan.simulations.scenario import Arm, Scenario, ScenarioError
+from banyan.simulations.world import subtree
 
 __all__ = ["homes", "processes_for", "run_in_processes"]
 
@@ -73,7 +74,7 @@ def homes(tree: Mapping[str, int], processes: int) -> list[int]:
     devices = [path for path in sorted(tree) for _ in range(tree[path])]
     subtrees: dict[str, int] = {}
     for path in devices:
-        top = "/" + path.split("/")[1]
+        top = subtree(path)
         subtrees[top] = subtrees.get(top, 0) + 1
     if len(subtrees) < processes:
         return [number % processes for number in range(len(devices))]
@@ -82,7 +83,7 @@ def homes(tree: Mapping[str, int], processes: int) -> list[int]:
     for top in sorted(subtrees, key=lambda top: (-subtrees[top], top)):
         home[top] = full.index(min(full))
         full[home[top]] += subtrees[top]
-    return [home["/" + path.split("/")[1]] for path in devices]
+    return [home[subtree(path)] for path in devices]
 
 
 def run_in_processes(

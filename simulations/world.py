@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from banyan.protocol.effects import Effect, InputEvent, Train
 from banyan.protocol.events import Event
+from banyan.protocol.paths import path_to
 from banyan.protocol.peer import PeerSettings
 from banyan.security.charter import (
     Admission,
@@ -39,7 +40,7 @@ from banyan.simulations.signatures import FastSigner, fast_verify
 from banyan.simulations.tasks import Quadratic, Task, Vector
 from banyan.simulations.trace import Trace, hash_of
 
-__all__ = ["World", "fast_preset"]
+__all__ = ["World", "fast_preset", "subtree"]
 
 NO_BASE = BaseModel.of(
     "virtual", [FileEntry("none", 0, bytes(32))], parameters=1, architecture="none", license=""
@@ -71,6 +72,11 @@ def fast_preset(*, transfer: TransferPolicy | None = None, **round_policy: objec
         validation=validation,
         transfer=transfer or policies.transfer,
     )
+
+
+def subtree(path: str) -> str:
+    """The branch right below the root at or below which ``path`` lies; the root itself for the root."""
+    return path_to(path)[:2][-1]
 
 
 def _probe(path: str) -> bytes:
@@ -176,11 +182,15 @@ class World:
             is_here = border is None or border.is_here(count)
             self.devices[signer.node_id] = Device(self, count, signer, settings, is_here)
             self.task.place(signer.node_id, path)
+            self.network.settle(signer.node_id, subtree(path))
             self._branches[path].append(signer.node_id)
 
         self._numbered = [*self.devices.values()]
+        self._least = self.network.least(apart=False)
         if border is not None:
             border.arrive = self._arrive
+            regions = (subtree(path) for path, _ in names)
+            self._least = self.network.least(apart=border.keeps_whole(regions))
         for path in probes:
             self.devices[self.charter.roots[0]].blobs.put(_probe(path))
         if small_share and not 0 < small_rank < self.spec.rank:
@@ -239,7 +249,7 @@ class World:
         """Let time pass until ``until`` holds, at most ``limit`` virtual ms; whether it came to hold."""
         end = self.clock.now + limit
         if self.border is not None:
-            self.border.let_pass(self.clock, end, self.network.least)
+            self.border.let_pass(self.clock, end, self._least)
             return until()
         while not until():
             if not self.clock.step(end):

@@ -40,6 +40,9 @@ FAMILY = Scenario.model_validate(
     }
 )
 
+FAR = FAMILY.changed({"network.apart": 70})
+"""Its two branches lie far from each other, as each process knows."""
+
 CHURN = load("churn").changed({"rounds": 3} | {f"network.{key}": value for key, value in ROUGH.items()})
 
 
@@ -116,7 +119,7 @@ def test_a_scenario_that_takes_one_process_says_why(scenario: Scenario, why: str
 # ------------------------------------------------------------------------------------ the same run
 
 
-@pytest.mark.parametrize("scenario", [FAMILY, CHURN], ids=["family", "churn"])
+@pytest.mark.parametrize("scenario", [FAMILY, FAR, CHURN], ids=["family", "far", "churn"])
 @pytest.mark.parametrize("processes", [2, 3])
 def test_a_run_leaves_the_same_record_in_one_process_and_in_many(scenario: Scenario, processes: int) -> None:
     alone = run_scenario(scenario, 4)
@@ -143,6 +146,18 @@ def test_the_command_shares_a_run_out_and_prints_what_one_process_would(
 def test_many_seeds_are_not_split() -> None:
     with pytest.raises(BanyanError, match="--workers"):
         banyan_simulate(["churn", "--seeds", "3", "--processes", "2"])
+
+
+def test_a_process_goes_on_for_longer_where_nobody_near_lives_elsewhere() -> None:
+    def least(border: Border) -> int:
+        return Run(FAR, 1, border=border).world._least
+
+    assert side_by_side(2, least, homes(FAR.tree, 2)) == [75, 75]
+    assert side_by_side(3, least, homes(FAR.tree, 3)) == [
+        5,
+        5,
+        5,
+    ]  # there are two subtrees for three processes
 
 
 # ------------------------------------------------------------------------------------ when it ends badly
