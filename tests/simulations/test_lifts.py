@@ -373,10 +373,15 @@ def test_what_comes_down_and_harms_is_taken_off_in_the_childs_own_adapter_and_to
     world, told = taught_from_above(epsilon=0.02)
     assert {name for name, _ in told} == {device.name for device in on(world, "/a")}
     assert all(event.branch == "/a" and event.rise > 0.02 for _, event in told)
+    bearing, _ = taught_from_above(epsilon=100.0)
+    assert loss_of(world, "/", "/a") < 0.8 * loss_of(bearing, "/", "/a") < 0.5
+    assert loss_of(world, "/a") > 5  # what the adapter takes off is of no use without what comes down
+
+
+def loss_of(world: World, *paths: str) -> float:
+    """At /a, of the sum of these branches' heads."""
     device = on(world, "/a")[0]
-    whole = model_of(world, [head(device, "/"), head(device, "/a")])
-    alone = model_of(world, [head(device, "/a")])
-    assert world.task.score("/a", whole).loss < 0.25 < world.task.score("/a", alone).loss
+    return world.task.score("/a", model_of(world, [head(device, path) for path in paths])).loss
 
 
 def test_what_comes_down_and_harms_less_than_epsilon_stays() -> None:

@@ -91,14 +91,14 @@ def test_in_a_large_world_all_devices_are_looked_at_in_turn_and_some_releases_ar
     for device in run.honest:
         device.peer = Peer(run.world.charter, device.signer, device.settings, run.rng)
     seen: list[str] = []
-    for _ in range(10):
+    for _ in range(-(-len(run.world.devices) // LOOKED_AT)):
         run._ticks += 1
         looked_at = [device.name for device in run.in_turn()]
         assert len(looked_at) <= LOOKED_AT
         seen += looked_at
     assert sorted(seen) == sorted(run.world.devices)
     openings = [opening("/", [Seat("a", 0, "/")], time) for time in range(300)]
-    assert 10 < sum(run.does_over(each) for each in openings) < 60
+    assert 5 < sum(run.does_over(each) for each in openings) < 30
 
 
 def test_a_small_world_is_looked_at_whole() -> None:
