@@ -240,9 +240,9 @@ class Branch:
         elif isinstance(body, Opening | CertifiedRelease):
             self._check_release(body, author)
 
-    def has_just_closed(self, height: int) -> bool:
-        """Whether the round of ``height`` is the last that is over: some of its votes come when others have decided."""
-        return height == self.chain.height
+    def is_late(self, vote: Vote) -> bool:
+        """Whether ``vote`` is one of the last round that is over: some come when others have decided."""
+        return vote.height == self.chain.height
 
     def begins_with(self, certified: CertifiedRelease) -> bool:
         """Whether our history can begin with this release because the parent's quorum has quoted it. Raises ``Refused``
@@ -402,9 +402,8 @@ class Branch:
             self.trials.blob_fetched(error)
         if self.round is None:
             return
-        if (
-            error is not None
-        ):  # whoever served something else is at fault, not the author: its hash is what it signed
+        if error is not None:
+            # Whoever served something else is at fault, not the author: its hash is what it signed.
             for candidate in self.round.waiting_for_blob(blob):
                 candidate.reason = Reason.UNAVAILABLE
                 candidate.failures += 1

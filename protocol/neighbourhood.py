@@ -175,9 +175,8 @@ class Neighbourhood:
 
     def blob_fetched(self, blob: Digest, error: str | None) -> None:
         """A neighbour's model could not be brought: it is tried again."""
-        if (
-            error is not None
-        ):  # whoever served something else is at fault, not the author: its hash is what it signed
+        if error is not None:
+            # Whoever served something else is at fault, not the author: its hash is what it signed.
             for offer in self._undecided(blob):
                 offer.reason = Reason.UNAVAILABLE
 

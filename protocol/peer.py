@@ -618,8 +618,8 @@ class Peer:
         elif above is not None:
             rings.append(above.chain.committee)
         asked = rings if widely else rings[:1]
-        ordered = [node for ring in asked for node in self._shuffled(ring)]
-        return [node for node in dict.fromkeys(ordered) if node != self.me]
+        drawn = [node for ring in asked for node in self._shuffled(ring)]
+        return [node for node in dict.fromkeys(drawn) if node != self.me]
 
     def holders(self, path: str) -> tuple[NodeId, ...]:
         """Whom to ask for an old adapter of ``path``: whoever may have closed a round since, or serves it still."""
@@ -720,9 +720,7 @@ class Peer:
             return  # the same in other words: a release under another quorum's signatures
         if self._signs.is_old(record, self.now) or self._signs.is_too_lively(record, self.now):
             return
-        if isinstance(record.body, Vote) and self.branches[record.body.branch].has_just_closed(
-            record.body.height
-        ):
+        if isinstance(record.body, Vote) and self.branches[record.body.branch].is_late(record.body):
             return  # its sender knows as well as we do, or will in a moment
         if isinstance(record.body, CertifiedRelease):
             branch = self.branches[record.body.release.branch]

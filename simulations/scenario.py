@@ -41,9 +41,9 @@ class LinkConditions(Section):
     latency: tuple[Annotated[int, Field(ge=1, le=60_000)], Annotated[int, Field(ge=1, le=60_000)]] = (5, 40)
     """ms one way: each message takes a time from this range."""
     distance: Annotated[int, Field(ge=0, le=60_000)] = 0
+    """ms: each device lies up to this far from the middle of the network, through which all messages go."""
     apart: Annotated[int, Field(ge=0, le=60_000)] = 0
     """ms more between devices of different subtrees of the root."""
-    """ms: each device lies up to this far from the middle of the network, through which all messages go."""
     jitter: Annotated[float, Field(ge=0, le=60_000)] = 0.0
     """ms: mean of what is added to each message, exponentially distributed, so that some take very long."""
     loss: Annotated[float, Field(ge=0, le=0.95)] = 0.0
