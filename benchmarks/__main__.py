@@ -1,10 +1,14 @@
-"""``python -m benchmarks [NAME …]``: run the named benchmarks, or all, one after the other."""
+"""``python -m benchmarks [NAME …]``: run the named benchmarks, or all, one after the other.
+
+``python -m benchmarks NAME --option …`` hands the options to that one. When all have run, exits with 1 if one failed.
+"""
 
 from __future__ import annotations
 
 import argparse
 import runpy
 import sys
+from itertools import takewhile
 
 BENCHMARKS = {
     "daemon": (
@@ -67,15 +71,33 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description=f"Run benchmarks:\n{listing}",
+        epilog="Options after a single name are that benchmark's own: python -m benchmarks simulation-seeds --help",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("name", nargs="*", choices=[[], *BENCHMARKS], help="which; all if none is named")
-    chosen = parser.parse_args().name or list(BENCHMARKS)
-    for name in chosen:
-        module, what = BENCHMARKS[name]
-        print(f"\n== {name}: {what}", flush=True)
-        sys.argv = [module]
+    parser.add_argument("name", nargs="*", metavar="NAME", help="which; all if none is named")
+    given = sys.argv[1:]
+    named = [*takewhile(lambda argument: not argument.startswith("-"), given)]
+    options = given[1:] if len(named) == 1 else []
+    chosen = named if options else parser.parse_args(given).name or [*BENCHMARKS]
+    if unknown := [name for name in chosen if name not in BENCHMARKS]:
+        parser.error(f"there is no benchmark {unknown[0]!r}: choose among {', '.join(BENCHMARKS)}")
+    failed = [name for name in chosen if not _succeeds(name, options)]
+    if failed:
+        sys.exit(f"Failed: {', '.join(failed)}")
+
+
+def _succeeds(name: str, options: list[str]) -> bool:
+    """Run one benchmark; whether it kept its limits. Says why where it did not."""
+    module, what = BENCHMARKS[name]
+    print(f"\n== {name}: {what}", flush=True)
+    sys.argv = [module, *options]
+    try:
         runpy.run_module(module, run_name="__main__")
+    except SystemExit as ended:
+        if isinstance(ended.code, str):
+            print(ended.code, file=sys.stderr)
+        return not ended.code
+    return True
 
 
 if __name__ == "__main__":
