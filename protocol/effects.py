@@ -44,7 +44,7 @@ class Send:
 class Inspect:
     """Strictly decode the delta blob ``digest`` against the adapter spec of ``branch`` and measure it.
 
-    It must be of ``season``. Answered by :class:`Inspected`.
+    It must be of ``season``. Asked for with the blob (:class:`FetchBlob`), answered by :class:`Inspected`.
     """
 
     digest: Digest
@@ -249,7 +249,6 @@ class Emit:
 Effect: TypeAlias = (
     Send
     | FetchBlob
-    | Inspect
     | Train
     | Aggregate
     | Mix

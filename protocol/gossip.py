@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, Protocol
 
 from banyan.protocol.card import Card
 from banyan.protocol.effects import Effect, NodeId, Path, Send
 from banyan.protocol.followers import Followers
 from banyan.protocol.followers import Host as FollowersHost
+from banyan.protocol.following import Following
 from banyan.protocol.messages import (
     KINDS,
     Bundle,
@@ -55,9 +56,6 @@ class Host(FollowersHost, Protocol):
     @property
     def branch(self) -> Path: ...
     def do(self, effect: Effect) -> None: ...
-    def topics(self) -> list[str]: ...
-    def start_of(self, path: str) -> int: ...
-    def asleep(self) -> Collection[str]: ...
     def meet(self, presence: bytes, sender: NodeId) -> None: ...
     def unpack(self, bundle: Bundle, sender: NodeId) -> None: ...
 
@@ -67,12 +65,15 @@ class Gossip:
 
     Args:
         host: the node.
+        following: what it follows.
         signer: its key.
         reader: reads what others say.
         rng: draws whom to talk to.
     """
 
-    def __init__(self, host: Host, signer: Signer, reader: Reader, rng: random.Random) -> None:
+    def __init__(
+        self, host: Host, following: Following, signer: Signer, reader: Reader, rng: random.Random
+    ) -> None:
         self._host = host
         self._charter = host.charter
         self._reader = reader
@@ -82,7 +83,12 @@ class Gossip:
         self._relay = Relay(host)
         limits = host.charter.limits
         self._sync = Sync(
-            host.records, host.topics, self._head_of, limits.message_bytes, host.start_of, host.asleep
+            host.records,
+            following.topics,
+            self._head_of,
+            limits.message_bytes,
+            following.start_of,
+            following.asleep,
         )
         self._guard = ReplayGuard(limits.clock_skew)
         self._asked_lately: dict[NodeId, int] = {}

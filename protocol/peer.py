@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from banyan.protocol.adapters import Adapters
 from banyan.protocol.audit import Auditor
 from banyan.protocol.branch import Branch, NotNow
 from banyan.protocol.card import Card
@@ -28,7 +29,6 @@ from banyan.protocol.effects import (
     Effect,
     Emit,
     Evaluated,
-    FetchBlob,
     InputEvent,
     Inspected,
     JobFailed,
@@ -51,9 +51,9 @@ from banyan.protocol.events import (
     MemberJoined,
     MessageRefused,
     NodeQuarantined,
-    ProbeRefused,
     SeasonOpened,
 )
+from banyan.protocol.following import Following
 from banyan.protocol.founding import Founding
 from banyan.protocol.gossip import Gossip
 from banyan.protocol.growth import Growth
@@ -78,12 +78,11 @@ from banyan.protocol.messages import (
     Vote,
 )
 from banyan.protocol.mixing import Mixer
-from banyan.protocol.paths import check_path, parent_of, path_to
+from banyan.protocol.paths import parent_of, path_to
 from banyan.protocol.pin import Pin
-from banyan.protocol.plateau import standing_of
+from banyan.protocol.probes import Probes
 from banyan.protocol.reader import Reader
 from banyan.protocol.records import (
-    NETWORK_TOPIC,
     Added,
     Record,
     Records,
@@ -93,10 +92,9 @@ from banyan.protocol.records import (
     occasion_of,
     presence_topic,
 )
-from banyan.protocol.relay import line_of
 from banyan.protocol.release import ChildHead, Release, Seat
 from banyan.protocol.revision import name_of
-from banyan.protocol.season import Season, gain_of, is_turn
+from banyan.protocol.season import Season, is_turn
 from banyan.protocol.signs import Signs
 from banyan.protocol.suggestions import Suggestions
 from banyan.protocol.sync import room_in
@@ -111,8 +109,7 @@ from banyan.security.evidence import Evidence, EvidenceRefused
 from banyan.security.identity import Signer, Verifier, verify
 from banyan.security.model import MOST_SEASONS
 from banyan.security.revocation import Revocation, check_revocation, revoke
-from banyan.security.schema import from_plain, to_plain
-from banyan.security.scope import covers
+from banyan.security.schema import from_plain
 
 __all__ = ["Peer", "PeerSettings"]
 
@@ -121,9 +118,6 @@ OF_ALL: Final = (Accusation, Revocation, Season, BranchFounding, Consent, Card)
 
 OF_A_ROUND: Final = (Update, Draft, Trial, Proposal, Vote)
 """Records that serve to close one round of a branch."""
-
-SIBLINGS: Final = 8
-"""Members of its own branch that a node asks for an adapter when committees do not bring it."""
 
 ARCHIVED_ROUNDS: Final = 3
 """Closed rounds whose updates are kept for auditors."""
@@ -197,17 +191,16 @@ class Peer:
         self.tree: Tree = self.growth.tree
         """The branches of the network, as far as this node knows."""
         self.members.branches = self.tree
-        self.gossip = Gossip(self, signer, self._reader, rng)
+        self.following = Following(self, settings.follows, rng)
+        self.gossip = Gossip(self, self.following, signer, self._reader, rng)
         self._signs = Signs(charter, self.me, self.members)
         self._blobs: set[Digest] = set()
-        self._unreadable: set[Digest] = set()
-        """Probe sets that are none."""
-        self._probes_asked: dict[Digest, bool] = {}
-        """Probe sets that were asked for, and whether the first answer is out."""
-        self._learner = Learner(
+        self.adapters = Adapters(self, rng)
+        self.probes = Probes(self)
+        self.learner = Learner(
             self, settings.branch, settings.credential, settings.trains, settings.target_height
         )
-        self.mixer = Mixer(self, settings.branch, settings.credential, self._learner, settings.neighbours)
+        self.mixer = Mixer(self, settings.branch, settings.credential, self.learner, settings.neighbours)
         self.lineage = Lineage(self, settings.branch)
         self.pin = Pin(self, settings.branch)
         self.catalog = Catalog(self, settings.branch, settings.credential)
@@ -217,16 +210,11 @@ class Peer:
         self.season = 0
         """The newest season that a root key has opened; a branch may not have turned to it yet, or be in a later one
         that the topmost branch of its base model has opened."""
-        self._restoring = False
+        self.is_restoring = False
         self._has_past = True
         self._tidied = 0
         self._sync_due = 0
-        self._own: frozenset[str] = frozenset()
-        """The branches that we follow whatever seats we have."""
-        self._ways = frozenset({*path_to(settings.branch), *self.mixer.branches})
-        self._model_path = charter.model_path(settings.branch)
-        self._left: list[str] = []
-        self._follow_own()
+        self.following.look_around()
 
     # ============================================================================= the driver's side
 
@@ -236,8 +224,8 @@ class Peer:
         Records that no longer verify are ignored: a disk is not trusted more than a peer.
         """
         self.gossip.sealer.restore(_integer(state.get("seq")))
-        self._restoring = True
-        self._learner.restore(state)
+        self.is_restoring = True
+        self.learner.restore(state)
         self.mixer.restore(state)
         self.pin.restore(state)
         kept: list[Record] = []
@@ -269,7 +257,7 @@ class Peer:
                 self.records.add(record)
             elif isinstance(body, Card):
                 self._restore_card(record)
-        self._restoring = False
+        self.is_restoring = False
         self._out.clear()
 
     def handle(self, event: InputEvent, now: int) -> list[Effect]:
@@ -285,11 +273,10 @@ class Peer:
                     self._blobs.add(event.digest)
                 for branch in [*self.branches.values()]:
                     branch.blob_fetched(event.digest, event.error)
-                if self._probes_asked.get(event.digest):
-                    self._probe_answered(event.digest)
+                self.probes.blob_fetched(event.digest)
                 self.mixer.blob_fetched(event.digest, event.error)
                 self.pin.blob_fetched(event.digest, event.error)
-                self._learner.train_if_due()
+                self.learner.train_if_due()
             case Inspected():
                 self._blobs.add(event.digest)
                 for branch in [*self.branches.values()]:
@@ -303,7 +290,7 @@ class Peer:
                     self.branches[event.branch].aggregated(event)
             case Evaluated():
                 if event.probe_refusal:
-                    self._probe_refused(event.branch, event.probe_refusal)
+                    self.probes.refused(event.branch, event.probe_refusal)
                 if event.branch in self.branches:
                     self.branches[event.branch].evaluated(event)
             case Mixed():
@@ -312,7 +299,7 @@ class Peer:
             case Trained():
                 self._blobs.add(event.blob)
                 if event.base:
-                    self._learner.trained(event)
+                    self.learner.trained(event)
                 else:
                     self.mixer.trained(event)
             case JobFailed():
@@ -326,8 +313,7 @@ class Peer:
             case Started():
                 self._start()
         self._auditor.go_on()
-        if self._left:
-            self._drop_left()
+        self.following.tidy()
         out, self._out = self._out, []
         return out
 
@@ -348,50 +334,6 @@ class Peer:
         path_above = self.charter.model_path(path)[:-1]
         above = (self.branches[each].newest_held() for each in path_above if each in self.branches)
         return tuple(blob for release in above if release is not None for blob, _ in release.handed_down)
-
-    def probe_of(self, path: str) -> Digest | None:
-        """The probe set of a branch, once it is here; None where there is none or it cannot be read."""
-        probe = self.tree.probe_of(path)
-        usable = probe is not None and self.has_blob(probe.digest) and probe.digest not in self._unreadable
-        return probe.digest if probe is not None and usable else None
-
-    def awaits_probe(self, path: str) -> bool:
-        """Whether the probe set of a branch may be on its way: what is tried without it would not be tried as the
-        charter wants. One that could not be brought at the first attempt is waited for no longer."""
-        probe = self.tree.probe_of(path)
-        return probe is not None and self._probes_asked.get(probe.digest, False)
-
-    def _probe_answered(self, digest: Digest) -> None:
-        self._probes_asked[digest] = False
-        for branch in [*self.branches.values()]:
-            branch.probe_answered()
-
-    def _fetch_probes(self) -> None:
-        """Bring the probe sets of the branches whose releases and lifts this node may have to try."""
-        for path in sorted(self.branches):
-            self._fetch_probe(path)
-
-    def _fetch_probe(self, path: str) -> None:
-        probe = self.tree.probe_of(path)
-        if probe is not None and not self.has_blob(probe.digest) and self._tries(path):
-            sources = dict.fromkeys((*self.branches[path].chain.committee, *self.charter.roots))
-            claim = self.tree.founded.get(path)
-            sources |= dict.fromkeys([claim.founder] if claim is not None else ())
-            others = tuple(node for node in sources if node != self.me)
-            self._probes_asked.setdefault(probe.digest, True)
-            self.do(FetchBlob(probe.digest, probe.size, others))
-
-    def _tries(self, path: str) -> bool:
-        """Whether this node works on a branch or has a seat there."""
-        head = self.branches[path].chain.head
-        return path == self.branch or (head is not None and self.me in head.members)
-
-    def _probe_refused(self, path: str, reason: str) -> None:
-        probe = self.tree.probe_of(path)
-        if probe is not None and probe.digest not in self._unreadable:
-            self._unreadable.add(probe.digest)
-            self.refusals[reason] += 1
-            self.tell(ProbeRefused(path, probe.digest.hex(), reason))
 
     def check_member(self, node: str, branch: str, credential: Credential) -> None:
         self.members.check_credential(node, branch, credential, self.now)
@@ -418,6 +360,40 @@ class Peer:
         """See to it that ``peer`` and we hold the same."""
         self.gossip.compare_with(peer)
 
+    def ask_for_releases(self, path: Path, above: int, of: NodeId) -> None:
+        """Ask one peer for the releases of a branch that are higher than ``above``."""
+        self.gossip.ask_for_releases(path, above, of)
+
+    def probe_of(self, path: str) -> Digest | None:
+        """The probe set of a branch, once it is here; None where there is none or it cannot be read."""
+        return self.probes.of(path)
+
+    def awaits_probe(self, path: str) -> bool:
+        """Whether the probe set of a branch may be on its way."""
+        return self.probes.awaits(path)
+
+    def quoted(self, path: str) -> ChildHead | None:
+        """The release of a branch that we begin its history with, where we follow it for its parent's sake."""
+        return self.following.quoted(path)
+
+    def children_of(self, path: str) -> tuple[str, ...]:
+        """The branches right below ``path`` whose releases it can count: those on the same base model."""
+        return self.charter.branches_like(path, self.tree.children_of(path))
+
+    def caretakers(self, path: str) -> tuple[Seat, ...]:
+        """Who closes the first rounds of a branch that was founded."""
+        return self.growth.caretakers(path)
+
+    def is_asleep(self, path: str) -> bool:
+        """Whether nobody has been on a branch for long."""
+        return path in self.dormancy.asleep
+
+    def _tree_grew(self, new: Iterable[str]) -> None:
+        """There are new branches."""
+        self.mixer.tree_grew(self.tree)
+        self.following.tree_grew(new)
+        self.gossip.followers.moved()
+
     def _open(self, first: Opening) -> None:
         self._take(self.publish(first))
 
@@ -429,7 +405,7 @@ class Peer:
         self.tell(NodeQuarantined(node, why.value, evidence.hex()))
         for branch in [*self.branches.values()]:
             branch.member_shut_out()
-        if not self._restoring:
+        if not self.is_restoring:
             self.mixer.go_on()
 
     def head_moved(self, head: Release) -> None:
@@ -440,22 +416,21 @@ class Peer:
         self.members.worked(head.authors, head.time)
         if above in self.branches and self.charter.is_alike(above, path):
             self.branches[above].child_moved(head)
-            if not self._restoring:
+            if not self.is_restoring:
                 self.branches[above].look_again()
-        self._follow_children(path)
+        self.following.head_moved(path)
         self.growth.head_moved()
         self.dormancy.head_moved(path)
-        self._left.append(path)  # we may have had but a seat there, and have lost it
-        if self._restoring:
+        if self.is_restoring:
             return
         self.suggestions.released(head)
         self._archive(path, head.height)
-        self._fetch_adapter(path)
-        self._fetch_probe(path)
+        self.adapters.fetch(path)
+        self.probes.fetch(path)
         if path == self.branch:
             self.mixer.head_moved()
-            self._learner.settle(head)
-        self._learner.train_if_due()
+            self.learner.settle(head)
+        self.learner.train_if_due()
         if is_turn(head) and self.is_topmost(path):
             for branch in [*self.branches.values()]:
                 branch.look_again()
@@ -482,151 +457,10 @@ class Peer:
         heads = (branch.chain.head for branch in below if branch is not None)
         return [head for head in heads if head is not None]
 
-    def _newest_season(self) -> int:
+    def newest_season(self) -> int:
         """The newest season that any branch that this node follows is in or may turn to."""
         heads = (branch.chain.head for branch in self.branches.values())
         return max([self.season, *(head.season for head in heads if head is not None)])
-
-    # ============================================================================= what we follow and fetch
-
-    def _tree_grew(self, new: Iterable[str]) -> None:
-        """There are new branches: follow those that concern us."""
-        self.mixer.tree_grew(self.tree)
-        self._follow_own()
-        for path in new:
-            above = parent_of(path)
-            if above in self.branches:
-                self._follow_children(above)
-        self._ways = frozenset({*path_to(self.branch), *self.mixer.branches})
-        self.gossip.followers.moved()
-
-    def _follow_own(self) -> None:
-        self._own = frozenset(self._followed_branches())
-        for path in sorted(self._own - self.branches.keys()):  # a set's own order is another in every process
-            self.branches[path] = Branch(path, self)
-
-    def _follow_children(self, path: str) -> None:
-        """A seat at a branch makes us follow its children, for as long as we have it."""
-        seated = self.branches[path].on_committee
-        for child in self.children_of(path):
-            if seated and child not in self.branches:
-                self.branches[child] = Branch(child, self)
-                if not self._restoring:
-                    self._catch_up_on(child, path)
-            elif not seated and child in self.branches:
-                self._left.append(child)
-
-    def _is_followed(self, path: str) -> bool:
-        """Whether we have a reason to follow a branch: it is ours, or we have a seat there or on the one above it."""
-        above, branch = self.branches.get(parent_of(path) or ""), self.branches.get(path)
-        seats = [each for each in (above, branch) if each is not None and each.on_committee]
-        return path in self._own or bool(seats)
-
-    def _restore_seats(self, certified: Iterable[Record]) -> None:
-        """Take up the founded branches that we follow only because we are among their caretakers."""
-        paths = {record.topic for record in certified} & self.tree.founded.keys() - self.branches.keys()
-        for path in sorted(path for path in paths if parent_of(path) in self.branches):
-            self.branches[path] = Branch(path, self)
-            for record in sorted(certified, key=_place_of):
-                if record.topic == path:
-                    self._restore_one(record)
-            if not self._is_followed(path):  # we worked there once: what is on the disk may stay
-                del self.branches[path]
-                self.records.drop_branch(path)
-        self._leave()
-
-    def _leave(self) -> None:
-        """Follow no more what we have no reason to."""
-        left, self._left = [path for path in dict.fromkeys(self._left) if not self._is_followed(path)], []
-        for path in left:
-            self.branches.pop(path, None)
-        self._left = left
-
-    def _catch_up_on(self, child: Path, path: Path) -> None:
-        """Ask one who works at or below ``child``, and so has its history, for what we have use for."""
-        head = self.branches[path].chain.head
-        delegates = [seat.member for seat in head.roster if seat.speaks_for == child] if head else []
-        if delegates:
-            self.gossip.ask_for_releases(child, self.start_of(child) - 1, self._rng.choice(delegates))
-
-    def _ask_for_children(self) -> None:
-        """Ask again for the history of the children that our seats make us follow and that we have not heard of: what
-        was asked when we took a seat, or the answer, may have got lost."""
-        for path, branch in self.branches.items():
-            above = parent_of(path)
-            if branch.chain.head is None and above in self.branches and self.branches[above].on_committee:
-                self._catch_up_on(path, above)
-
-    def _drop_left(self) -> None:
-        """Forget the records of branches that we follow no more."""
-        self._leave()
-        left, self._left = set(self._left) - self.branches.keys(), []
-        gone = [record for path in sorted(left) for record in self.records.drop_branch(path)]
-        if gone:
-            self.do(DropRecords(tuple(record.id for record in gone)))
-
-    def quoted(self, path: str) -> ChildHead | None:
-        """The release of a branch that its parent has counted last, where we follow the branch for the parent's sake:
-        as good a beginning as the opening, since a quorum of the parent has signed its digest."""
-        above = parent_of(path)
-        if path in self._own or above not in self.branches:
-            return None
-        head = self.branches[above].chain.head
-        return next((each for each in head.children if each.branch == path), None) if head else None
-
-    def start_of(self, path: str) -> int:
-        """The first height of a branch that we have use for."""
-        quoted = self.quoted(path)
-        return quoted.height if quoted is not None else 0
-
-    def _fetch_adapter(self, path: str, again: bool = False) -> None:
-        """Bring what our model is a sum of from the head of a branch."""
-        for blob, size in self._wanted_of(path):
-            if self.has_blob(blob):
-                sources: list[NodeId] = []
-            else:
-                sources = sorted(self._sources(path, again), key=self.members.is_guest)
-            self.do(FetchBlob(blob, size, tuple(sources)))
-
-    def _wanted_of(self, path: str) -> tuple[tuple[Digest, int], ...]:
-        """What our model has of the head of a branch: its adapter, and of our own what was lifted into it, too."""
-        head = self.branches[path].chain.head
-        if head is None or path not in self._model_path:
-            return ()
-        if path == self.branch:
-            return head.blobs
-        return head.handed_down
-
-    def _sources(self, path: str, again: bool) -> list[NodeId]:
-        """Whom to ask for an adapter of ``path``: the committee next to us on the way up, so that an adapter comes
-        down the tree and no committee serves all who live below it; at the second attempt also those above and
-        some of our siblings, as for our own branch at once. In random order, so that nobody is the first choice of
-        all."""
-        chain = self.branches[path].chain
-        between = [each for each in path_to(self.branch) if covers(path, each) and each != path]
-        rings = [chain.closers or chain.committee, *(self.branches[each].chain.committee for each in between)]
-        mine = [number for number, ring in enumerate(rings) if self.me in ring]
-        rings = rings[: min(mine, default=len(rings))][::-1] or rings[:1]
-        widely = again or path == self.branch
-        if widely:
-            head = self.branches[self.branch].chain.head
-            siblings = line_of(head) if head is not None else ()
-            rings += [chain.committee, tuple(self._rng.sample(siblings, min(SIBLINGS, len(siblings))))]
-        above = self.branches.get(parent_of(path) or "")
-        if above is not None and chain.height == 0:  # it begins with what was lifted there
-            rings = [above.chain.closers, above.chain.committee, *rings]
-        elif above is not None:
-            rings.append(above.chain.committee)
-        asked = rings if widely else rings[:1]
-        drawn = [node for ring in asked for node in self._shuffled(ring)]
-        return [node for node in dict.fromkeys(drawn) if node != self.me]
-
-    def holders(self, path: str) -> tuple[NodeId, ...]:
-        """Whom to ask for an old adapter of ``path``: whoever may have closed a round since, or serves it still."""
-        return tuple(self._sources(path, again=True))
-
-    def _shuffled(self, nodes: Sequence[NodeId]) -> list[NodeId]:
-        return self._rng.sample(nodes, len(nodes))
 
     # ============================================================================= messages
 
@@ -706,7 +540,7 @@ class Peer:
         if self._auditor.take(record):
             return
         if isinstance(record.body, Presence):
-            if not self._meets(record.body.branch):
+            if not self.following.meets(record.body.branch):
                 if sender == envelope.author:
                     self._check(record)  # who is a member of another branch is no stranger
                 return
@@ -758,7 +592,7 @@ class Peer:
             case Card():
                 self.catalog.check(record)
             case BranchFounding() | Consent():
-                self.growth.check(record, known=self._restoring)
+                self.growth.check(record, known=self.is_restoring)
             case Update() | Draft() | Trial() | Proposal() | Vote():
                 if isinstance(body, Update):
                     self.branches[body.branch].make_way(record)
@@ -803,7 +637,7 @@ class Peer:
         if opened.number <= self.season:
             return
         self.season = opened.number
-        if not self._restoring:
+        if not self.is_restoring:
             self.tell(SeasonOpened(opened.number))
             for branch in [*self.branches.values()]:
                 branch.look_again()
@@ -821,6 +655,23 @@ class Peer:
         ours = record.envelope.author == self.me
         return not isinstance(record.body, Presence) and (ours or not isinstance(record.body, State))
 
+    def _archive(self, path: str, height: int) -> None:
+        """Forget what closed rounds no longer need at once, their updates and trials after a few rounds more."""
+        topic, oldest = committee_topic(path), height - ARCHIVED_ROUNDS
+        for record in self.records.of(topic):
+            if isinstance(record.body, Update | Trial) and record.body.height <= height:
+                self.records.archive(record)
+        gone = self.records.drop_where(
+            topic,
+            lambda record: isinstance(record.body, Draft | Proposal | Vote) and record.body.height <= height,
+        )
+        gone += self.records.drop_where(
+            archive_topic(path),
+            lambda record: isinstance(record.body, Update | Trial) and record.body.height <= oldest,
+        )
+        if gone:
+            self.do(DropRecords(tuple(record.id for record in gone)))
+
     def _restore_card(self, record: Record) -> None:
         try:
             self.catalog.restore(record)
@@ -837,6 +688,19 @@ class Peer:
             return
         if self.records.add(record)[0] is Added.NEW:
             self._take(record)
+
+    def _restore_seats(self, certified: Iterable[Record]) -> None:
+        """Take up the founded branches that we follow only because we are among their caretakers."""
+        paths = {record.topic for record in certified} & self.tree.founded.keys() - self.branches.keys()
+        for path in sorted(path for path in paths if parent_of(path) in self.branches):
+            self.branches[path] = Branch(path, self)
+            for record in sorted(certified, key=_place_of):
+                if record.topic == path:
+                    self._restore_one(record)
+            if not self.following.has_reason(path):  # we worked there once: what is on the disk may stay
+                del self.branches[path]
+                self.records.drop_branch(path)
+        self.following.leave()
 
     # ============================================================================= cheats
 
@@ -869,15 +733,15 @@ class Peer:
         self.gossip.sealer.start(self.now)
         self.founding.start()
         if not self._has_past:
-            self._learner.begin_anew()
+            self.learner.begin_anew()
         for path in sorted(self.branches):
             self.branches[path].resume()
-            self._fetch_adapter(path)
+            self.adapters.fetch(path)
         self.pin.fetch()
-        self._fetch_probes()
+        self.probes.fetch_all()
         self._show_presence()
         self._sync_once()
-        self._learner.train_if_due()
+        self.learner.train_if_due()
         self.mixer.go_on()
 
     def _timer(self, key: str) -> None:
@@ -887,7 +751,7 @@ class Peer:
         elif name == "sync":
             self._sync_once()
         elif name == "train":
-            self._learner.retry()
+            self.learner.retry()
             self.mixer.retry()
         elif name == "open":
             self.founding.open(arguments[0])
@@ -926,11 +790,11 @@ class Peer:
             if not self.is_asleep(path):
                 branch.retry()
         self.mixer.go_on()
-        for path in self._missing_adapters():
-            self._fetch_adapter(path, again=True)
-        self._ask_for_children()
+        for path in self.adapters.missing():
+            self.adapters.fetch(path, again=True)
+        self.following.ask_for_children()
         self.pin.fetch()
-        self._fetch_probes()
+        self.probes.fetch_all()
         self.founding.go_on()
         self._sync_in(self.charter.gossip.sync_interval)
 
@@ -954,16 +818,11 @@ class Peer:
         """Whether this node waits for nothing that a comparison could bring."""
         if self.mixer.is_active or self.founding.waits():
             return False
-        return not (self._missing_adapters() or self._is_overdue() or self._seat_waits())
-
-    def _missing_adapters(self) -> list[Path]:
-        """The branches on our way of whose head something that our model is a sum of is not here."""
-        ways = self._model_path
-        return [path for path in ways if any(blob not in self._blobs for blob, _ in self._wanted_of(path))]
+        return not (self.adapters.missing() or self._is_overdue() or self._seat_waits())
 
     def _is_overdue(self) -> bool:
         """Whether our update has waited for its release for a sync interval: either may have got lost on its way."""
-        own = self._learner.update
+        own = self.learner.update
         return own is not None and self.now - own.envelope.time >= self.charter.gossip.sync_interval
 
     def _seat_waits(self) -> bool:
@@ -976,7 +835,7 @@ class Peer:
         return self._signs.is_forgotten(record, self.now)
 
     def _say_again(self) -> None:
-        own = self._learner.update
+        own = self.learner.update
         if own is not None and self._is_overdue() and not self.branches[self.branch].on_committee:
             self.gossip.push(own)
 
@@ -987,7 +846,7 @@ class Peer:
         if self.mixer.failed(event):
             return
         if event.kind == "train":
-            self._learner.failed()
+            self.learner.failed()
             return
         self._auditor.failed(event)
         if event.kind == "evaluate":
@@ -1010,7 +869,7 @@ class Peer:
             rounds = arguments.get("rounds")
             self._aim(True, self._reached + int(rounds) if rounds is not None else None)
         elif command.name == "target":
-            self._aim(self._learner.trains, int(arguments["height"] or 0))
+            self._aim(self.learner.trains, int(arguments["height"] or 0))
         elif command.name == "pause":
             self._aim(False, None)
         elif command.name == "addresses":
@@ -1059,7 +918,7 @@ class Peer:
             self.pin.hold(parts_of(self.lineage.path_of(self.pinnable(str(revision)))))
 
     def _aim(self, trains: bool, target: int | None) -> None:
-        self._learner.aim(trains, target)
+        self.learner.aim(trains, target)
         self.mixer.go_on()
 
     @property
@@ -1068,113 +927,7 @@ class Peer:
         height = max(0, self.branches[self.branch].chain.height)
         return self.mixer.steps if self.mixer.is_rule else height
 
-    # ============================================================================= what we follow
-
-    def _followed_branches(self) -> set[str]:
-        """Our own branch and all above it, and those whose members we mix with; a root key follows every branch, to
-        open them."""
-        if self.me in self.charter.roots:
-            return {*self.tree, *path_to(check_path(self.branch))}
-        follows = {each for path in self._settings.follows for each in path_to(path)}
-        return {*path_to(check_path(self.branch)), *self.mixer.branches, *follows}
-
-    def children_of(self, path: str) -> tuple[str, ...]:
-        """The branches right below ``path`` whose releases it can count: those on the same base model."""
-        return self.charter.branches_like(path, self.tree.children_of(path))
-
-    def caretakers(self, path: str) -> tuple[Seat, ...]:
-        """Who closes the first rounds of a branch that was founded."""
-        return self.growth.caretakers(path)
-
-    def is_asleep(self, path: str) -> bool:
-        """Whether nobody has been on a branch for long."""
-        return path in self.dormancy.asleep
-
-    def asleep(self) -> set[str]:
-        """The topics that this node answers for and does not ask about: those of branches that sleep."""
-        return {
-            topic
-            for path in self.dormancy.asleep
-            for topic in (path, presence_topic(path), committee_topic(path), mixing_topic(path))
-        }
-
-    def topics(self) -> list[str]:
-        """What this node keeps in step with others."""
-        running = [committee_topic(path) for path, branch in self.branches.items() if branch.on_committee]
-        met = map(presence_topic, filter(self._meets, self.branches))
-        return [NETWORK_TOPIC, *self.branches, *met, *running, *map(mixing_topic, self.mixer.branches)]
-
-    def _meets(self, path: str) -> bool:
-        """Whether this node keeps account of who is on a branch: those on its way, and those it is to open."""
-        if path in self._ways:
-            return True
-        return path in self._own and self.branches[path].chain.head is None
-
-    def _archive(self, path: str, height: int) -> None:
-        """Forget what closed rounds no longer need at once, their updates and trials after a few rounds more."""
-        topic, oldest = committee_topic(path), height - ARCHIVED_ROUNDS
-        for record in self.records.of(topic):
-            if isinstance(record.body, Update | Trial) and record.body.height <= height:
-                self.records.archive(record)
-        gone = self.records.drop_where(
-            topic,
-            lambda record: isinstance(record.body, Draft | Proposal | Vote) and record.body.height <= height,
-        )
-        gone += self.records.drop_where(
-            archive_topic(path),
-            lambda record: isinstance(record.body, Update | Trial) and record.body.height <= oldest,
-        )
-        if gone:
-            self.do(DropRecords(tuple(record.id for record in gone)))
-
     # ============================================================================= questions
-
-    def status(self, now: int) -> dict[str, object]:
-        """Where this node stands, JSON-ready."""
-        return {
-            "node": self.me,
-            "network": self._network.hex(),
-            "name": self.charter.name,
-            "branch": self.branch,
-            "season": self._newest_season(),
-            "trains": self._learner.trains,
-            "target_height": self._learner.target,
-            "training": self._learner.busy or self.mixer.is_training,
-            "model": [digest.hex() for digest in self.model],
-            "pin": self.pin.status(),
-            "members": [
-                {
-                    "node": m.node,
-                    "branch": m.branch,
-                    "seen": m.seen,
-                    "addresses": list(m.addresses),
-                    "guest": m.guest,
-                }
-                for m in self.members.live(now)
-            ],
-            "connected": sorted(self.gossip.followers.connected),
-            "quarantined": {node: reason.value for node, reason in sorted(self.quarantined.items())},
-            "refusals": dict(sorted(self.refusals.items())),
-            "branches": {path: self._branch_status(path) for path in sorted(self.branches)},
-            "suggestions": self.suggestions.listing(),
-        }
-
-    def _branch_status(self, path: str) -> dict[str, object]:
-        branch, mixer = self.branches[path], self.mixer
-        mixing = {"mixing": mixer.status()} if path == self.branch and mixer.is_active else {}
-        if mixer.is_rule:
-            return {"height": mixer.steps if mixing else -1, "waits_for": "", **mixing}
-        if branch.chain.head is not None:
-            return branch.status() | mixing
-        here = self.founding.gathered(path)
-        if path not in self.tree:
-            return {"height": -1, "waits_for": "somebody to found it: this node knows of no such branch"}
-        need = 1 if self.growth.caretakers(path) else branch.need
-        missing = f"members: {here} of the {need} it needs are here"
-        return {
-            "height": -1,
-            "waits_for": missing if here < need else "the charter's first root to open it",
-        }
 
     @property
     def model(self) -> tuple[Digest, ...]:
@@ -1206,41 +959,17 @@ class Peer:
             )
         return release
 
-    def seasons(self) -> dict[str, object]:
-        """The newest season, the charter's policy, and in which season each open branch that this node follows is and
-        how it stands there, JSON-ready. ``fell`` is what its members said last of how far their loss fell over
-        ``patience`` releases, None before any could tell; ``gain`` what the reported losses say of one release."""
-        policy = self.charter.season
-        chains = {path: [*branch.chain.releases()] for path, branch in sorted(self.branches.items())}
-        return {
-            "season": self._newest_season(),
-            "policy": to_plain(policy),
-            "branches": [
-                {
-                    "branch": path,
-                    "season": releases[-1].season,
-                    "topmost": self.is_topmost(path),
-                    "standing": standing_of(releases[-1]),
-                    "fell": progress.fell if (progress := releases[-1].progress) else None,
-                    "members": progress.members if progress else 0,
-                    "gain": gain_of(releases),
-                }
-                for path, releases in chains.items()
-                if releases
-            ],
-        }
-
     def next_season(self) -> Season:
         """The season that comes next. Raises ``Refused`` with a sentence where this node cannot open it."""
         if self.me not in self.charter.roots:
             raise Refused("not-root", "Only a root key opens a season")
         if self.charter.round.coordination == "gossip":
             raise Refused("no-releases", "Without committees there are no releases that could begin a season")
-        if self._newest_season() + 1 >= MOST_SEASONS:
+        if self.newest_season() + 1 >= MOST_SEASONS:
             raise Refused(
                 "last-season", f"A network has {MOST_SEASONS} seasons at most, and this is the last"
             )
-        return Season(self._newest_season() + 1)
+        return Season(self.newest_season() + 1)
 
     def history(self, path: str, newest: int | None = None) -> list[dict[str, object]]:
         """The ``newest`` certified releases of a branch (None: all), oldest first, JSON-ready."""
@@ -1248,7 +977,7 @@ class Peer:
 
     def keep(self) -> set[Digest]:
         """Blobs that must stay in the store: heads, the running round's and archived updates, what we carry."""
-        kept = self._learner.keep() | self.mixer.keep() | self._auditor.keep() | self.pin.keep()
+        kept = self.learner.keep() | self.mixer.keep() | self._auditor.keep() | self.pin.keep()
         kept |= self.tree.probes_by(self.me)
         for path, branch in self.branches.items():
             kept |= branch.keep()

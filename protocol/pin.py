@@ -15,8 +15,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Final, Protocol
 
+from banyan.protocol.adapters import Adapters
 from banyan.protocol.composition import Part, blobs_of
-from banyan.protocol.effects import Digest, Effect, FetchBlob, NodeId, PutState
+from banyan.protocol.effects import Digest, Effect, FetchBlob, PutState
 from banyan.protocol.events import Event, PinFailed, ReleasePinned, ReleaseUnpinned
 from banyan.security import canonical
 from banyan.security.errors import Refused
@@ -41,10 +42,11 @@ class _Pinned:
 class Host(Protocol):
     """What a pin needs of the node it lives at."""
 
+    adapters: Adapters
+
     def do(self, effect: Effect) -> None: ...
     def tell(self, event: Event) -> None: ...
     def has_blob(self, digest: Digest) -> bool: ...
-    def holders(self, path: str) -> tuple[NodeId, ...]: ...
 
 
 class Pin:
@@ -134,4 +136,4 @@ class Pin:
 
     def _fetch(self, part: Part) -> None:
         for blob, size in part.blobs:
-            self._host.do(FetchBlob(blob, size, self._host.holders(part.branch)))
+            self._host.do(FetchBlob(blob, size, self._host.adapters.holders(part.branch)))

@@ -66,7 +66,7 @@ def _newest(path: str, peer: Peer) -> tuple[Part, ...]:
 async def _bring(parts: Iterable[Part], peer: Peer, fetcher: Fetches) -> None:
     for part in parts:
         for blob, size in part.blobs:
-            failure = await fetcher.fetch(blob, size, peer.holders(part.branch))
+            failure = await fetcher.fetch(blob, size, peer.adapters.holders(part.branch))
             if failure is not None:
                 raise BadRequest(
                     f"The adapter of {part.branch}@{part.height} is not here and cannot be fetched: {failure}",

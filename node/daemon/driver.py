@@ -28,7 +28,6 @@ from banyan.protocol.effects import (
     Evaluate,
     FetchBlob,
     InputEvent,
-    Inspect,
     MessageReceived,
     Mix,
     PeerConnected,
@@ -40,6 +39,7 @@ from banyan.protocol.effects import (
     TimerFired,
     Train,
 )
+from banyan.protocol.overview import status
 from banyan.protocol.peer import Peer
 from banyan.security.errors import BanyanError
 
@@ -72,7 +72,7 @@ class Hands(Protocol):
 
     def fetch(self, effect: FetchBlob) -> None: ...
 
-    def work(self, effect: Inspect | Train | Aggregate | Mix | Evaluate) -> None: ...
+    def work(self, effect: Train | Aggregate | Mix | Evaluate) -> None: ...
 
 
 class Driver:
@@ -194,7 +194,7 @@ class Driver:
                     self._hands.send(effect)
                 case FetchBlob():
                     self._hands.fetch(effect)
-                case Inspect() | Train() | Aggregate() | Mix() | Evaluate():
+                case Train() | Aggregate() | Mix() | Evaluate():
                     self._hands.work(effect)
                 case SetTimer(key, at):
                     self.timers.set(key, at)
@@ -227,4 +227,4 @@ class Driver:
 
     def status(self) -> Mapping[str, object]:
         """What the core says of itself; empty while it is being built."""
-        return self.peer.status(self._clock()) if self.peer is not None else {}
+        return status(self.peer, self._clock()) if self.peer is not None else {}

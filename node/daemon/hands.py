@@ -15,7 +15,6 @@ from banyan.protocol.effects import (
     Evaluate,
     FetchBlob,
     InputEvent,
-    Inspect,
     Mix,
     Send,
     Train,
@@ -43,7 +42,7 @@ class NodeHands:
         """Put the message into the outbox."""
         self._outbox.put(effect.to, effect.data)
 
-    def work(self, effect: Inspect | Train | Aggregate | Mix | Evaluate) -> None:
+    def work(self, effect: Train | Aggregate | Mix | Evaluate) -> None:
         """Queue the job."""
         self._jobs.start(effect)
 

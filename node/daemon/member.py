@@ -61,6 +61,7 @@ from banyan.protocol.effects import (
     Train,
 )
 from banyan.protocol.messages import Presence
+from banyan.protocol.overview import seasons
 from banyan.protocol.peer import Peer, PeerSettings
 from banyan.security.charter import Charter
 from banyan.security.credential import Credential
@@ -719,7 +720,7 @@ class Member:
 
     def seasons(self) -> dict[str, object]:
         """The newest season, and where each branch stands, JSON-ready."""
-        return self._core().seasons()
+        return seasons(self._core())
 
     async def open_season(self) -> dict[str, object]:
         """Open the next season. Raises ``Refused`` with a sentence where this node cannot."""

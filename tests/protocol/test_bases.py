@@ -117,15 +117,15 @@ def test_what_is_carried_over_stays_with_its_branch(world: World) -> None:
     device = next(
         d for d in world.live() if d.settings.branch == POCKET and d.name not in world.charter.roots
     )
-    carried = device.peer._learner._carry or device.peer._learner.announced
+    carried = device.peer.learner._carry or device.peer.learner.announced
     assert carried
     device.settings = replace(device.settings, branch="/en")
     try:
         device.start()
-        assert not device.peer._learner._carry
-        assert device.peer._learner._above is None
-        assert set(carried) <= device.peer._learner.keep()
+        assert not device.peer.learner._carry
+        assert device.peer.learner._above is None
+        assert set(carried) <= device.peer.learner.keep()
     finally:
         device.settings = replace(device.settings, branch=POCKET)
         device.start()
-    assert set(carried) <= device.peer._learner.keep()
+    assert set(carried) <= device.peer.learner.keep()

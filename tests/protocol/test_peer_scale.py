@@ -108,7 +108,7 @@ def test_a_seat_that_is_lost_ends_the_following_and_clears_the_disk(tree: World)
     assert followed & {"/a", "/b", "/c"}
     held = [r.id for path in followed & {"/a", "/b", "/c"} for r in peer.records.of(path)]
     peer.branches["/"].chain.committee = ("somebody else",)
-    peer._follow_children("/")
+    peer.following.follow_children("/")
     dropped = [e for e in peer.handle(TimerFired("presence"), tree.clock.now) if isinstance(e, DropRecords)]
     assert not peer.branches.keys() & ({"/a", "/b", "/c"} - set(path_to(device.settings.branch)))
     assert {each for effect in dropped for each in effect.records} >= set(held)
@@ -163,7 +163,7 @@ def newly_seated(world: World) -> Peer:
     peer.branches["/"].chain.committee = (device.name, *peer.branches["/"].chain.committee[1:])
     for child in ("/b", "/c"):
         peer.branches.pop(child, None)
-    peer._follow_children("/")
+    peer.following.follow_children("/")
     return peer
 
 
@@ -172,7 +172,7 @@ def test_a_seat_follows_a_child_from_the_release_that_the_parent_quotes(tree: Wo
     height = record.slot[2]
     assert isinstance(height, int)
     assert height > 1
-    assert peer.start_of("/b") == height
+    assert peer.following.start_of("/b") == height
     effects = peer.handle(MessageReceived("sender", record.envelope.data), tree.clock.now)
     assert peer.branches["/b"].chain.height == height
     assert record.id not in peer.records, "its committee could not be checked, so it is no proof for others"
@@ -227,11 +227,11 @@ def test_an_adapter_from_above_is_asked_of_the_nearest_committee_first(taught: W
     peer = peer_of(next(d for d in chosen if d.name not in peer_of(d).branches["/"].chain.closers))
     leaf = peer.branches[peer._settings.branch].chain
     peer._blobs.clear()
-    peer._fetch_adapter("/")
+    peer.adapters.fetch("/")
     (first,) = [effect for effect in peer._out if isinstance(effect, FetchBlob)]
     assert set(first.sources) == set(leaf.committee) - {peer.me}
     peer._out.clear()
-    peer._fetch_adapter("/", again=True)
+    peer.adapters.fetch("/", again=True)
     (second,) = [effect for effect in peer._out if isinstance(effect, FetchBlob)]
     assert set(second.sources) > set(peer.branches["/"].chain.closers) | set(first.sources)
     peer._out.clear()
@@ -326,7 +326,7 @@ def test_who_follows_a_branch_for_a_seat_keeps_no_account_of_its_members(tree: W
     assert peer.branches.keys() > set(path_to(device.settings.branch))
     kept = {record.slot[1] for record in peer.records.all() if isinstance(record.body, Presence)}
     assert kept == {device.settings.branch}
-    assert {topic for topic in peer.topics() if topic.endswith("!")} == {
+    assert {topic for topic in peer.following.topics() if topic.endswith("!")} == {
         path + "!" for path in path_to(device.settings.branch)
     }
 
@@ -367,11 +367,11 @@ def test_a_vote_that_comes_when_others_have_decided_is_no_reason_to_compare(tree
 def test_an_update_is_pushed_again_once_its_round_has_lasted_a_sync_interval(tree: World) -> None:
     def announced(device: Device) -> bool:
         peer = peer_of(device)
-        return not peer.branches[device.settings.branch].on_committee and peer._learner.update is not None
+        return not peer.branches[device.settings.branch].on_committee and peer.learner.update is not None
 
     assert tree.run(until=lambda: any(map(announced, ordinary(tree))))
     peer = peer_of(next(filter(announced, ordinary(tree))))
-    update = peer._learner.update
+    update = peer.learner.update
     assert update is not None
     peer.now = update.envelope.time + tree.charter.gossip.sync_interval - 1
     peer._say_again()

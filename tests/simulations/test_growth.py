@@ -82,7 +82,7 @@ def test_a_founded_branch_begins_as_its_parent_and_a_first_member_trains_at_once
     assert mover.peer.model[-1:] == (above.adapter,), (
         "the branch's own adapter is empty: its model is its parent's"
     )
-    assert grove.run(until=lambda: mover.peer._learner.update is not None, limit=30_000), "it trains alone"
+    assert grove.run(until=lambda: mover.peer.learner.update is not None, limit=30_000), "it trains alone"
 
 
 def test_the_committee_above_closes_the_first_rounds_and_the_seats_go_over_to_the_members() -> None:

@@ -11,7 +11,6 @@ from banyan.protocol.effects import (
     DropRecords,
     Emit,
     FetchBlob,
-    Inspect,
     MessageReceived,
     PutRecord,
     PutState,
@@ -19,6 +18,7 @@ from banyan.protocol.effects import (
     SetTimer,
     Started,
     TimerFired,
+    Train,
 )
 from banyan.protocol.events import CaughtUp
 
@@ -102,7 +102,7 @@ async def test_everything_persisted_is_durable_before_anything_is_sent(database,
         return [
             Send(("p",), b"hello"),
             PutRecord(record(1), b"one"),
-            Inspect(record(9)),
+            Train("/", 1, b"", (), ()),
             PutState("seq", b"5"),
             Send(("p",), b"again"),
         ]
@@ -113,7 +113,7 @@ async def test_everything_persisted_is_durable_before_anything_is_sent(database,
     assert journal.entries == [
         ("durable", (record(1),), ("seq",)),
         ("send", b"hello"),
-        ("work", "Inspect"),
+        ("work", "Train"),
         ("send", b"again"),
     ]
 
