@@ -257,7 +257,8 @@ class Branch:
         """Act on a record that was checked and is new here."""
         body = record.body
         if isinstance(body, Update):
-            self._on_update(record, body)
+            if self.round is not None:
+                self._on_update(record, body)
         elif isinstance(body, Proposal):
             if self.closing is not None:
                 self.closing.proposed(record, body)
@@ -318,6 +319,8 @@ class Branch:
             self._host.tell(UpdateLeftOut(self.path, update.height, author, late.value, late.sentence))
             raise Refused(late.value, late.sentence)
         if self.round is None:
+            if author == self._host.me:
+                return  # what we said before our disk was lost
             raise NotNow
         guest = is_guest(update.credential, self._charter)
         if guest and not self.round.has_room_for(author) and not self._is_proposed(record):

@@ -14,6 +14,7 @@ from banyan.protocol.branch import Branch
 from banyan.protocol.branch import Host as BranchHost
 from banyan.protocol.dormancy import Dormancy
 from banyan.protocol.effects import DropRecords, NodeId, Path
+from banyan.protocol.learner import Learner
 from banyan.protocol.mixing import Mixer
 from banyan.protocol.paths import check_path, parent_of, path_to
 from banyan.protocol.records import NETWORK_TOPIC, committee_topic, mixing_topic, presence_topic
@@ -27,6 +28,7 @@ class Host(BranchHost, Protocol):
     """What is asked of the node, and what the branches that it follows ask of it."""
 
     branches: dict[Path, Branch]
+    learner: Learner
     mixer: Mixer
     dormancy: Dormancy
     is_restoring: bool
@@ -160,7 +162,12 @@ class Following:
     def topics(self) -> list[str]:
         """What this node keeps in step with others."""
         branches, mixed = self._host.branches, self._host.mixer.branches
-        running = [committee_topic(path) for path, branch in branches.items() if branch.on_committee]
+        unsure = self._host.branch if self._host.learner.may_have_spoken else ""
+        running = [
+            committee_topic(path)
+            for path, branch in branches.items()
+            if branch.on_committee or path == unsure  # what we said there comes back
+        ]
         met = map(presence_topic, filter(self.meets, branches))
         return [NETWORK_TOPIC, *branches, *met, *running, *map(mixing_topic, mixed)]
 

@@ -101,7 +101,7 @@ class Learner:
 
     def begin_anew(self) -> None:
         """The disk is empty. A round that began before now may hold an update of ours that we have forgotten, and
-        another would be taken for a cheat's: what there is comes back by sync."""
+        another would be taken for a cheat's: what there is comes back by comparing with the committee."""
         self._anew = self._host.now
 
     def keep(self) -> set[Digest]:
@@ -143,7 +143,8 @@ class Learner:
             return
         if self._training == (head.height + 1, head.digest):
             return
-        if self._may_have_spoken(head):
+        if self.may_have_spoken:
+            self._host.do(SetTimer("train", self._silent_until))
             return
         if all(self._host.has_blob(blob) for blob, _ in head.blobs):
             self._training = (head.height + 1, head.digest)
@@ -161,15 +162,19 @@ class Learner:
                 )
             )
 
-    def _may_have_spoken(self, head: Release) -> bool:
-        """Whether the round that ``head`` began is older than all that we know: until it would be over without us. Who
-        was no member yet when it began has said nothing in it."""
-        charter = self._host.charter
-        until = self._anew + charter.round.deadline + PAUSE * charter.gossip.sync_interval
-        if head.time >= self._anew or self._credential.issued > head.time or self._host.now >= until:
+    @property
+    def may_have_spoken(self) -> bool:
+        """Whether the running round is older than all that we know, and may hold an update of ours: until that has come
+        back, or the round would be over without us. Who was no member yet when it began has said nothing in it."""
+        head = self._branch.chain.head
+        if head is None or head.time >= self._anew or self._credential.issued > head.time:
             return False
-        self._host.do(SetTimer("train", until))
-        return True
+        return self.update is None and self._host.now < self._silent_until
+
+    @property
+    def _silent_until(self) -> int:
+        charter = self._host.charter
+        return self._anew + charter.round.deadline + PAUSE * charter.gossip.sync_interval
 
     def _before(self, head: Release, above: tuple[Digest, ...]) -> tuple[Digest, ...] | None:
         """What our model was the sum of without what came down since our last update to make it what is ``above``; None
@@ -209,8 +214,7 @@ class Learner:
         )
         told = UpdatePublished(self._path, event.height, event.blob.hex(), event.size, before, after)
         self._host.tell(told)
-        if self._branch.round is not None:
-            self._branch.take(record)
+        self._branch.take(record)
 
     def _fell(self, head: Release, loss: float | None) -> float | None:
         """By how much this node's own loss has fallen of late, now that it is ``loss`` at ``head``; and remember it."""

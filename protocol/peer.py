@@ -784,6 +784,8 @@ class Peer:
         """Compare with a neighbour, say again what only we may say, ask again for what we lack; tidy up."""
         self.dormancy.look_around()
         self.gossip.compare_with_some(self._is_settled())
+        if self.learner.may_have_spoken:
+            self.gossip.compare_with(self._rng.choice(self.branches[self.branch].chain.committee))
         self._tidy()
         self._say_again()
         for path, branch in [*self.branches.items()]:

@@ -48,6 +48,42 @@ def test_a_committee_member_that_follows_a_child_comes_back_whatever_the_order_o
         assert not peer.refusals
 
 
+def test_what_a_device_said_in_a_round_before_it_lost_its_disk_comes_back_from_the_committee() -> None:
+    """It waited for the round to end without it, and said another thing when that took longer."""
+    fast = fast_preset()
+    policies = replace(
+        fast, round=replace(fast.round, deadline=200_000), committee=replace(fast.committee, size=3)
+    )
+    world = World(3, {"/": 8}, policies, fast_signatures=True)
+    world.start()
+    assert world.run(until=lambda: world.agreed("/", 1))
+    for slow in [*world.devices.values()][:2]:
+        slow.train_time = 100_000  # a quorum is there, and the round waits for these
+
+    def is_ready(device: Device) -> bool:
+        peer, is_slow = device.peer, device.train_time == 100_000
+        assert peer is not None
+        update, seated = peer.learner.update, peer.branches["/"].on_committee
+        return update is not None and peer.branches["/"].chain.height >= 2 and not seated and not is_slow
+
+    assert world.run(until=lambda: any(map(is_ready, world.devices.values())))
+    assert not world.run(until=lambda: False, limit=1_000)  # the committee hears of it
+    device = next(filter(is_ready, world.devices.values()))
+    assert device.peer is not None and device.peer.learner.update is not None
+    said = device.peer.learner.update.id
+
+    device.crash()
+    device.lose_disk()
+    device.start()
+    peer = device.peer
+    assert peer.learner.update is None
+    assert world.run(until=lambda: peer.learner.update is not None, limit=20_000)
+    assert peer.learner.update is not None and peer.learner.update.id == said
+    assert said in device.records, "and is on the disk again"
+    assert not world.run(until=lambda: bool(peer.quarantined), limit=80_000)
+    assert world.run(until=lambda: world.agreed("/", 4))
+
+
 def test_a_device_that_moves_to_another_branch_leaves_the_old_ones_records_alone(
     tree: tuple[World, list[Device]],
 ) -> None:
