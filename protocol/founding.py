@@ -28,6 +28,10 @@ HURRY: Final = 8
 """While newcomers turn up, those who wait on a branch compare so many times in a sync interval: in as many steps as the
 logarithm of their number they all know each other. More is sooner, and more comparisons that cross."""
 
+PROOF: Final = 4
+"""Sync intervals for which the root waits for an opening that somebody told it of: it may have made that itself and
+lost its disk. Nobody can keep a branch closed for longer by telling it so."""
+
 SEATS: Final = 192
 
 
@@ -60,6 +64,8 @@ class Founding:
         self._host = host
         self._publish = publish
         self._newcomer: dict[Path, int] = {}
+        self._told_open: dict[Path, int] = {}
+        """When this node first heard that a branch is open of which it has no opening."""
         self._since = 0
 
     def start(self) -> None:
@@ -72,6 +78,11 @@ class Founding:
         self._newcomer[path] = self._host.now
         if self._opens and self._is_closed(path):
             self._host.do(SetTimer(f"open|{path}", self._host.now + self._interval))
+
+    def told_open(self, path: Path) -> None:
+        """Somebody says that ``path`` is open."""
+        if self._opens and path in self._host.branches and self._is_closed(path):
+            self._told_open.setdefault(path, self._host.now)
 
     def waits(self) -> bool:
         """Whether this node hears by comparing only of what it waits for: who else waits on its branch, and of all who
@@ -162,6 +173,8 @@ class Founding:
         host = self._host
         if host.now - self._newcomer.get(path, 0) < self._interval:
             return
+        if path in self._told_open and host.now - self._told_open[path] < PROOF * self._interval:
+            return  # asked again at every interval
         branch, gathered, ready = host.branches[path], self.gathered(path), self._ready_children(path)
         enough = gathered >= branch.need or len(ready) >= branch.transfer.need
         if enough or (gathered and host.caretakers(path)):

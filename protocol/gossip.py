@@ -58,6 +58,7 @@ class Host(FollowersHost, Protocol):
     def do(self, effect: Effect) -> None: ...
     def meet(self, presence: bytes, sender: NodeId) -> None: ...
     def unpack(self, bundle: Bundle, sender: NodeId) -> None: ...
+    def told_open(self, path: Path) -> None: ...
 
 
 class Gossip:
@@ -253,6 +254,9 @@ class Gossip:
             case Bundle():
                 self._host.unpack(body, sender)
             case Summary():
+                for each in body.topics:
+                    if each.head and self._head_of(each.topic) is None:
+                        self._host.told_open(each.topic)
                 answers = [*self._sync.on_summary(body)]
                 self._note_told(sender, answers)
                 self._say_all(answers, sender)

@@ -394,6 +394,10 @@ class Peer:
         self.following.tree_grew(new)
         self.gossip.followers.moved()
 
+    def told_open(self, path: Path) -> None:
+        """Another node says that ``path`` is open, and we know of no opening."""
+        self.founding.told_open(path)
+
     def _open(self, first: Opening) -> None:
         self._take(self.publish(first))
 

@@ -171,3 +171,48 @@ def test_a_branch_that_missed_the_opening_above_it_hears_of_it_from_its_spokesma
     assert world.run(until=lambda: any(device.height("/") >= 0 for device in inside), limit=120_000)
     interval = policies.gossip.sync_interval
     assert world.run(until=lambda: all(device.height("/") >= 0 for device in inside), limit=interval // 6)
+
+
+def test_a_root_that_lost_its_disk_does_not_open_again_what_others_say_is_open() -> None:
+    """It met enough members before the opening itself had come to it, and signed a second one."""
+    policies = fast_preset(rule="median", f=1, min_updates=3)
+    world = World(5, {"/": 6}, policies, fast_signatures=True)
+    root, deliver = world.devices[world.charter.roots[0]], world.deliver
+    world.start()
+    assert world.run(until=lambda: world.agreed("/", 1))
+    first = root.peer and root.peer.branches["/"].chain.at(0)
+
+    def keep_releases(sender: str, receiver: str, data: bytes) -> None:
+        """The root hears who is there, and of releases only that there are some."""
+        if receiver != root.name or world.reader.open(data).kind in ("summary", "presence"):
+            deliver(sender, receiver, data)
+
+    root.crash()
+    root.lose_disk()
+    world.deliver = keep_releases  # type: ignore[method-assign]
+    root.start()
+    peer = root.peer
+    interval = policies.gossip.sync_interval
+    assert not world.run(until=lambda: root.height("/") >= 0, limit=4 * interval)
+    assert peer.founding.gathered("/") >= 3
+    world.deliver = deliver  # type: ignore[method-assign]
+    assert world.run(until=lambda: root.height("/") >= 0, limit=4 * interval)
+    assert first is not None and next(peer.branches["/"].chain.releases()) == first
+
+
+def test_whoever_says_that_a_closed_branch_is_open_keeps_it_closed_for_four_intervals_at_most() -> None:
+    policies = fast_preset(rule="median", f=1, min_updates=3)
+    world = World(5, {"/": 6}, policies, fast_signatures=True)
+    root, interval = world.devices[world.charter.roots[0]], policies.gossip.sync_interval
+    world.start()
+    assert world.run(until=lambda: root.peer is not None and root.peer.founding.gathered("/") >= 6)
+    peer = root.peer
+    assert peer is not None
+    since = world.clock.now
+
+    def is_open() -> bool:
+        peer.told_open("/")  # over and over
+        return root.height("/") >= 0
+
+    assert world.run(until=is_open, limit=6 * interval)
+    assert world.clock.now - since >= 4 * interval

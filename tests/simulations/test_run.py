@@ -39,6 +39,12 @@ def test_a_device_that_lost_its_disk_in_a_long_round_is_not_shut_out_for_what_it
     assert not any(node.quarantined_by for node in record.nodes)
 
 
+def test_a_root_that_lost_its_disk_does_not_open_its_branch_a_second_time() -> None:
+    """Somebody had told it that there were releases, and the message that brought them was lost."""
+    record = run_scenario(load("churn").changed({"rounds": 8}), 54)
+    assert record.finished and not record.violations
+
+
 def test_a_record_survives_a_trip_through_json() -> None:
     record = run_scenario(load("churn").changed({"rounds": 2}), 1)
     assert RunRecord.from_dict(json.loads(json.dumps(record.as_dict()))) == record
