@@ -27,9 +27,11 @@ CARRY, PENDING, ABOVE = KEPT = "carry|", "pending-carry|", "above|"
 LOSSES: Final = "losses|"
 """Begins the key, which ends with the branch, under which its losses of late are kept."""
 
+ANEW: Final = "anew"
+"""The key under which is kept when this node began with an empty disk."""
+
 RETRY: Final = 30_000
 """ms after which failed training is tried again."""
-
 
 STATE_BYTES: Final = 65_536
 """Room on disk for the digests of a whole path, of every season."""
@@ -92,6 +94,7 @@ class Learner:
         self._announced = _digests(state.get(PENDING + self._path))
         self._above = _digests(state[ABOVE + self._path]) if ABOVE + self._path in state else None
         self._memory = Memory.decode(state.get(LOSSES + self._path, b""))
+        self._anew = integer(state.get(ANEW))
         self._elsewhere = {
             digest
             for key, value in state.items()
@@ -103,6 +106,7 @@ class Learner:
         """The disk is empty. A round that began before now may hold an update of ours that we have forgotten, and
         another would be taken for a cheat's: what there is comes back by comparing with the committee."""
         self._anew = self._host.now
+        self._host.do(PutState(ANEW, canonical.encode(self._anew)))
 
     def keep(self) -> set[Digest]:
         """The blobs that must not be collected."""
@@ -242,8 +246,8 @@ class Learner:
         """
         if is_turn(head):
             self._carry = self._announced = ()
-            self._host.do(PutState("carry", canonical.encode([])))
-            self._host.do(PutState("pending-carry", canonical.encode([])))
+            self._host.do(PutState(CARRY + self._path, canonical.encode([])))
+            self._host.do(PutState(PENDING + self._path, canonical.encode([])))
         if self._announced:
             if self._announced[0] not in head.counted:
                 self._carry = self._announced
@@ -257,6 +261,12 @@ class Learner:
 def finite(loss: float | None) -> float | None:
     """A loss as it can be told: training may well end in one that is no number."""
     return loss if loss is not None and math.isfinite(loss) else None
+
+
+def integer(data: bytes | None) -> int:
+    """A number that was kept on disk; 0 where there is none, or something else."""
+    value = canonical.decode(data, max_bytes=16) if data else 0
+    return value if isinstance(value, int) else 0
 
 
 def _digests(data: bytes | None) -> tuple[bytes, ...]:

@@ -57,7 +57,7 @@ from banyan.protocol.following import Following
 from banyan.protocol.founding import Founding
 from banyan.protocol.gossip import Gossip
 from banyan.protocol.growth import Growth
-from banyan.protocol.learner import Learner
+from banyan.protocol.learner import Learner, integer
 from banyan.protocol.lineage import Lineage
 from banyan.protocol.members import Members
 from banyan.protocol.messages import (
@@ -223,7 +223,7 @@ class Peer:
 
         Records that no longer verify are ignored: a disk is not trusted more than a peer.
         """
-        self.gossip.sealer.restore(_integer(state.get("seq")))
+        self.gossip.sealer.restore(integer(state.get("seq")))
         self.is_restoring = True
         self.learner.restore(state)
         self.mixer.restore(state)
@@ -1007,8 +1007,3 @@ def _place_of(record: Record) -> tuple[int, int]:
     """Depth and height of a certified release."""
     assert isinstance(record.body, Opening | CertifiedRelease)
     return len(path_to(record.body.release.branch)), record.body.release.height
-
-
-def _integer(data: bytes | None) -> int:
-    value = canonical.decode(data, max_bytes=16) if data else 0
-    return value if isinstance(value, int) else 0

@@ -39,6 +39,13 @@ def test_a_device_that_lost_its_disk_in_a_long_round_is_not_shut_out_for_what_it
     assert not any(node.quarantined_by for node in record.nodes)
 
 
+@pytest.mark.parametrize("seed", [55, 145])
+def test_a_device_that_crashes_again_after_it_lost_its_disk_still_knows_that_it_forgot(seed: int) -> None:
+    """What had come to its new disk before the second crash looked like a past, and it spoke at once."""
+    record = run_scenario(load("churn").changed({"rounds": 8, "faults.1.count": 3}), seed)
+    assert record.finished and not record.violations
+
+
 def test_a_root_that_lost_its_disk_does_not_open_its_branch_a_second_time() -> None:
     """Somebody had told it that there were releases, and the message that brought them was lost."""
     record = run_scenario(load("churn").changed({"rounds": 8}), 54)
