@@ -113,11 +113,13 @@ class Agreement:
         committee: member ids in the order in which they lead.
         me: this node's id.
         patience: milliseconds a member waits for a leader in view 0; grows by half with every view.
+        is_mute: whether to hear the others only: we may have cast votes that we have forgotten.
     """
 
     committee: Sequence[str]
     me: str
     patience: int
+    is_mute: bool = False
     view: int = -1
     step: Step = "propose"
     decided: bytes | None = None
@@ -137,7 +139,7 @@ class Agreement:
 
     def start(self) -> list[Move]:
         """The round has what it needs: begin view 0 (nothing happens if a view already runs)."""
-        if self.view >= 0:
+        if self.view >= 0 or self.is_mute:
             return []
         return [*self._enter(0), *self._advance()]
 
@@ -191,9 +193,16 @@ class Agreement:
 
     def resume(self) -> list[Move]:
         """After :meth:`recall`: go on where we stood. The current view's time-out runs anew."""
-        if self.view < 0 or self.decided is not None:
+        if self.view < 0 or self.decided is not None or self.is_mute:
             return []
         return [TimeOut(self.view, self.step, self._delay(self.view)), *self._advance()]
+
+    def speak(self) -> list[Move]:
+        """We know by now what votes we had cast, or as much of it as anybody: take part again."""
+        if not self.is_mute:
+            return []
+        self.is_mute = False
+        return self.resume() if self.view >= 0 else self._advance()
 
     # ------------------------------------------------------------------------------------------ questions
 
@@ -224,6 +233,8 @@ class Agreement:
         if decision is not None:
             self.decided = decision.value
             yield decision
+            return
+        if self.is_mute:
             return
         ahead = self._view_of_the_others()  # 55
         if ahead > self.view:

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Final, Protocol
 
 from banyan.protocol.agreement import Agreement
+from banyan.protocol.amnesia import Amnesia
 from banyan.protocol.chain import Chain
 from banyan.protocol.closing import Closing, timer
 from banyan.protocol.closing import Host as ClosingHost
@@ -54,6 +55,8 @@ class NotNow(Exception):
 
 class Host(ClosingHost, TrialsHost, Protocol):
     """What a branch needs of the node it lives at."""
+
+    amnesia: Amnesia
 
     def check_member(self, node: str, branch: str, credential: Credential) -> None: ...
     def head_moved(self, head: Release) -> None: ...
@@ -544,7 +547,8 @@ class Branch:
             self._host.do(timer("round", round_, now + self._charter.round.deadline))
         if children := round_.to_measure(now, quarantined):
             closing.measure(children)
-        if closing.agreement.view < 0 and (round_.ready(now, quarantined) or self._has_quiet_news()):
+        waits = closing.agreement.view < 0 and not closing.agreement.is_mute
+        if waits and (round_.ready(now, quarantined) or self._has_quiet_news()):
             for guest in round_.crowded_out(quarantined):
                 self._turn_away(guest.author, round_.height)
             updates, leader = len(round_.contributions(quarantined, now)), closing.agreement.leader(0)
@@ -561,6 +565,9 @@ class Branch:
             closing.perform(closing.agreement.timed_out(int(arguments[1]), arguments[2]))
         elif name == "trial":
             closing.progress()
+        elif name == "hush":
+            closing.speak()
+            self._progress()
         elif name == "round":
             self._progress()
             if closing.over:
@@ -676,12 +683,25 @@ class Branch:
             self._lineage = self.chain.lineage(policy.staleness + 32)
             self.round = Round(head, self.need, self.transfer, policy.deadline, policy.f)
             self.closing = Closing(
-                self._host, self.round, committee, self.trials, self._child, self._on_certified, self.due
+                self._host,
+                self.round,
+                committee,
+                self.trials,
+                self._child,
+                self._on_certified,
+                self.due,
+                is_mute=self._host.amnesia.covers(head),
             )
+            self._listen()
             for child in self._children.values():
                 self._fetch_child(child)
         self._host.head_moved(head)
         self._progress()
+
+    def _listen(self) -> None:
+        """Where we have lost our disk, take part in the running round when we know what we had said, not before."""
+        if self.round is not None and self._host.amnesia.covers(self.round.base):
+            self._host.do(timer("hush", self.round, self._host.amnesia.until))
 
     def resume(self) -> None:
         """After a restart: take up the running round where its persisted records say it stood."""
@@ -693,6 +713,7 @@ class Branch:
                     self._on_trial(record, record.body)
         if round_ is None or closing is None:
             return
+        self._listen()
         votes = [r for r in here if isinstance(r.body, Vote) and r.body.height == round_.height]
         others = [r for r in here if isinstance(r.body, Update | Proposal) and r.body.height == round_.height]
         closing.resume(

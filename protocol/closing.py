@@ -82,6 +82,7 @@ class Closing:
         certified: called with the release once a quorum has signed it.
         due: which season the branch may be in at a time, and how it then stands with those below it, as far as is
             known here.
+        is_mute: whether to say nothing for the time being.
     """
 
     def __init__(
@@ -93,13 +94,15 @@ class Closing:
         child_of: Callable[[bytes], Child | None],
         certified: Callable[[CertifiedRelease], None],
         due: Callable[[int], tuple[int, Standing]],
+        *,
+        is_mute: bool = False,
     ) -> None:
         self.round = round_
         self.path = round_.base.branch
         self.over = False
         self._host = host
         self._charter = host.charter
-        self.agreement = Agreement(committee, host.me, host.charter.committee.leader_timeout)
+        self.agreement = Agreement(committee, host.me, host.charter.committee.leader_timeout, is_mute)
         self._trials = trials
         self._child_of = child_of
         self._certified = certified
@@ -141,6 +144,10 @@ class Closing:
     def begin(self) -> None:
         """The round has what it needs."""
         self.perform(self.agreement.start())
+
+    def speak(self) -> None:
+        """Say what there is to say, if we were mute."""
+        self.perform(self.agreement.speak())
 
     def voted(self, member: str, vote: Vote) -> None:
         """A committee member's vote came in."""

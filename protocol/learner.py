@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Final, Protocol
 
+from banyan.protocol.amnesia import Amnesia
 from banyan.protocol.branch import Branch
 from banyan.protocol.composition import blobs_of, parts_of
 from banyan.protocol.effects import Digest, Effect, PutState, SetTimer, Train, Trained
@@ -27,23 +28,17 @@ CARRY, PENDING, ABOVE = KEPT = "carry|", "pending-carry|", "above|"
 LOSSES: Final = "losses|"
 """Begins the key, which ends with the branch, under which its losses of late are kept."""
 
-ANEW: Final = "anew"
-"""The key under which is kept when this node began with an empty disk."""
-
 RETRY: Final = 30_000
 """ms after which failed training is tried again."""
 
 STATE_BYTES: Final = 65_536
 """Room on disk for the digests of a whole path, of every season."""
 
-PAUSE: Final = 2
-"""Sync intervals after the deadline of a round that had begun without it that a node with an empty disk waits before it
-takes part in it after all: others may lack its update."""
-
 
 class Host(Protocol):
     """What a learner needs of the node it lives at."""
 
+    amnesia: Amnesia
     now: int
     me: str
     charter: Charter
@@ -83,7 +78,6 @@ class Learner:
         self._above: tuple[Digest, ...] | None = None  # what our last update was trained below
         self._starting: tuple[Digest, ...] = ()  # and what the training under way is
         self._memory = Memory()
-        self._anew = 0
 
     # ------------------------------------------------------------------------------------ in and out
 
@@ -94,19 +88,12 @@ class Learner:
         self._announced = _digests(state.get(PENDING + self._path))
         self._above = _digests(state[ABOVE + self._path]) if ABOVE + self._path in state else None
         self._memory = Memory.decode(state.get(LOSSES + self._path, b""))
-        self._anew = integer(state.get(ANEW))
         self._elsewhere = {
             digest
             for key, value in state.items()
             if key.startswith(KEPT) and key not in {kept + self._path for kept in KEPT}
             for digest in _digests(value)
         }
-
-    def begin_anew(self) -> None:
-        """The disk is empty. A round that began before now may hold an update of ours that we have forgotten, and
-        another would be taken for a cheat's: what there is comes back by comparing with the committee."""
-        self._anew = self._host.now
-        self._host.do(PutState(ANEW, canonical.encode(self._anew)))
 
     def keep(self) -> set[Digest]:
         """The blobs that must not be collected."""
@@ -148,7 +135,7 @@ class Learner:
         if self._training == (head.height + 1, head.digest):
             return
         if self.may_have_spoken:
-            self._host.do(SetTimer("train", self._silent_until))
+            self._host.do(SetTimer("train", self._host.amnesia.until))
             return
         if all(self._host.has_blob(blob) for blob, _ in head.blobs):
             self._training = (head.height + 1, head.digest)
@@ -168,17 +155,9 @@ class Learner:
 
     @property
     def may_have_spoken(self) -> bool:
-        """Whether the running round is older than all that we know, and may hold an update of ours: until that has come
-        back, or the round would be over without us. Who was no member yet when it began has said nothing in it."""
+        """Whether the running round may hold an update of ours that we have forgotten and that has not come back."""
         head = self._branch.chain.head
-        if head is None or head.time >= self._anew or self._credential.issued > head.time:
-            return False
-        return self.update is None and self._host.now < self._silent_until
-
-    @property
-    def _silent_until(self) -> int:
-        charter = self._host.charter
-        return self._anew + charter.round.deadline + PAUSE * charter.gossip.sync_interval
+        return head is not None and self._host.amnesia.covers(head) and self.update is None
 
     def _before(self, head: Release, above: tuple[Digest, ...]) -> tuple[Digest, ...] | None:
         """What our model was the sum of without what came down since our last update to make it what is ``above``; None
@@ -261,12 +240,6 @@ class Learner:
 def finite(loss: float | None) -> float | None:
     """A loss as it can be told: training may well end in one that is no number."""
     return loss if loss is not None and math.isfinite(loss) else None
-
-
-def integer(data: bytes | None) -> int:
-    """A number that was kept on disk; 0 where there is none, or something else."""
-    value = canonical.decode(data, max_bytes=16) if data else 0
-    return value if isinstance(value, int) else 0
 
 
 def _digests(data: bytes | None) -> tuple[bytes, ...]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from banyan.protocol.adapters import Adapters
+from banyan.protocol.amnesia import Amnesia
 from banyan.protocol.audit import Auditor
 from banyan.protocol.branch import Branch, NotNow
 from banyan.protocol.card import Card
@@ -57,7 +58,7 @@ from banyan.protocol.following import Following
 from banyan.protocol.founding import Founding
 from banyan.protocol.gossip import Gossip
 from banyan.protocol.growth import Growth
-from banyan.protocol.learner import Learner, integer
+from banyan.protocol.learner import Learner
 from banyan.protocol.lineage import Lineage
 from banyan.protocol.members import Members
 from banyan.protocol.messages import (
@@ -195,6 +196,7 @@ class Peer:
         self.gossip = Gossip(self, self.following, signer, self._reader, rng)
         self._signs = Signs(charter, self.me, self.members)
         self._blobs: set[Digest] = set()
+        self.amnesia = Amnesia(self, settings.credential.issued)
         self.adapters = Adapters(self, rng)
         self.probes = Probes(self)
         self.learner = Learner(
@@ -223,7 +225,8 @@ class Peer:
 
         Records that no longer verify are ignored: a disk is not trusted more than a peer.
         """
-        self.gossip.sealer.restore(integer(state.get("seq")))
+        self.gossip.sealer.restore(_integer(state.get("seq")))
+        self.amnesia.restore(state)
         self.is_restoring = True
         self.learner.restore(state)
         self.mixer.restore(state)
@@ -737,7 +740,7 @@ class Peer:
         self.gossip.sealer.start(self.now)
         self.founding.start()
         if not self._has_past:
-            self.learner.begin_anew()
+            self.amnesia.begin()
         for path in sorted(self.branches):
             self.branches[path].resume()
             self.adapters.fetch(path)
@@ -1007,3 +1010,8 @@ def _place_of(record: Record) -> tuple[int, int]:
     """Depth and height of a certified release."""
     assert isinstance(record.body, Opening | CertifiedRelease)
     return len(path_to(record.body.release.branch)), record.body.release.height
+
+
+def _integer(data: bytes | None) -> int:
+    value = canonical.decode(data, max_bytes=16) if data else 0
+    return value if isinstance(value, int) else 0

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
 from banyan.protocol.agreement import faults_of
+from banyan.protocol.amnesia import Amnesia
 from banyan.protocol.delta import blob_bytes
 from banyan.protocol.effects import Effect, Evaluate, Evaluated, FetchBlob, Send, SetTimer
 from banyan.protocol.events import Event, ReleaseTried
@@ -33,6 +34,7 @@ QUOTE_BYTES: Final = 192
 class Host(Protocol):
     """What trials need of the node they happen at."""
 
+    amnesia: Amnesia
     now: int
     me: str
     charter: Charter
@@ -173,6 +175,8 @@ class Trials:
     def _try(self, draft: Draft) -> None:
         if draft.adapter in self._trying or self._host.awaits_probe(self._base.branch):
             return
+        if self._host.amnesia.covers(self._base):
+            return  # we may have tried it before, and found another number
         self._trying.add(draft.adapter)
         above = self._host.adapters_above(self._base.branch)
         head = tuple(blob for blob, _ in self._base.blobs)

@@ -46,6 +46,13 @@ def test_a_device_that_crashes_again_after_it_lost_its_disk_still_knows_that_it_
     assert record.finished and not record.violations
 
 
+def test_a_committee_member_that_lost_its_disk_does_not_vote_twice() -> None:
+    """It had given a leader up, came back, and liked what that leader proposed."""
+    record = run_scenario(load("churn").changed({"rounds": 8, "faults.1.count": 5}), 14)
+    assert record.finished and not record.violations
+    assert not any(node.quarantined_by for node in record.nodes)
+
+
 def test_a_root_that_lost_its_disk_does_not_open_its_branch_a_second_time() -> None:
     """Somebody had told it that there were releases, and the message that brought them was lost."""
     record = run_scenario(load("churn").changed({"rounds": 8}), 54)
