@@ -34,7 +34,7 @@ from banyan.protocol.members import Members
 from banyan.protocol.messages import CertifiedRelease, Update, read_body
 from banyan.protocol.plateau import is_restated
 from banyan.protocol.records import record_of
-from banyan.protocol.release import Contribution, Release, TrialVote, claims_of
+from banyan.protocol.release import Contribution, Release, TrialVote, claims_of, committee_of
 from banyan.protocol.season import is_turn
 from banyan.protocol.validation import flaw, quorum_of_votes
 from banyan.security.admission import Reason
@@ -569,6 +569,12 @@ class EveryUpdateAnswered(_EachRelease):
             self._closing[key] = frozenset(self._admitted.pop(key, ()))
         super().happened(device, event)
 
+    def restarted(self, device: Device, disk_lost: bool) -> None:
+        if disk_lost:  # and with it what it had admitted
+            for known in (self._admitted, self._closing):
+                for key in [key for key in known if key[0] == device.name]:
+                    del known[key]
+
     def check(self, device: Device, release: Release, base: Release) -> None:
         where = f"{release.branch} {release.height}"
         used = [each.source for each in release.used]
@@ -585,9 +591,14 @@ class EveryUpdateAnswered(_EachRelease):
             self.violated(device, f"{where} does not say what became of {', '.join(sorted(forgotten))}")
         assert device.peer is not None
         proof = device.peer.branches[release.branch].chain.proof(release.height)
-        leader = proof.leader if proof else ""
-        key = (leader, release.branch, release.height)
-        if unanswered := self._closing.pop(key, frozenset()) - answered:
+        committee = committee_of(base, self.scene.world.charter.committee)
+        # Who leads a later view may have to propose what another has drafted, and that one knows who was there.
+        leaders = {committee[view % len(committee)] for view in range(proof.view + 1)} if proof else set()
+        admitted = [
+            self._closing.pop((leader, release.branch, release.height), frozenset[str]())
+            for leader in leaders
+        ]
+        if admitted and (unanswered := frozenset.intersection(*admitted) - answered):
             self.violated(device, f"{where}: its leader had admitted {', '.join(sorted(unanswered))}")
 
 

@@ -213,3 +213,34 @@ def test_what_a_quorum_backed_is_accepted_by_one_that_could_not_find_it_valid_it
     late.vote("prevote", 1, "locked", GOOD)
     said = [move for move in late.vote("prevote", 1, "other", GOOD) if isinstance(move, Cast)]
     assert [(cast.phase, cast.value) for cast in said] == [("precommit", GOOD)]
+
+
+def test_a_member_that_may_have_forgotten_its_votes_listens_until_it_speaks_again() -> None:
+    """It counts the others' votes, signs nothing, and keeps to the vote of its own that comes back."""
+    names = ["a", "b", "c", "d"]
+    member = Agreement(names, "b", 1000, is_mute=True)
+    assert member.start() == []
+    assert member.proposal(0, GOOD, -1) == []
+    assert member.vote("prevote", 0, "b", NOTHING) == [], "what it had said"
+    assert [*member.vote("prevote", 1, "c", NOTHING), *member.vote("prevote", 1, "d", NOTHING)] == []
+    assert member.timed_out(0, "propose") == []
+    moves = member.speak()
+    assert not member.is_mute and member.speak() == []
+    assert ViewStarted(1, "b") in moves, "where the others are"
+    assert not [move for move in moves if isinstance(move, Cast) and move.view == 0]
+
+
+def test_a_member_that_only_listens_still_hears_what_the_others_decide() -> None:
+    member = Agreement(["a", "b", "c", "d"], "b", 1000, is_mute=True)
+    member.proposal(0, GOOD, -1)
+    moves = [move for name in ("a", "c", "d") for move in member.vote("precommit", 0, name, GOOD)]
+    assert moves == [Decided(0, GOOD)]
+
+
+def test_a_vote_that_has_come_back_is_not_cast_again_for_another_value() -> None:
+    member = Agreement(["a", "b", "c", "d"], "b", 1000, is_mute=True)
+    member.vote("prevote", 0, "b", NOTHING)
+    member.speak()
+    member.start()
+    member.proposal(0, GOOD, -1)
+    assert not [move for move in member.verdict(GOOD, "") if isinstance(move, Cast)]

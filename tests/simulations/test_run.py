@@ -53,6 +53,11 @@ def test_a_committee_member_that_lost_its_disk_does_not_vote_twice() -> None:
     assert not any(node.quarantined_by for node in record.nodes)
 
 
+def test_a_leader_that_proposes_what_another_drafted_is_not_blamed_for_whom_that_one_did_not_know() -> None:
+    record = run_scenario(load("churn").changed({"rounds": 3, "faults.1.count": 5}), 56)
+    assert record.finished and not record.violations
+
+
 def test_a_root_that_lost_its_disk_does_not_open_its_branch_a_second_time() -> None:
     """Somebody had told it that there were releases, and the message that brought them was lost."""
     record = run_scenario(load("churn").changed({"rounds": 8}), 54)
