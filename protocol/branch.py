@@ -683,25 +683,18 @@ class Branch:
             self._lineage = self.chain.lineage(policy.staleness + 32)
             self.round = Round(head, self.need, self.transfer, policy.deadline, policy.f)
             self.closing = Closing(
-                self._host,
-                self.round,
-                committee,
-                self.trials,
-                self._child,
-                self._on_certified,
-                self.due,
-                is_mute=self._host.amnesia.covers(head),
+                self._host, self.round, committee, self.trials, self._child, self._on_certified, self.due
             )
-            self._listen()
+            self._listen(self.closing)
             for child in self._children.values():
                 self._fetch_child(child)
         self._host.head_moved(head)
         self._progress()
 
-    def _listen(self) -> None:
+    def _listen(self, closing: Closing) -> None:
         """Where we have lost our disk, take part in the running round when we know what we had said, not before."""
-        if self.round is not None and self._host.amnesia.covers(self.round.base):
-            self._host.do(timer("hush", self.round, self._host.amnesia.until))
+        amnesia = self._host.amnesia
+        closing.listen(amnesia.until if amnesia.covers(closing.round.base) else None)
 
     def resume(self) -> None:
         """After a restart: take up the running round where its persisted records say it stood."""
@@ -713,7 +706,7 @@ class Branch:
                     self._on_trial(record, record.body)
         if round_ is None or closing is None:
             return
-        self._listen()
+        self._listen(closing)  # how late it is was not known before
         votes = [r for r in here if isinstance(r.body, Vote) and r.body.height == round_.height]
         others = [r for r in here if isinstance(r.body, Update | Proposal) and r.body.height == round_.height]
         closing.resume(

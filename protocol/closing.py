@@ -82,7 +82,6 @@ class Closing:
         certified: called with the release once a quorum has signed it.
         due: which season the branch may be in at a time, and how it then stands with those below it, as far as is
             known here.
-        is_mute: whether to say nothing for the time being.
     """
 
     def __init__(
@@ -94,15 +93,13 @@ class Closing:
         child_of: Callable[[bytes], Child | None],
         certified: Callable[[CertifiedRelease], None],
         due: Callable[[int], tuple[int, Standing]],
-        *,
-        is_mute: bool = False,
     ) -> None:
         self.round = round_
         self.path = round_.base.branch
         self.over = False
         self._host = host
         self._charter = host.charter
-        self.agreement = Agreement(committee, host.me, host.charter.committee.leader_timeout, is_mute)
+        self.agreement = Agreement(committee, host.me, host.charter.committee.leader_timeout)
         self._trials = trials
         self._child_of = child_of
         self._certified = certified
@@ -145,8 +142,14 @@ class Closing:
         """The round has what it needs."""
         self.perform(self.agreement.start())
 
+    def listen(self, until: int | None) -> None:
+        """Say nothing before ``until`` (ms), since we may have said what we have forgotten; None: we may speak."""
+        self.agreement.is_mute = until is not None
+        if until is not None:
+            self._host.do(timer("hush", self.round, until))
+
     def speak(self) -> None:
-        """Say what there is to say, if we were mute."""
+        """Say what there is to say, if we only listened."""
         self.perform(self.agreement.speak())
 
     def voted(self, member: str, vote: Vote) -> None:

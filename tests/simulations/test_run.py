@@ -53,6 +53,12 @@ def test_a_committee_member_that_lost_its_disk_does_not_vote_twice() -> None:
     assert not any(node.quarantined_by for node in record.nodes)
 
 
+def test_a_seat_that_restarts_after_it_had_listened_for_long_enough_speaks_again() -> None:
+    """It listened for ever: while a past is taken up from disk no time has come yet."""
+    record = run_scenario(load("churn").changed({"rounds": 3}), 52)
+    assert record.finished and not record.violations
+
+
 def test_a_leader_that_proposes_what_another_drafted_is_not_blamed_for_whom_that_one_did_not_know() -> None:
     record = run_scenario(load("churn").changed({"rounds": 3, "faults.1.count": 5}), 56)
     assert record.finished and not record.violations
