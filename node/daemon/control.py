@@ -397,6 +397,12 @@ REFUSAL: Mapping[str, object] = {
 }
 
 
+def unread(method: str) -> dict[str, str]:
+    """Headers of an answer to a request whose body was not read. The server ends the connection after it: a client that
+    was not told would ask its next question there and hear nothing."""
+    return {} if method in ("GET", "HEAD") else {"Connection": "close"}
+
+
 class TokenGuard:
     """Lets a request through only with ``Authorization: Bearer <token>``; for everything beyond the socket."""
 
@@ -410,9 +416,8 @@ class TokenGuard:
         if scope["type"] == "http":
             given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
             if not hmac.compare_digest(given, self._expected):
-                await JSONResponse(dict(self._refusal), 401, {"WWW-Authenticate": "Bearer"})(
-                    scope, receive, send
-                )
+                headers = {"WWW-Authenticate": "Bearer"} | unread(scope["method"])
+                await JSONResponse(dict(self._refusal), 401, headers)(scope, receive, send)
                 return
         elif scope["type"] != "lifespan":
             return

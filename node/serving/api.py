@@ -26,7 +26,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 
-from banyan.node.daemon.control import TokenGuard, body_of
+from banyan.node.daemon.control import TokenGuard, body_of, unread
 from banyan.node.learning.tokens import conversation_ids, text_ids
 from banyan.node.serving.chosen_release import ChosenRelease
 from banyan.node.serving.engine import Engine
@@ -256,7 +256,7 @@ async def _not_found(request: Request, error: Exception) -> Response:
         status=status,
         code="unknown_url",
     )
-    return JSONResponse(refused.plain(), status)
+    return JSONResponse(refused.plain(), status, unread(request.method))
 
 
 async def _failed(request: Request, error: Exception) -> Response:

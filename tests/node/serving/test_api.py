@@ -155,6 +155,20 @@ def test_unknown_models_paths_and_tokens_are_refused(client, server):
         assert said in answer.json()["error"]["message"]
 
 
+@pytest.mark.parametrize(("path", "key", "status"), [("embeddings", "", 404), ("completions", "x", 401)])
+def test_whoever_is_answered_before_its_body_is_read_hears_that_the_connection_ends(
+    server, path, key, status
+):
+    """The next question on it was lost now and then."""
+    headers = {"Authorization": f"Bearer {server.key}{key}"}
+    with httpx.Client(headers=headers) as client:
+        for _ in range(3):
+            answer = client.post(f"{server.url}/{path}", json={"model": "/en/soil", "input": "x" * 9_000})
+            assert answer.status_code == status
+            assert answer.headers["Connection"] == "close"
+        assert "Connection" not in client.get(f"{server.url}/models").headers
+
+
 def test_only_the_key_opens_and_health_needs_none(server, founded):
     for key in ("wrong", server.key + "x", server.key[:-1]):
         with (
