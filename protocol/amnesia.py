@@ -6,7 +6,6 @@ compares with them; until then, or until the round would be over without it, it 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final, Protocol
 
 from banyan.protocol.effects import Effect, PutState
@@ -14,9 +13,9 @@ from banyan.protocol.release import Release
 from banyan.security import canonical
 from banyan.security.charter import Charter
 
-__all__ = ["Amnesia"]
+__all__ = ["ANEW", "Amnesia"]
 
-KEY: Final = "anew"
+ANEW: Final = "anew"
 """Under which is kept, on the new disk, when the node began with it."""
 
 PAUSE: Final = 2
@@ -41,16 +40,14 @@ class Amnesia:
         self._issued = issued
         self._since = 0
 
-    def restore(self, state: Mapping[str, bytes]) -> None:
-        """Take up what was kept before a restart."""
-        data = state.get(KEY)
-        since = canonical.decode(data, max_bytes=16) if data else 0
-        self._since = since if isinstance(since, int) else 0
+    def restore(self, since: int) -> None:
+        """Take up what was kept under :data:`ANEW` before a restart; 0 for nothing."""
+        self._since = since
 
     def begin(self) -> None:
         """The disk is empty."""
         self._since = self._host.now
-        self._host.do(PutState(KEY, canonical.encode(self._since)))
+        self._host.do(PutState(ANEW, canonical.encode(self._since)))
 
     @property
     def until(self) -> int:

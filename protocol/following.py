@@ -66,9 +66,8 @@ class Following:
     def look_around(self) -> None:
         """Follow what we have reason to, whatever seats we have: the tree may have grown."""
         self._own = frozenset(self._reasons())
-        for path in sorted(
-            self._own - self._host.branches.keys()
-        ):  # a set's own order is another in every process
+        new = self._own - self._host.branches.keys()
+        for path in sorted(new):  # a set's own order is another in every process
             self._host.branches[path] = Branch(path, self._host)
         self._ways = frozenset({*path_to(self._host.branch), *self._host.mixer.branches})
 

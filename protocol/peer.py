@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from banyan.protocol.adapters import Adapters
-from banyan.protocol.amnesia import Amnesia
+from banyan.protocol.amnesia import ANEW, Amnesia
 from banyan.protocol.audit import Auditor
 from banyan.protocol.branch import Branch, NotNow
 from banyan.protocol.card import Card
@@ -226,7 +226,7 @@ class Peer:
         Records that no longer verify are ignored: a disk is not trusted more than a peer.
         """
         self.gossip.sealer.restore(_integer(state.get("seq")))
-        self.amnesia.restore(state)
+        self.amnesia.restore(_integer(state.get(ANEW)))
         self.is_restoring = True
         self.learner.restore(state)
         self.mixer.restore(state)

@@ -593,7 +593,7 @@ class EveryUpdateAnswered(_EachRelease):
         proof = device.peer.branches[release.branch].chain.proof(release.height)
         committee = committee_of(base, self.scene.world.charter.committee)
         # Who leads a later view may have to propose what another has drafted, and that one knows who was there.
-        leaders = {committee[view % len(committee)] for view in range(proof.view + 1)} if proof else set()
+        leaders = committee[: proof.view + 1] if proof else ()
         admitted = [
             self._closing.pop((leader, release.branch, release.height), frozenset[str]())
             for leader in leaders
